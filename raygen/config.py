@@ -1,0 +1,182 @@
+"""Job: the complete, validated description of one batch. Frozen; every unknown key is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from raygen.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StorageOptions(Frozen):
+    """How to reach S3. Credentials never stand in a job: boto3's environment, profile and role rules apply."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+
+
+class Source(Frozen):
+    format: Literal["parquet", "jsonl", "csv", "webdataset", "text", "images"]
+    uri: str | list[str] = Field(description="a path, a glob, a folder or s3://bucket/key; or a list of them")
+    key: str | None = Field(None, description="the column whose value is the row_id; unique over the whole source")
+    max_rows: int | None = Field(None, ge=1)
+    max_line_bytes: int = Field(16 * 2**20, ge=1024, le=2**30)
+    max_media_bytes: int = Field(64 * 2**20, ge=1024, le=2**31)
+    max_media_pixels: int = Field(50_000_000, ge=1)
+    storage: StorageOptions = StorageOptions()
+
+    @property
+    def uris(self) -> list[str]:
+        return [self.uri] if isinstance(self.uri, str) else list(self.uri)
+
+    @field_validator("uri")
+    @classmethod
+    def _not_empty(cls, uri: str | list[str]) -> str | list[str]:
+        if not uri or (isinstance(uri, list) and not all(uri)):
+            raise ValueError("name at least one path")
+        return uri
+
+
+class ModelSpec(Frozen):
+    family: Literal["causal_lm"]
+    engine: str
+    ref: str | None = Field(
+        None,
+        description="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir; the name of the model for `openai`",
+    )
+    dtype: Literal["bfloat16", "float16", "float32"] = "float32"
+    options: dict[str, Any] = Field({}, description="how the engine runs; must not change what it generates")
+
+    @model_validator(mode="after")
+    def _options_fit_engine(self) -> ModelSpec:
+        from raygen.engines import engine_class
+
+        engine = engine_class(self.engine)
+        if engine.needs_ref and not self.ref:
+            raise ValueError(f"engine {self.engine!r} needs a `ref`")
+        engine.Options.model_validate(self.options)
+        return self
+
+
+class Sampling(Frozen):
+    temperature: float = Field(1.0, ge=0, le=100)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="0: off")
+    max_tokens: int = Field(256, ge=1, le=1_000_000)
+    stop: tuple[str, ...] = Field((), max_length=16)
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_or_many(cls, stop: Any) -> Any:
+        return (stop,) if isinstance(stop, str) else stop
+
+    @field_validator("stop")
+    @classmethod
+    def _no_empty_stop(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(stop):
+            raise ValueError("a stop string must not be empty")
+        return stop
+
+
+class Generate(Frozen):
+    """Ask a model for `samples` texts a row: a prompt template (with a system template), or a messages column."""
+
+    model: str
+    system: str | None = None
+    prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
+    messages: str | None = Field(None, description="a column of chat messages: [{role, content}, ...]")
+    images: tuple[str, ...] = Field((), description="columns of image bytes, sent with the prompt")
+    samples: int = Field(1, ge=1, le=1024)
+    sampling: Sampling = Sampling()
+
+    @model_validator(mode="after")
+    def _prompt_or_messages(self) -> Generate:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give exactly one of `prompt` and `messages`")
+        if self.messages is not None and (self.system is not None or self.images):
+            raise ValueError("`messages` brings its own system message and images: drop `system` and `images`")
+        return self
+
+
+class Step(Frozen):
+    """One verb applied to a row."""
+
+    generate: Generate
+
+
+class Sink(Frozen):
+    format: Literal["parquet"] = "parquet"
+    chunk_rows: int = Field(128, ge=1, le=100_000, description="rows a chunk: the unit of work and of commit")
+
+
+class Execution(Frozen):
+    """Where and how wide. Nothing here changes what is generated, so a resumed run may change it."""
+
+    replicas: tuple[int, int] = (1, 1)
+    cpus_per_replica: float = Field(0.5, ge=0)
+    gpus_per_replica: float = Field(0, ge=0)
+    chunks_in_flight: int | None = Field(None, ge=1, le=64, description="chunks an engine works on at once")
+    cpus_per_read: float = Field(0.1, gt=0)
+    cpus_per_write: float = Field(0.1, gt=0)
+    attempt_limit_s: float = Field(6 * 3600, gt=0, description="a chunk attempt older than this writes nothing more")
+
+    @field_validator("replicas")
+    @classmethod
+    def _ordered(cls, replicas: tuple[int, int]) -> tuple[int, int]:
+        low, high = replicas
+        if not 1 <= low <= high <= 10_000:
+            raise ValueError("replicas is [min, max] with 1 <= min <= max <= 10000")
+        return replicas
+
+
+class Job(Frozen):
+    name: Name
+    source: Source
+    models: dict[Name, ModelSpec] = Field(min_length=1)
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=1)
+    keep: tuple[str, ...] = ()
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    sink: Sink = Sink()
+    execution: Execution = Execution()
+    output: str | None = Field(None, description="the run directory: a path or s3://bucket/prefix; runs/<name> if unset")
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Job:
+        for number, step in enumerate(self.steps):
+            if step.generate.model not in self.models:
+                raise ValueError(
+                    f"steps.{number}.generate.model: no model {step.generate.model!r}; models: {', '.join(self.models)}"
+                )
+        return self
+
+    @property
+    def output_uri(self) -> str:
+        return self.output or f"runs/{self.name}"
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the outcomes: everything but where the run lives, how wide it is, and how engines run."""
+        whole = self.model_dump(mode="json", exclude={"execution", "output", "name"})
+        for spec in whole["models"].values():
+            del spec["options"]
+        del whole["source"]["storage"]
+        return whole
+
+    def config_hash(self) -> str:
+        return digest_of(self.identity())
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value in its canonical form (sorted keys, no white space)."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

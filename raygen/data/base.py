@@ -1,0 +1,88 @@
+"""The source contract: pin ranges of rows from metadata, then read any range again, alike every time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from raygen.config import Source
+
+# Reserved columns of a chunk's table. A job's own columns may not start with "__".
+ROW_ID = "__row_id"  # string, never null, unique over the source
+ERROR_CODE = "__error_code"  # string; null where the row could be read
+ERROR_MESSAGE = "__error_message"  # string; names file and line (or row, or member)
+JSON = "__json"  # large_binary: the row as one JSON object, for formats without column types
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One input, pinned. A run refuses to resume when `digest` differs."""
+
+    uri: str
+    name: str  # short and unique in the source: the default row ids start with it
+    size_bytes: int
+    digest: str  # `sha256:...` of a local file, `etag:...` of an S3 object
+    version: str  # storage.ObjectInfo.version when planned: while it stands, the digest needs no second reading
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A fixed range of input rows: one chunk's rows. Units of start and stop are the format's own."""
+
+    file: int  # index into SourcePlan.inputs (for folders: of the first file)
+    start: int
+    stop: int
+    rows: int  # exactly how many rows it holds, broken ones included
+    first_row: int  # ordinal, within its file, of the first row
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    inputs: list[InputFile]
+    ranges: list[Range]
+    columns: dict[str, pa.DataType]  # of the rows, in order; for untyped formats as seen in a sample
+    sampled: bool  # True when `columns` comes from a sample of the rows, not from a schema
+
+
+class SourceReader(ABC):
+    """One source format. Rows stream: memory is bounded by one chunk, whatever the size of the input."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @abstractmethod
+    def plan(self, chunk_rows: int) -> SourcePlan:
+        """List and pin the inputs, cut them into ranges of at most `chunk_rows` rows, honour `source.max_rows`.
+
+        Raises SourceError: nothing matches, an input is unreadable as a whole, the key column is missing, null or
+        has duplicates (says which ids, where). AccessError: bucket or credentials.
+        """
+
+    @abstractmethod
+    def read(
+        self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
+    ) -> Iterator[pa.Table]:
+        """Yield one table a range, in order, with exactly `range.rows` rows.
+
+        Each has ROW_ID, ERROR_CODE, ERROR_MESSAGE, then either the columns asked for (None: all) or JSON.
+        A row that cannot be read has an error and nulls. Raises SourceError when an input changed since it was planned.
+        """
+
+    def group(self, ranges: Sequence[Range], size: int) -> list[list[Range]]:
+        """Cut `ranges` into groups that one reading task serves; formats without random access widen them."""
+        return [list(ranges[i : i + size]) for i in range(0, len(ranges), size)]
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a chunk's table as dicts of the job's own columns; an unreadable row is an empty dict."""
+    if JSON in table.column_names:
+        for line in table.column(JSON):
+            raw = line.as_py()
+            yield orjson.loads(raw) if raw is not None else {}
+        return
+    yield from table.drop_columns([ROW_ID, ERROR_CODE, ERROR_MESSAGE]).to_pylist()

@@ -1,0 +1,101 @@
+"""The engine contract: requests in, results out, asynchronously; batching is the engine's own business.
+
+An engine module must import without its heavy library (torch, aiohttp): it is imported to validate a job's options.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from raygen.config import Frozen, ModelSpec, Sampling
+
+
+@dataclass(slots=True, frozen=True)
+class ResolvedModel:
+    """A model reference after it was resolved, once, by the driver."""
+
+    name: str  # the job's name for it
+    spec: ModelSpec
+    path: str | None  # local directory with safetensors and tokenizer; None for engines without weights
+    digest: str  # sha256 of the weights, or a name for what has none
+
+
+@dataclass(slots=True)
+class GenerateRequest:
+    """One row's request: `len(seeds)` samples of one prompt. Each sample has a seed of its own."""
+
+    row_id: str
+    messages: list[dict[str, Any]]  # chat messages; content is text, or OpenAI content parts (text, image_url)
+    sampling: Sampling
+    seeds: list[int]  # each in [0, 2**53)
+
+
+@dataclass(slots=True)
+class GeneratedSample:
+    text: str
+    finish_reason: str  # stop | length | content_filter | tool_calls
+    output_tokens: int
+
+
+@dataclass(slots=True)
+class GenerateResult:
+    samples: list[GeneratedSample]  # in the order of the request's seeds
+    prompt_tokens: int  # of the prompt, once, however many samples
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """Totals since the start, and gauges of this moment; read about once a second by the progress display."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    in_flight: int = 0  # requests the engine works on now
+    waiting: int = 0  # requests it holds back
+    limit: int = 0  # how many it could work on now
+    extra: dict[str, float] = field(default_factory=dict)  # the engine's own figures, such as `refused_429`
+
+
+class Engine(ABC):
+    """A loaded model. Built inside its actor from plain configuration, started once, closed at the end.
+
+    `generate` may be called from many tasks of one event loop at once. It raises RowError for what concerns one
+    row (the row becomes a failed outcome) and EngineError when the engine as a whole is broken.
+    """
+
+    needs_ref: ClassVar[bool] = True  # does the job have to name a `ref`?
+    has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
+    replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
+    accepts_images: ClassVar[bool] = False
+
+    class Options(Frozen):
+        """What a job may say under `options`. Must not change what is generated."""
+
+    def __init__(self, model: ResolvedModel) -> None:
+        self.model = model
+        self.options: Any = self.Options.model_validate(model.spec.options)
+        self.stats = EngineStats()
+
+    async def start(self) -> None:  # noqa: B027 - an engine without a warm-up needs none
+        """Load the model. Raises EngineError."""
+
+    @abstractmethod
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        """Return one sample for every seed of the request."""
+
+    async def close(self) -> None:  # noqa: B027 - an engine without resources needs none
+        """Release what `start` took."""
+
+    @property
+    def capacity(self) -> int:
+        """How many requests it can usefully have at once: decides how many chunks are kept in flight."""
+        return 1
+
+    @property
+    def version(self) -> str:
+        """Name and version of what generates, for the lineage: `torch 2.13.0, transformers 5.23.0`."""
+        from raygen import __version__
+
+        return f"raygen {__version__}"

@@ -1,0 +1,55 @@
+"""The echo engine: text derived from SHA-256 of row, prompt and seed. Every output can be checked without a model."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from pydantic import Field
+
+from raygen.config import Frozen
+from raygen.engines.base import Engine, GeneratedSample, GenerateRequest, GenerateResult
+from raygen.errors import RowError
+
+
+def echo_text(row_id: str, prompt: str, seed: int) -> str:
+    return hashlib.sha256(f"{row_id}\x00{prompt}\x00{seed}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class EchoEngine(Engine):
+    needs_ref = False
+    has_weights = False
+
+    class Options(Frozen):
+        delay_s: float = Field(0.0, ge=0, le=3600)
+        concurrency: int = Field(256, ge=1)
+        context_tokens: int = Field(1_000_000, ge=1, description="a longer prompt, in words, is refused")
+
+    async def start(self) -> None:
+        self._slots = asyncio.Semaphore(self.options.concurrency)
+        self.stats.limit = self.options.concurrency
+
+    @property
+    def capacity(self) -> int:
+        return int(self.options.concurrency)
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        prompt = "\n".join(str(message["content"]) for message in request.messages)
+        prompt_tokens = prompt.count(" ") + 1
+        if prompt_tokens > self.options.context_tokens:
+            raise RowError(
+                "prompt_too_long",
+                f"the prompt has {prompt_tokens} tokens; the context holds {self.options.context_tokens}",
+            )
+        if self.options.delay_s:
+            async with self._slots:
+                self.stats.in_flight += 1
+                try:
+                    await asyncio.sleep(self.options.delay_s)
+                finally:
+                    self.stats.in_flight -= 1
+        samples = [GeneratedSample(echo_text(request.row_id, prompt, seed), "stop", 1) for seed in request.seeds]
+        self.stats.requests += 1
+        self.stats.prompt_tokens += prompt_tokens
+        self.stats.output_tokens += len(samples)
+        return GenerateResult(samples, prompt_tokens)

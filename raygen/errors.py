@@ -1,0 +1,95 @@
+"""The error tree. Catch the class, never the text.
+
+RaygenError                     anything raygen raises on purpose                      exit code 1
+|-- UserError                   wrong configuration or input; nothing was started      exit code 2
+|   |-- ConfigError             a key, a value, a template, a step
+|   |-- SourceError             the input: missing, unreadable, without the columns, duplicate ids
+|   |-- AccessError             a bucket or credential
+|   |-- ModelReferenceError     a model reference that does not resolve, pickled weights
+|   `-- RunConflictError        the output holds another job's run
+|-- RowError                    one row's failure: becomes a failed outcome, never stops a run
+|-- EngineError                 the engine itself is broken: ends its actor, which is started again
+|-- StorageError                the store refused or did not answer
+|   |-- KeyNotFoundError        no object under this key
+|   `-- UnknownResultError      a write whose fate is unknown: read before you retry
+|-- CorruptDataError            bytes do not match their recorded digest
+|-- AttemptExpiredError         a chunk attempt outlived its limit and must not write any more
+`-- InterruptedRunError         stopped by the user or a budget; the same command resumes    exit code 130
+"""
+
+from __future__ import annotations
+
+
+class RaygenError(Exception):
+    exit_code = 1
+
+
+class UserError(RaygenError):
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    pass
+
+
+class SourceError(UserError):
+    pass
+
+
+class AccessError(UserError):
+    pass
+
+
+class ModelReferenceError(UserError):
+    pass
+
+
+class RunConflictError(UserError):
+    pass
+
+
+class RowError(RaygenError):
+    """One row's failure.
+
+    Args:
+        code: a stable word that programs match on, such as `prompt_too_long`.
+        message: for a person; names what was given and what is allowed.
+        step: the step that failed; filled in by the program when the raiser does not know it.
+    """
+
+    def __init__(self, code: str, message: str, step: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.step = step
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str | None]]:
+        return (RowError, (self.code, self.message, self.step))
+
+
+class EngineError(RaygenError):
+    pass
+
+
+class StorageError(RaygenError):
+    pass
+
+
+class KeyNotFoundError(StorageError):
+    pass
+
+
+class UnknownResultError(StorageError):
+    pass
+
+
+class CorruptDataError(RaygenError):
+    pass
+
+
+class AttemptExpiredError(RaygenError):
+    pass
+
+
+class InterruptedRunError(RaygenError):
+    exit_code = 130

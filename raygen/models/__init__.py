@@ -1,0 +1,1 @@
+"""Model references: where weights come from, and their digests."""

@@ -1,0 +1,1 @@
+"""Steps and programs, and how they are laid over Ray Data."""

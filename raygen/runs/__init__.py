@@ -1,0 +1,1 @@
+"""Runs: plan, commit, manifest, resume, collect. Exactly-once lives here; knows no Ray and no model."""

@@ -1,0 +1,97 @@
+"""Outcome: what became of a row. One versioned Arrow schema, written here and read by everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+ACCEPTED, REJECTED, FAILED = STATUSES = ("accepted", "rejected", "failed")
+
+USAGE = pa.struct([("prompt_tokens", pa.int64()), ("output_tokens", pa.int64())])
+SAMPLE = pa.struct(
+    [
+        ("index", pa.int32()),
+        ("text", pa.string()),
+        ("media", pa.large_binary()),
+        ("media_type", pa.string()),
+        ("finish_reason", pa.string()),
+        ("seed", pa.int64()),
+        ("scores", pa.map_(pa.string(), pa.float64())),
+        ("usage", USAGE),
+    ]
+)
+ATTEMPT = pa.struct(
+    [("step", pa.string()), ("attempt", pa.int32()), ("decision", pa.string()), ("detail", pa.string())]
+)
+ERROR = pa.struct([("code", pa.string()), ("message", pa.string()), ("step", pa.string())])
+MODEL = pa.struct(
+    [("name", pa.string()), ("ref", pa.string()), ("digest", pa.string()), ("adapter", pa.string()),
+     ("engine", pa.string()), ("engine_version", pa.string()), ("dtype", pa.string())]
+)  # fmt: skip
+LINEAGE = pa.struct(
+    [
+        ("models", pa.list_(MODEL)),
+        ("config_hash", pa.string()),
+        ("run_seed", pa.int64()),
+        ("machine", pa.string()),  # CPU or GPU model and thread count: bits may differ elsewhere
+        ("raygen_version", pa.string()),
+        ("schema_version", pa.int32()),
+        ("ai_generated", pa.bool_()),
+    ]
+)
+FIELDS = [
+    pa.field("row_id", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("reason", pa.string()),
+    pa.field("samples", pa.list_(SAMPLE), nullable=False),
+    pa.field("attempts", pa.list_(ATTEMPT), nullable=False),
+    pa.field("error", ERROR),
+    pa.field("lineage", LINEAGE, nullable=False),
+]
+OWN_COLUMNS = tuple(f.name for f in FIELDS)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one row. Built by a program; `kept` holds the input columns that the job passes through."""
+
+    row_id: str
+    status: str
+    reason: str | None = None
+    samples: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of SAMPLE
+    attempts: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of ATTEMPT
+    error: dict[str, str | None] | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+def outcome_schema(kept: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Return the schema of a run's outcomes: raygen's own columns, then the kept ones. No column is of null type."""
+    columns = [pa.field(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in kept.items()]
+    return pa.schema([*FIELDS, *columns], metadata={"raygen.schema_version": str(SCHEMA_VERSION)})
+
+
+def outcome_table(outcomes: Sequence[Outcome], lineage: dict[str, Any], kept: Mapping[str, pa.DataType]) -> pa.Table:
+    """Lay outcomes out as a table of `outcome_schema(kept)`; all rows share one lineage.
+
+    Raises:
+        pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: a kept value does not fit its pinned type.
+    """
+    schema = outcome_schema(kept)
+    count = len(outcomes)
+    one_lineage = pa.array([lineage], LINEAGE)
+    columns: list[pa.Array] = [
+        pa.array([o.row_id for o in outcomes], pa.string()),
+        pa.array([o.status for o in outcomes], pa.string()),
+        pa.array([o.reason for o in outcomes], pa.string()),
+        pa.array([o.samples for o in outcomes], pa.list_(SAMPLE)),
+        pa.array([o.attempts for o in outcomes], pa.list_(ATTEMPT)),
+        pa.array([o.error for o in outcomes], ERROR),
+        one_lineage.take(pa.array([0] * count, pa.int64())),
+    ]
+    for name in schema.names[len(columns) :]:
+        columns.append(pa.array([o.kept.get(name) for o in outcomes], schema.field(name).type))
+    return pa.Table.from_arrays(columns, schema=schema)
