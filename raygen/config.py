@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from raygen.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -66,7 +64,12 @@ class ModelSpec(Frozen):
         engine = engine_class(self.engine)
         if engine.needs_ref and not self.ref:
             raise ValueError(f"engine {self.engine!r} needs a `ref`")
-        engine.Options.model_validate(self.options)
+        try:
+            engine.Options.model_validate(self.options)
+        except ValidationError as error:
+            from raygen.config_file import explain
+
+            raise ValueError(f"options of engine {self.engine!r}: {explain(error, engine.Options)}") from None
         return self
 
 
@@ -125,7 +128,7 @@ class Execution(Frozen):
     """Where and how wide. Nothing here changes what is generated, so a resumed run may change it."""
 
     replicas: tuple[int, int] = (1, 1)
-    cpus_per_replica: float = Field(0.5, ge=0)
+    cpus_per_replica: float | None = Field(None, ge=0, description="logical CPUs an engine asks Ray for; the engine's own choice if unset")
     gpus_per_replica: float = Field(0, ge=0)
     chunks_in_flight: int | None = Field(None, ge=1, le=64, description="chunks an engine works on at once")
     cpus_per_read: float = Field(0.1, gt=0)
@@ -175,6 +178,25 @@ class Job(Frozen):
 
     def config_hash(self) -> str:
         return digest_of(self.identity())
+
+
+def load_job(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    input_uri: str | None = None,
+    output_uri: str | None = None,
+    max_rows: int | None = None,
+) -> Job:
+    """Read a job file; the named arguments win over `overrides`, which win over the file. Raises ConfigError."""
+    from raygen.config_file import read_config
+
+    last = [
+        f"{key}={orjson.dumps(value).decode()}"
+        for key, value in (("source.uri", input_uri), ("output", output_uri), ("source.max_rows", max_rows))
+        if value is not None
+    ]
+    return read_config(path, Job, [*overrides, *last])
 
 
 def digest_of(value: Any) -> str:

@@ -13,6 +13,7 @@ RaygenError                     anything raygen raises on purpose               
 |   |-- KeyNotFoundError        no object under this key
 |   `-- UnknownResultError      a write whose fate is unknown: read before you retry
 |-- CorruptDataError            bytes do not match their recorded digest
+|-- ChunkIntegrityError         a chunk came out with other rows than it went in with; nothing was committed
 |-- AttemptExpiredError         a chunk attempt outlived its limit and must not write any more
 `-- InterruptedRunError         stopped by the user or a budget; the same command resumes    exit code 130
 """
@@ -84,6 +85,10 @@ class UnknownResultError(StorageError):
 
 
 class CorruptDataError(RaygenError):
+    pass
+
+
+class ChunkIntegrityError(RaygenError):
     pass
 
 

@@ -17,6 +17,7 @@ ROW_ID = "__row_id"  # string, never null, unique over the source
 ERROR_CODE = "__error_code"  # string; null where the row could be read
 ERROR_MESSAGE = "__error_message"  # string; names file and line (or row, or member)
 JSON = "__json"  # large_binary: the row as one JSON object, for formats without column types
+RESERVED = frozenset((ROW_ID, ERROR_CODE, ERROR_MESSAGE, JSON))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,9 @@ class InputFile:
     name: str  # short and unique in the source: the default row ids start with it
     size_bytes: int
     digest: str  # `sha256:...` of a local file, `etag:...` of an S3 object
-    version: str  # storage.ObjectInfo.version when planned: while it stands, the digest needs no second reading
+    version: (
+        str  # storage.ObjectInfo.version when planned: while it stands, the digest needs no second reading
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,13 @@ class SourceReader(ABC):
         A row that cannot be read has an error and nulls. Raises SourceError when an input changed since it was planned.
         """
 
-    def group(self, ranges: Sequence[Range], size: int) -> list[list[Range]]:
-        """Cut `ranges` into groups that one reading task serves; formats without random access widen them."""
+    def group(
+        self, ranges: Sequence[Range], size: int, inputs: Sequence[InputFile] | None = None
+    ) -> list[list[Range]]:
+        """Cut `ranges` into groups that one reading task serves; formats without random access widen them.
+
+        `inputs` lets a format widen only the groups of the files that need it.
+        """
         return [list(ranges[i : i + size]) for i in range(0, len(ranges), size)]
 
 

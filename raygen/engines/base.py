@@ -88,6 +88,11 @@ class Engine(ABC):
     async def close(self) -> None:  # noqa: B027 - an engine without resources needs none
         """Release what `start` took."""
 
+    @classmethod
+    def cpus(cls, cores: int, gpus: float) -> float:
+        """Logical CPUs to ask Ray for, on a node with `cores`, beside `gpus`. Whole nodes must never be taken: reads starve."""
+        return 0.25
+
     @property
     def capacity(self) -> int:
         """How many requests it can usefully have at once: decides how many chunks are kept in flight."""

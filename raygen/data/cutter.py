@@ -1,0 +1,43 @@
+"""Cutter: rows counted one by one become ranges of at most `chunk_rows` rows that never span two inputs."""
+
+from __future__ import annotations
+
+from raygen.data.base import Range
+
+
+class Cutter:
+    """Cuts inputs into ranges, in order, until `max_rows` rows of the whole source are taken."""
+
+    def __init__(self, chunk_rows: int, max_rows: int | None) -> None:
+        self.ranges: list[Range] = []
+        self._chunk_rows = chunk_rows
+        self._left = max_rows
+        self._file = self._start = self._stop = self._rows = self._first_row = 0
+
+    @property
+    def full(self) -> bool:
+        return self._left == 0
+
+    def begin(self, file: int, start: int) -> None:
+        """Go on with input number `file`, whose rows begin at `start`."""
+        self._file, self._start, self._stop, self._rows, self._first_row = file, start, start, 0, 0
+
+    def add(self, stop: int) -> bool:
+        """Take one row that ends at `stop`. False when it was the last that the source may give."""
+        self._rows += 1
+        self._stop = stop
+        if self._left is not None:
+            self._left -= 1
+        if self._rows == self._chunk_rows:
+            self._cut()
+        return self._left != 0
+
+    def end(self) -> None:
+        """Finish an input."""
+        if self._rows:
+            self._cut()
+
+    def _cut(self) -> None:
+        self.ranges.append(Range(self._file, self._start, self._stop, self._rows, self._first_row))
+        self._first_row += self._rows
+        self._start, self._rows = self._stop, 0

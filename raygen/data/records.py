@@ -1,0 +1,197 @@
+"""Records: what JSON Lines and CSV share. One pass finds where rows begin; ranges are positions of lines."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, InputFile, Range, SourcePlan, SourceReader
+from raygen.data.columns import SAMPLE_ROWS
+from raygen.data.cutter import Cutter
+from raygen.data.inputs import Found, changed, list_inputs, open_pinned
+from raygen.data.keys import KeyCheck
+from raygen.data.lines import Fault, Line, LineFile, is_compressed
+from raygen.errors import RowError, SourceError
+
+WIDEST_GROUP = 64  # ranges of one compressed file that are read, and decompressed, together
+
+# A record with its position and the position behind it.
+Record = tuple[int, int, Line]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a plan has seen of the rows so far."""
+
+    sample: list[Any] = field(default_factory=list)  # the first rows, parsed
+    parsed: int = 0
+    keyed: int = 0  # how many of the parsed rows had a key
+
+
+class RecordReader(SourceReader):
+    """A format whose rows are records of one or more lines. A subclass says what a record is and holds."""
+
+    @abstractmethod
+    def begin(self, file: LineFile, name: str) -> int:
+        """Read what stands before the rows; return the position of the first. Raises SourceError."""
+
+    @abstractmethod
+    def records(self, lines: Iterator[tuple[int, Line]], start: int) -> Iterator[Record]:
+        """Put lines together to records. The same whether the lines are a range's or the whole input's."""
+
+    @abstractmethod
+    def parse(self, record: bytes) -> Any:
+        """Return a record's values. Raises RowError."""
+
+    @abstractmethod
+    def key_of(self, value: Any, where: str) -> str:
+        """Return the row id; called if the source has a key. Raises RowError `missing_key`, SourceError."""
+
+    @abstractmethod
+    def keep(self, record: bytes, value: Any) -> Any:
+        """Return what `lay_out` needs of a row."""
+
+    @abstractmethod
+    def lay_out(self, kept: list[Any], columns: Sequence[str] | None) -> dict[str, pa.Array]:
+        """Return the columns of a table; `kept` is None for rows that cannot be read."""
+
+    @abstractmethod
+    def columns_of(self, sample: list[Any]) -> tuple[dict[str, pa.DataType], bool]:
+        """Return the plan's columns and whether they come from the sample of parsed rows."""
+
+    def plan(self, chunk_rows: int) -> SourcePlan:
+        inputs = list_inputs(self.source)
+        cutter = Cutter(chunk_rows, self.source.max_rows)
+        pinned: list[InputFile] = []
+        with KeyCheck(f"the key column {self.source.key!r}") as check:
+            seen = _Seen()
+            for number, found in enumerate(inputs):
+                if cutter.full:
+                    break
+                pinned.append(self._plan_file(number, found, cutter, check, seen))
+            columns, sampled = self.columns_of(seen.sample)
+            self._check_keyed(seen)
+            check.finish(inputs)
+        return SourcePlan(pinned, cutter.ranges, columns, sampled)
+
+    def _plan_file(
+        self, number: int, found: Found, cutter: Cutter, check: KeyCheck, seen: _Seen
+    ) -> InputFile:
+        with LineFile(found.store, found.info.key, self.source.max_line_bytes, hashing=True) as file:
+            start = self.begin(file, found.name)
+            cutter.begin(number, start)
+            for row, (position, stop, record) in enumerate(self.records(file.lines(start), start)):
+                if isinstance(record, Fault) and record.code == "corrupt_archive" and row == 0:
+                    raise SourceError(f"{found.uri}: {record.message}")
+                if self.source.key is not None or len(seen.sample) < SAMPLE_ROWS:
+                    where = f"{found.name}, row {row} ({file.where(position)})"
+                    row_id = self._look_at(record, where, seen) or f"{found.name}#{row}"
+                    if self.source.key is not None:
+                        check.add(row_id, number, row)
+                if not cutter.add(stop):
+                    break
+            cutter.end()
+            digest = file.digest()
+        if digest is not None and found.store.stat(found.info.key).version != found.info.version:
+            raise SourceError(f"{found.uri} changed while it was read; run again when it is complete")
+        return found.pin(digest)
+
+    def _look_at(self, record: Line, where: str, seen: _Seen) -> str | None:
+        """Sample a record and return its key, None if it has none or cannot be read."""
+        if isinstance(record, Fault):
+            return None
+        try:
+            value = self.parse(record)
+            seen.parsed += 1
+            if len(seen.sample) < SAMPLE_ROWS:
+                seen.sample.append(value)
+            if self.source.key is None:
+                return None
+            if seen.parsed == SAMPLE_ROWS:
+                self._check_keyed(seen)
+            key = self.key_of(value, where)
+            seen.keyed += 1
+            return key
+        except RowError:
+            return None
+
+    def _check_keyed(self, seen: _Seen) -> None:
+        if self.source.key is not None and seen.parsed and not seen.keyed:
+            names = ", ".join(self.columns_of(seen.sample)[0])
+            raise SourceError(
+                f"source.key: no column {self.source.key!r} with text or whole numbers; "
+                f"columns: {names or 'none'}"
+            )
+
+    def read(
+        self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
+    ) -> Iterator[pa.Table]:
+        open_number = -1
+        with ExitStack() as stack:
+            for each in ranges:
+                pinned = inputs[each.file]
+                if each.file != open_number:
+                    stack.close()
+                    store, key = open_pinned(pinned, self.source.storage)
+                    file = stack.enter_context(LineFile(store, key, self.source.max_line_bytes))
+                    self.begin(file, pinned.name)
+                    open_number = each.file
+                yield self._read_range(file, pinned, each, columns)
+
+    def _read_range(
+        self, file: LineFile, pinned: InputFile, each: Range, columns: Sequence[str] | None
+    ) -> pa.Table:
+        keyed = self.source.key is not None
+        ids: list[str] = []
+        kept: list[Any] = []
+        errors: dict[int, Fault] = {}
+        records = self.records(file.lines(each.start, each.stop), each.start)
+        for row, (position, _, record) in enumerate(records, each.first_row):
+            row_id = None
+            try:
+                if isinstance(record, Fault):
+                    raise RowError(record.code, record.message)
+                value = self.parse(record)
+                if keyed:
+                    row_id = self.key_of(value, pinned.name)
+                kept.append(self.keep(record, value))
+            except RowError as error:
+                kept.append(None)
+                where = f"{pinned.name}, row {row} ({file.where(position)})"
+                errors[len(ids)] = Fault(error.code, f"{where}: {error.message}")
+            ids.append(row_id or f"{pinned.name}#{row}")
+        if len(ids) != each.rows:
+            raise changed(pinned.uri)
+        return pa.table({**row_columns(ids, errors), **self.lay_out(kept, columns)})
+
+    def group(
+        self, ranges: Sequence[Range], size: int, inputs: Sequence[InputFile] | None = None
+    ) -> list[list[Range]]:
+        """Keep the ranges of a compressed file together; without `inputs`, any file may be one."""
+        groups: list[list[Range]] = []
+        for each in ranges:
+            whole = inputs is None or is_compressed(inputs[each.file].name)
+            room = max(size, WIDEST_GROUP) if whole else size
+            if groups and groups[-1][0].file == each.file and len(groups[-1]) < room:
+                groups[-1].append(each)
+            else:
+                groups.append([each])
+        return groups
+
+
+def row_columns(ids: Sequence[str] | pa.Array, errors: dict[int, Fault]) -> dict[str, pa.Array]:
+    """Return the columns that every table begins with. `errors` is by position in the table."""
+    codes: list[str | None] = [None] * len(ids)
+    messages: list[str | None] = [None] * len(ids)
+    for position, error in errors.items():
+        codes[position], messages[position] = error.code, error.message
+    return {
+        ROW_ID: ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string()),
+        ERROR_CODE: pa.array(codes, pa.string()),
+        ERROR_MESSAGE: pa.array(messages, pa.string()),
+    }

@@ -1,0 +1,72 @@
+"""Backoff: how long a row waits before it is asked again, and when it gives up. Plain Python, no I/O."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+BASE_S = 0.5
+CAP_S = 60.0
+MAX_RETRY_AFTER_S = 300.0  # an endpoint that asks for more is asked again after this long
+
+
+def retry_after_s(header: str | None, wall_time: float) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for, capped at MAX_RETRY_AFTER_S.
+
+    Args:
+        header: seconds (a fraction is accepted) or an HTTP date; None and nonsense give None.
+        wall_time: seconds since the epoch, to measure a date from.
+
+    Source:
+        RFC 9110, section 10.2.3.
+    """
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - wall_time
+        except (ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if math.isfinite(seconds) else None
+
+
+def exponential_s(failures: int) -> float:
+    """Return the longest wait after so many failures in a row (1 or more), in seconds."""
+    return min(CAP_S, BASE_S * 2.0 ** min(failures - 1, 30))
+
+
+class RetryBudget:
+    """How often one request may be asked again.
+
+    Errors are counted. Refusals (the endpoint is busy, the request is fine) are bounded by time alone.
+    """
+
+    def __init__(
+        self, max_retries: int, max_refused_s: float, draw: Callable[[], float] = random.random
+    ) -> None:
+        self.max_retries = max_retries
+        self.max_refused_s = max_refused_s
+        self.failures = 0
+        self._refused_since: float | None = None
+        self._draw = draw
+
+    def after_failure(self, asked_s: float | None) -> float | None:
+        """Count an error; return the seconds to wait (full jitter, no less than `asked_s`), or None: give up.
+
+        Source:
+            Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
+        self.failures += 1
+        if self.failures > self.max_retries:
+            return None
+        return max(asked_s or 0.0, self._draw() * exponential_s(self.failures))
+
+    def after_refusal(self, now: float) -> bool:
+        """Note a refusal at the monotonic time `now`, in seconds; return whether to ask again."""
+        if self._refused_since is None:
+            self._refused_since = now
+        return now - self._refused_since < self.max_refused_s

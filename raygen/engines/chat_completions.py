@@ -1,0 +1,169 @@
+"""The chat completions protocol on the wire: a request's body, and what an answer means. No I/O.
+
+Source:
+    https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import orjson
+
+from raygen.engines.base import GeneratedSample, GenerateRequest
+from raygen.errors import RowError
+
+# Error codes and types that servers give a prompt beyond their context: OpenAI, llama.cpp.
+TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
+RETRIED = {408, 409, 425}
+OVERLOADED = {503, 529}
+LONGEST_MESSAGE = 4096  # characters kept of an endpoint's message before it is cleaned and cut
+
+
+class Action(Enum):
+    RETRY = "retry"  # ask again: the fault may pass
+    REFUSED = "refused"  # not now: ask again, and do not count it against the request
+    ROW = "row"  # this request will never succeed
+    ENGINE = "engine"  # no request will succeed
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An answer that holds no samples."""
+
+    action: Action
+    code: str  # of the RowError that it becomes once it is not retried
+    message: str  # the endpoint's own, on one line; may still hold secrets
+    overload: bool = False  # a sign that fewer requests should be in flight
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    samples: list[GeneratedSample]  # 1 to the wanted number, in the order of their index
+    prompt_tokens: int
+    has_usage: bool
+
+
+def request_body(
+    model: str,
+    request: GenerateRequest,
+    *,
+    samples: int,
+    seed: int | None,
+    max_tokens_field: str,
+    extra: Mapping[str, Any],
+) -> bytes:
+    """Return the JSON body that asks for so many samples of a request. A field at its default is left out.
+
+    Raises RowError `bad_request`: the messages hold what JSON cannot, such as bytes or half a surrogate pair.
+    """
+    sampling = request.sampling
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": request.messages,
+        "temperature": sampling.temperature,
+        max_tokens_field: sampling.max_tokens,
+    }
+    if sampling.top_p != 1:
+        body["top_p"] = sampling.top_p
+    if sampling.top_k:
+        body["top_k"] = sampling.top_k  # not OpenAI's own; vLLM, SGLang and llama.cpp take it
+    if sampling.stop:
+        body["stop"] = sampling.stop
+    if samples != 1:
+        body["n"] = samples
+    if seed is not None:
+        body["seed"] = seed
+    if extra:
+        body.update(extra)
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        raise RowError("bad_request", f"the messages cannot be sent as JSON: {error}") from None
+
+
+def read_answer(status: int, raw: bytes, wanted: int, asked_s: float | None) -> Answer | Trouble:
+    """Say what an HTTP answer means: at most `wanted` samples, or what is wrong and what to do about it.
+
+    `asked_s` is its Retry-After: a 503 with one is a refusal, one without may be an endpoint that is down.
+    """
+    if status == 200:
+        try:
+            return _read_samples(orjson.loads(raw), wanted)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return Trouble(Action.RETRY, "bad_answer", f"no chat completion: {endpoint_message(raw)}")
+    message = f"HTTP {status}: {endpoint_message(raw)}"
+    if status == 429:
+        # The one 429 that no waiting cures: the account has nothing left to spend.
+        if "insufficient_quota" in _error_words(raw):
+            return Trouble(Action.ENGINE, "insufficient_quota", message)
+        return Trouble(Action.REFUSED, "endpoint_unavailable", message, overload=True)
+    if status in OVERLOADED:
+        action = Action.RETRY if asked_s is None else Action.REFUSED
+        return Trouble(action, "endpoint_unavailable", message, overload=True)
+    if status in RETRIED or status >= 500:
+        return Trouble(Action.RETRY, "endpoint_unavailable", message)
+    if status in (401, 403):
+        return Trouble(Action.ENGINE, "unauthorized", message)
+    if status == 404 or status < 400:
+        return Trouble(Action.ENGINE, "not_found", message)
+    if status in (400, 422):
+        too_long = not TOO_LONG.isdisjoint(_error_words(raw))
+        return Trouble(Action.ROW, "prompt_too_long" if too_long else "bad_request", message)
+    return Trouble(Action.ROW, "endpoint_4xx", message)
+
+
+def _read_samples(body: dict[str, Any], wanted: int) -> Answer | Trouble:
+    choices = body["choices"]
+    if not choices:
+        raise ValueError
+    if len(choices) > 1:
+        choices = sorted(choices, key=lambda choice: choice.get("index", 0))[:wanted]
+    usage = body.get("usage") or {}
+    prompt_tokens, output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    # The protocol gives the tokens of all choices together: an even share each, the remainder to the first.
+    share, remainder = divmod(output_tokens or 0, len(choices))
+    samples = [
+        GeneratedSample(_text(choice["message"]), str(choice.get("finish_reason") or "unknown"), share)
+        for choice in choices
+    ]
+    samples[0].output_tokens += remainder
+    return Answer(samples, prompt_tokens or 0, prompt_tokens is not None and output_tokens is not None)
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if content is None:  # a tool call, a filtered answer: the finish reason tells
+        return ""
+    return "".join(part["text"] for part in content if part.get("type") == "text")
+
+
+def _error_of(raw: bytes) -> Any:
+    try:
+        body = orjson.loads(raw)
+    except ValueError:
+        return None
+    return (body.get("error") or body) if isinstance(body, dict) else None
+
+
+def _error_words(raw: bytes) -> set[str]:
+    """Return the machine-readable words of an error body: its code and its type."""
+    error = _error_of(raw)
+    if not isinstance(error, dict):
+        return set()
+    return {word for word in (error.get("code"), error.get("type")) if isinstance(word, str)}
+
+
+def endpoint_message(raw: bytes) -> str:
+    """Return an error body's message on one line: OpenAI's form, `message`, `detail`, or the text itself."""
+    error = _error_of(raw)
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("detail")
+    if error is None:
+        error = raw[:LONGEST_MESSAGE].decode("utf-8", "replace")
+    return " ".join(str(error)[:LONGEST_MESSAGE].split()) or "(an empty body)"

@@ -1,0 +1,119 @@
+"""Gate: the asyncio side of admission. Requests wait here, in order, until the policy lets them go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+
+from raygen.engines.admission import Admission
+from raygen.engines.base import EngineStats
+from raygen.errors import EngineError
+
+
+class Gate:
+    """One line of waiting requests before one endpoint; those asked again go before fresh ones.
+
+    Args:
+        admission: decides who may go.
+        stats: its gauges (`in_flight`, `waiting`, `limit`) are kept true.
+    """
+
+    def __init__(self, admission: Admission, stats: EngineStats) -> None:
+        self.admission = admission
+        self._stats = stats
+        self._loop = asyncio.get_running_loop()
+        self._fresh: deque[asyncio.Future[int]] = deque()
+        self._again: deque[asyncio.Future[int]] = deque()
+        self._backing_off = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._shut: str | None = None
+        self._show()
+
+    async def enter(self, again: bool = False) -> int:
+        """Wait for admission; return the ticket to hand back to `served`, `refused` or `failed`.
+
+        Raises EngineError once the gate is shut.
+        """
+        if self._shut is not None:
+            raise EngineError(self._shut)
+        if not self._again and (again or not self._fresh):
+            ticket = self.admission.admit(self._loop.time())
+            if ticket is not None:
+                self._show()
+                return ticket
+        line = self._again if again else self._fresh
+        future: asyncio.Future[int] = self._loop.create_future()
+        line.append(future)
+        self._let_in()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                with contextlib.suppress(ValueError):  # the line may have dropped it already
+                    line.remove(future)
+                self._show()
+            elif future.exception() is None:  # admitted and cancelled in the same turn of the loop
+                self.failed(future.result())
+            raise
+
+    async def back_off(self, seconds: float) -> None:
+        """Sleep before entering again; such a request counts as waiting."""
+        self._backing_off += 1
+        self._show()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._backing_off -= 1
+            self._show()
+
+    def served(self, ticket: int) -> None:
+        self.admission.served(ticket, self._loop.time())
+        self._let_in()
+
+    def refused(self, ticket: int, retry_after_s: float | None) -> None:
+        self.admission.refused(ticket, self._loop.time(), retry_after_s)
+        self._let_in()
+
+    def failed(self, ticket: int) -> None:
+        self.admission.failed(ticket)
+        self._let_in()
+
+    def shut(self, message: str) -> None:
+        """The endpoint is of no use: everybody who waits or comes gets EngineError(message)."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._shut = message
+        for line in (self._again, self._fresh):
+            while line:
+                future = line.popleft()
+                if not future.done():
+                    future.set_exception(EngineError(message))
+        self._show()
+
+    def _let_in(self) -> None:
+        now = self._loop.time()
+        for line in (self._again, self._fresh):
+            while line:
+                if line[0].cancelled():
+                    line.popleft()
+                    continue
+                ticket = self.admission.admit(now)
+                if ticket is None:
+                    if self._timer is None and now < self.admission.paused_until:
+                        self._timer = self._loop.call_at(self.admission.paused_until, self._pause_ends)
+                    self._show()
+                    return
+                line.popleft().set_result(ticket)
+        self._show()
+
+    def _pause_ends(self) -> None:
+        self._timer = None
+        self._let_in()
+
+    def _show(self) -> None:
+        stats = self._stats
+        stats.in_flight = self.admission.in_flight
+        stats.waiting = len(self._fresh) + len(self._again) + self._backing_off
+        stats.limit = self.admission.limit

@@ -1,0 +1,269 @@
+"""The OpenAI engine: any OpenAI-compatible endpoint, over POST {base_url}/chat/completions."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, field_validator
+
+from raygen.config import Frozen
+from raygen.engines.admission import Admission
+from raygen.engines.backoff import RetryBudget, retry_after_s
+from raygen.engines.base import Engine, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.chat_completions import Action, Answer, Trouble, read_answer, request_body
+from raygen.engines.gate import Gate
+from raygen.errors import EngineError, RowError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+SAMPLING_FIELDS = {"temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "stop"}
+RESERVED_FIELDS = {"model", "messages", "n", "seed", "stream"} | SAMPLING_FIELDS
+KEEPALIVE_S = 4.0  # below uvicorn's 5 s, so that a connection is not used just as the server closes it
+CONNECT_S = 30.0
+MESSAGE_CHARS = 300
+
+
+class OpenAIEngine(Engine):
+    """`ref` is the endpoint's name of the model. One adaptive limit holds for all, retries too."""
+
+    has_weights = False
+    replayable = False
+    accepts_images = True
+
+    class Options(Frozen):
+        model_config = ConfigDict(hide_input_in_errors=True)  # a key put in a wrong place must not be printed
+
+        base_url: str = Field(description="up to and without /chat/completions: http://127.0.0.1:8000/v1")
+        concurrency: int = Field(64, ge=1, le=4096, description="the most requests in flight")
+        timeout_s: float = Field(600.0, gt=0, le=86_400, description="of one request, its answer included")
+        max_retries: int = Field(6, ge=0, le=100, description="after errors; refusals (429) are not counted")
+        max_refused_s: float = Field(3600.0, gt=0, description="a row that is refused for longer fails")
+        api_key_env: str = Field(DEFAULT_KEY_ENV, description="the environment variable that holds the key")
+        extra_body: dict[str, Any] = Field({}, description="further fields of every request's body")
+        one_request_per_sample: bool = False
+        send_seed: bool = True
+        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+
+        @field_validator("base_url")
+        @classmethod
+        def _plain_http_url(cls, value: str) -> str:
+            parts = urlsplit(value)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("must be an http:// or https:// URL, such as http://127.0.0.1:8000/v1")
+            if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+                raise ValueError(
+                    "must hold no user, password, query or fragment; the key comes from `api_key_env`"
+                )
+            if parts.path.rstrip("/").endswith("/completions"):
+                raise ValueError("give the part before /chat/completions")
+            return value.rstrip("/")
+
+        @field_validator("api_key_env")
+        @classmethod
+        def _name_not_key(cls, value: str) -> str:
+            if not re.fullmatch(
+                r"[A-Z_][A-Z0-9_]*", value
+            ):  # keys have small letters: one put here is not taken
+                raise ValueError("must name an environment variable (A-Z, 0-9, _), never hold the key itself")
+            return value
+
+        @field_validator("extra_body")
+        @classmethod
+        def _not_the_jobs_own(cls, value: dict[str, Any]) -> dict[str, Any]:
+            taken = sorted(RESERVED_FIELDS & value.keys())
+            if taken:
+                raise ValueError(f"{', '.join(taken)}: set by the job or the engine, not by extra_body")
+            return value
+
+    def __init__(self, model: ResolvedModel) -> None:
+        super().__init__(model)
+        self._session: aiohttp.ClientSession | None = None
+        self.stats.extra = {"refused_429": 0, "retries": 0, "http_errors": 0, "usage_missing": 0}
+
+    async def start(self) -> None:
+        """Open the connection pool; nothing is sent. Raises EngineError: the key's variable is not set."""
+        import aiohttp
+        from yarl import URL
+
+        self._key = self._read_key()
+        # Compressed answers would cost more than they save: texts are short.
+        headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": self.version,
+        }
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self._url = URL(f"{self.options.base_url}/chat/completions")
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self.options.concurrency, keepalive_timeout=KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=self.options.timeout_s, sock_connect=CONNECT_S),
+        )
+        self._gate = Gate(Admission(self.options.concurrency), self.stats)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def capacity(self) -> int:
+        return int(self.options.concurrency)
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        """Return one sample for every seed: from one request (`n`), from as many as it takes, or one each.
+
+        Raises RowError: bad_request, prompt_too_long, endpoint_4xx, endpoint_unavailable, bad_answer,
+        timeout. EngineError: key or quota refused, no such model or path; every later call fails alike.
+        """
+        seeds = request.seeds
+        if self.options.one_request_per_sample and len(seeds) > 1:
+            answers = await self._ask_each(request)
+        else:
+            answers = [await self._ask(request, seeds)]
+            # An endpoint may give fewer choices than asked for, but never none.
+            while (have := sum(len(answer.samples) for answer in answers)) < len(seeds):
+                answers.append(await self._ask(request, seeds[have:]))
+        result = GenerateResult([s for answer in answers for s in answer.samples], answers[0].prompt_tokens)
+        stats = self.stats
+        stats.requests += 1
+        stats.prompt_tokens += result.prompt_tokens
+        stats.output_tokens += sum(sample.output_tokens for sample in result.samples)
+        return result
+
+    async def _ask_each(self, request: GenerateRequest) -> list[Answer]:
+        tasks = [asyncio.ensure_future(self._ask(request, [seed])) for seed in request.seeds]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()  # one failure fails the row: nobody waits for the others
+
+    async def _ask(self, request: GenerateRequest, seeds: list[int]) -> Answer:
+        """Ask once for the samples of these seeds, and again after faults that may pass."""
+        options = self.options
+        body = request_body(
+            self.model.spec.ref or "",
+            request,
+            samples=len(seeds),
+            seed=seeds[0] if options.send_seed else None,
+            max_tokens_field=options.max_tokens_field,
+            extra=options.extra_body,
+        )
+        budget = RetryBudget(options.max_retries, options.max_refused_s)
+        again = False
+        while True:
+            answer, asked_s = await self._send(body, len(seeds), again)
+            if isinstance(answer, Answer):
+                if not answer.has_usage:
+                    self.stats.extra["usage_missing"] += 1
+                return answer
+            if answer.action is Action.ROW:
+                raise RowError(answer.code, self._clean(answer.message))
+            if answer.action is Action.REFUSED:
+                if not budget.after_refusal(time.monotonic()):
+                    raise RowError(answer.code, self._clean(answer.message))
+            else:
+                wait_s = budget.after_failure(asked_s)
+                if wait_s is None:
+                    raise RowError(
+                        answer.code, self._clean(f"{answer.message} (asked {budget.failures} times)")
+                    )
+                await self._gate.back_off(wait_s)
+            self.stats.extra["retries"] += 1
+            again = True
+
+    async def _send(self, body: bytes, wanted: int, again: bool) -> tuple[Answer | Trouble, float | None]:
+        """Send one request when the gate lets it, and tell the gate how it went.
+
+        Returns the answer, and the seconds of silence that its `Retry-After` asks for. Raises EngineError.
+        """
+        ticket = await self._gate.enter(again)
+        try:
+            answer, asked_s = await self._post(body, wanted)
+        except BaseException:
+            self._gate.failed(ticket)
+            raise
+        if isinstance(answer, Trouble):
+            self.stats.extra["http_errors"] += 1
+            if answer.overload:
+                self._gate.refused(ticket, asked_s)
+                return answer, asked_s
+            if answer.action is Action.ENGINE:
+                broken = self._broken(answer)  # shuts the gate before a slot becomes free
+                self._gate.failed(ticket)
+                raise broken
+            if answer.action is Action.RETRY:
+                self._gate.failed(ticket)
+                return answer, asked_s
+        self._gate.served(ticket)
+        return answer, asked_s
+
+    async def _post(self, body: bytes, wanted: int) -> tuple[Answer | Trouble, float | None]:
+        import aiohttp
+
+        assert self._session is not None, "start() comes first"
+        # aiohttp sends bytes in one piece, and warns above 1 MiB; a file object it sends in slices.
+        data = body if len(body) <= 2**20 else io.BytesIO(body)
+        try:
+            async with self._session.post(self._url, data=data, allow_redirects=False) as response:
+                raw = await response.read()
+        except aiohttp.ConnectionTimeoutError:
+            return Trouble(
+                Action.RETRY, "endpoint_unavailable", f"no connection to {self._url} in {CONNECT_S:g} s"
+            ), None
+        except TimeoutError:
+            message = f"no answer in {self.options.timeout_s:g} s (timeout_s)"
+            return Trouble(Action.RETRY, "timeout", message), None
+        except (aiohttp.ClientError, OSError) as error:
+            message = f"{self._url}: {type(error).__name__}: {error}"
+            return Trouble(Action.RETRY, "endpoint_unavailable", message), None
+        asked_s = None
+        if response.status != 200:
+            asked_s = retry_after_s(response.headers.get("Retry-After"), time.time())
+            if response.status == 429:
+                self.stats.extra["refused_429"] += 1
+        return read_answer(response.status, raw, wanted, asked_s), asked_s
+
+    def _read_key(self) -> str:
+        name = self.options.api_key_env
+        key = os.environ.get(name, "").strip()
+        if not key and "api_key_env" in self.options.model_fields_set:
+            raise EngineError(
+                f"model {self.model.name!r}: environment variable {name} (api_key_env) is not set"
+            )
+        if not key.isprintable() or not key.isascii():
+            raise EngineError(
+                f"model {self.model.name!r}: environment variable {name} holds what no key may hold"
+            )
+        return key
+
+    def _broken(self, trouble: Trouble) -> EngineError:
+        """Shut the gate, and return the error that says why and what to do."""
+        name, options = f"model {self.model.name!r}", self.options
+        if trouble.code == "unauthorized":
+            state = "is set" if self._key else "is not set"
+            remedy = f"the key is refused: environment variable {options.api_key_env} {state}"
+        elif trouble.code == "insufficient_quota":
+            remedy = f"nothing is left to spend on the key in {options.api_key_env}"
+        else:
+            remedy = (
+                f"no model {self.model.spec.ref!r}, or no chat completions, under base_url {options.base_url}"
+            )
+        message = f"{name}: {remedy}; the endpoint says: {self._clean(trouble.message)}"
+        self._gate.shut(message)
+        return EngineError(message)
+
+    def _clean(self, message: str) -> str:
+        if self._key:
+            message = message.replace(self._key, "***")
+        return message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"

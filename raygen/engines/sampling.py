@@ -1,0 +1,148 @@
+"""Sampling: from logits to token ids. What a row gets depends on its own logits, settings and seed alone.
+
+The candidates of a row are defined without an order, so that ties, frequent in bfloat16, need no rule:
+- temperature divides the logits; 0 means the most probable token, the lowest id of equals;
+- top_k keeps the tokens whose logit is at least the k-th largest;
+- top_p then keeps a token if all strictly more probable ones have less than `top_p` of what is left.
+Among the candidates a token is drawn by inverting their cumulative probability, in the order of ids, at a
+uniform number: a hash of the sample's seed and the token's index. No generator, hence no state to restore.
+"""
+
+# Shape letters: B = rows, V = vocabulary, C = candidates looked at for top_p.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from raygen.config import Sampling
+
+BLOCK = 256  # arg-max and cumulative sums go over blocks first: several times faster over a long vocabulary
+NUCLEUS = (
+    512  # top_p looks at this many most probable tokens, and sorts the vocabulary only if they do not suffice
+)
+
+
+def uniforms(seeds: Sequence[int], indices: Sequence[int]) -> np.ndarray:
+    """Return float64 numbers in [0, 1), shape (B,): a hash of each (seed, token index) pair.
+
+    Source:
+        The mixing function is SplitMix64's: Steele, Lea and Flood 2014, doi:10.1145/2714064.2660195.
+    """
+    state = _mix(np.asarray(seeds, dtype=np.uint64)) + np.asarray(indices, dtype=np.uint64)
+    return (_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # arithmetic is modulo 2**64
+        state = state + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(state ^ (state >> np.uint64(31)))
+
+
+def choose_tokens(
+    logits_BV: torch.Tensor, settings: Sequence[Sampling], seeds: Sequence[int], indices: Sequence[int]
+) -> list[int | None]:
+    """Return each row's next token; None for a row whose logits are not numbers (NaN, +inf, or all -inf).
+
+    Args:
+        logits_BV: any floating dtype; -inf forbids a token.
+        settings: temperature, top_k and top_p of each row.
+        seeds: of each row's sample, in [0, 2**64).
+        indices: how many tokens each sample has so far.
+    """
+    rows, vocabulary = logits_BV.shape
+    padded = -(-vocabulary // BLOCK) * BLOCK
+    filled_BV = logits_BV.new_full((rows, padded), float("-inf"), dtype=torch.float32)
+    filled_BV[:, :vocabulary] = logits_BV
+    best_B, token_B = _largest(filled_BV)
+    sound = torch.isfinite(best_B).tolist()
+    tokens: list[int | None] = [t if ok else None for t, ok in zip(token_B.tolist(), sound, strict=True)]
+    drawn = [i for i in range(rows) if sound[i] and settings[i].temperature > 0]
+    if drawn:
+        scaled_BV = filled_BV[drawn].sub_(
+            best_B[drawn, None]
+        )  # the maximum is 0, however small the temperature
+        scaled_BV.div_(_column([settings[i].temperature for i in drawn], scaled_BV))
+        _keep_top_k(scaled_BV, [settings[i].top_k for i in drawn])
+        probabilities_BV = torch.softmax(scaled_BV, -1)
+        _keep_top_p(probabilities_BV, [settings[i].top_p for i in drawn])
+        uniform_B = uniforms([seeds[i] for i in drawn], [indices[i] for i in drawn])
+        for i, token in zip(drawn, _invert(probabilities_BV, uniform_B), strict=True):
+            tokens[i] = token
+    return tokens
+
+
+def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
+
+
+def _largest(filled_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the maximum of each row and its lowest index, shape (B,) each; NaN wins."""
+    blocks_BNC = filled_BV.view(len(filled_BV), -1, BLOCK)
+    peaks_BN = blocks_BNC.amax(-1)
+    block_B = peaks_BN.argmax(-1)
+    row_B = torch.arange(len(filled_BV), device=filled_BV.device)
+    within_B = blocks_BNC[row_B, block_B].argmax(-1)
+    return peaks_BN[row_B, block_B], block_B * BLOCK + within_B
+
+
+def _keep_top_k(scaled_BV: torch.Tensor, top_k: Sequence[int]) -> None:
+    """Set to -inf what is below the k-th largest of its row; k = 0 keeps all."""
+    limited = [i for i, k in enumerate(top_k) if 0 < k < scaled_BV.shape[1]]
+    if limited:
+        largest_BC = scaled_BV[limited].topk(max(top_k[i] for i in limited), -1).values
+        kth_B = torch.tensor([top_k[i] - 1 for i in limited], device=scaled_BV.device)
+        least_B1 = largest_BC.gather(1, kth_B[:, None])
+        scaled_BV[limited] = scaled_BV[limited].masked_fill_(scaled_BV[limited] < least_B1, float("-inf"))
+
+
+def _keep_top_p(probabilities_BV: torch.Tensor, top_p: Sequence[float]) -> None:
+    """Zero what lies outside the nucleus of its row; p = 1 keeps all."""
+    limited = [i for i, p in enumerate(top_p) if p < 1]
+    candidates = min(NUCLEUS, probabilities_BV.shape[1])
+    while limited:
+        part_BV = probabilities_BV[limited]
+        sorted_BC = part_BV.topk(candidates, -1).values.double()
+        total_B1 = _cumulative_blocks(part_BV)[:, -1:]
+        wanted_B1 = total_B1 * _column([top_p[i] for i in limited], total_B1)
+        before_BC = sorted_BC.cumsum(-1) - sorted_BC
+        inside_BC = before_BC < wanted_B1
+        enough = (
+            (~inside_BC[:, -1]).tolist() if candidates < probabilities_BV.shape[1] else [True] * len(limited)
+        )
+        least_B1 = sorted_BC.masked_fill(~inside_BC, float("inf")).amin(-1, keepdim=True)
+        kept_BV = part_BV.masked_fill(part_BV < least_B1, 0.0)
+        done = [i for i, fits in enumerate(enough) if fits]
+        probabilities_BV[[limited[i] for i in done]] = kept_BV[done]
+        limited = [limited[i] for i, fits in enumerate(enough) if not fits]
+        candidates = probabilities_BV.shape[1]
+
+
+def _cumulative_blocks(probabilities_BV: torch.Tensor) -> torch.Tensor:
+    """Return the sum of all blocks up to each, float64 (B, V / BLOCK).
+
+    Not `sum(-1)` of whole rows: torch cuts a sum into parts, a thread each, when there is only one row.
+    """
+    return probabilities_BV.view(len(probabilities_BV), -1, BLOCK).sum(-1, dtype=torch.float64).cumsum(-1)
+
+
+def _invert(probabilities_BV: torch.Tensor, uniform_B: np.ndarray) -> list[int]:
+    """Return each row's first token at which the cumulative probability exceeds its uniform number."""
+    upto_BN = _cumulative_blocks(probabilities_BV)
+    total_B = upto_BN[:, -1]
+    target_B = torch.from_numpy(uniform_B).to(total_B.device) * total_B
+    target_B = torch.minimum(
+        target_B, torch.nextafter(total_B, torch.zeros_like(total_B))
+    )  # the product may round up
+    block_B = (upto_BN <= target_B[:, None]).sum(-1)
+    row_B = torch.arange(len(block_B), device=block_B.device)
+    before_B = torch.where(block_B > 0, upto_BN[row_B, block_B - 1], 0.0)
+    inside_BC = probabilities_BV.view(len(block_B), -1, BLOCK)[row_B, block_B].double()
+    within_B = (inside_BC.cumsum(-1) <= (target_B - before_B)[:, None]).sum(-1)
+    # Rounding may leave the target at or past the block's own sum: then it is its last possible token.
+    last_B = BLOCK - 1 - (inside_BC > 0).flip(-1).int().argmax(-1)
+    return (block_B * BLOCK + torch.minimum(within_B, last_B)).tolist()

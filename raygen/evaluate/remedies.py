@@ -1,0 +1,29 @@
+"""What to do about a row's error, by its code."""
+
+from __future__ import annotations
+
+REMEDIES = {
+    "prompt_too_long": "Shorten the template or the input, or use a model with a longer context.",
+    "bad_request": "The endpoint refused the request: does it take this sampling and these images?",
+    "endpoint_4xx": "The endpoint refused the request: the message says why. Check quota, model and address.",
+    "endpoint_unavailable": "The endpoint did not answer after all retries: check its health, "
+    "lower `concurrency`, and run these rows again.",
+    "timeout": "Raise the engine's `timeout_s`, or lower `max_tokens` or `concurrency`.",
+    "bad_answer": "The endpoint's answers were no chat completions: check `base_url` and the server's log.",
+    "broken_json": "Correct the line in the input: it is not valid JSON.",
+    "not_an_object": "Each line of the input must be one JSON object.",
+    "wrong_encoding": "Save the input as UTF-8.",
+    "line_too_long": "Split the line, or raise `source.max_line_bytes`.",
+    "broken_csv": "Give the record as many fields as the header has; quote fields with commas or newlines.",
+    "missing_key": "Give every row a value in the column that `source.key` names.",
+    "corrupt_row_group": "Write the Parquet file again: a row group in it cannot be read.",
+    "corrupt_media": "Replace the file: it cannot be decoded.",
+    "media_too_large": "Make it smaller, or raise `source.max_media_bytes` or `source.max_media_pixels`.",
+    "corrupt_archive": "Write the archive again: a member of it cannot be read.",
+}
+OTHERWISE = "Start from the example's message; the other rows are the outcomes with this `error.code`."
+
+
+def remedy(code: str) -> str:
+    """Return one sentence that says what to do about rows that failed with `code`."""
+    return REMEDIES.get(code, OTHERWISE)

@@ -1,0 +1,298 @@
+"""The report of a run: one HTML file that needs nothing else, to be read, kept and forwarded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from raygen.evaluate import display, plots
+from raygen.evaluate.remedies import remedy
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FOLD_CHARS, FOLD_LINES = 480, 12  # a longer text is folded
+TEXT_CHARS = 4000  # of one text are shown
+CARD_BYTES = 500_000  # text of all sample cards; later cards are left out, and the page says so
+IMAGE_BYTES = 400_000  # thumbnails of all sample cards
+INPUTS, OUTPUTS, ERRORS = 12, 4, 50  # shown of one sample; kinds of errors in the table
+LISTING_CHARS = 60_000  # of the manifest and of the job
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Counts of rows. Those of `total` that are neither accepted, rejected nor failed have no outcome yet."""
+
+    total: int
+    accepted: int = 0
+    rejected: int = 0
+    failed: int = 0
+
+    @property
+    def outcomes(self) -> int:
+        return self.accepted + self.rejected + self.failed
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.outcomes
+
+
+@dataclass(frozen=True)
+class Chunks:
+    total: int
+    committed: int
+    recomputed: int = 0  # generated more than once, because an attempt was lost
+
+
+@dataclass(frozen=True)
+class Tokens:
+    prompt: int
+    output: int
+
+
+@dataclass(frozen=True)
+class ErrorCount:
+    """How many rows failed with `code` in `step`, and one of them."""
+
+    code: str
+    step: str | None
+    count: int
+    example_row_id: str
+    example_message: str
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One row as it is shown: its input beside what was generated from it."""
+
+    row_id: str
+    status: str  # accepted | rejected | failed
+    reason: str | None
+    input: dict[str, Any]  # bytes of a picture are shown as one, other bytes as their size
+    prompt: str | None = None
+    outputs: Sequence[tuple[str | None, str | None, int | None]] = ()  # text, finish reason, seed
+    error: tuple[str, str] | None = None  # code, message
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """All that a report says. What comes from rows or models may be hostile: the page shows it as text."""
+
+    title: str
+    run_uri: str
+    state: str  # one word, such as complete or interrupted
+    started: str  # ISO 8601
+    finished: str | None
+    elapsed_s: float  # seconds of running, pauses between sessions left out: rates are per second of these
+    sessions: int  # how many times the run was started or resumed
+    rows: Rows
+    chunks: Chunks
+    tokens: Tokens
+    throughput: Sequence[
+        plots.Point
+    ] = ()  # seconds since the start, rows done, output tokens done, occupancy 0..1
+    errors: Sequence[ErrorCount] = ()
+    reasons: dict[str, int] = field(default_factory=dict)  # rejected rows by reason
+    lengths: Sequence[int] = ()  # output tokens of a sample of the generated samples
+    finish_reasons: dict[str, int] = field(default_factory=dict)  # generated samples by finish reason
+    samples: Sequence[SampleRow] = ()
+    manifest: dict[str, Any] = field(default_factory=dict)
+    models: Sequence[dict[str, Any]] = ()  # name, ref, digest, adapter, engine, engine_version, dtype
+    job_yaml: str = ""
+    notes: Sequence[str] = ()
+
+
+def render_report(data: ReportData) -> str:
+    """Return the report as one HTML document that loads nothing from anywhere. Touches no file of a run."""
+    from markupsafe import Markup
+
+    from raygen import __version__
+
+    causes = _causes(data.errors)
+    timeline = plots.Timeline.of(data.throughput, data.sessions)
+    limit = length_limit(data.lengths, data.finish_reasons)
+    cards = _cards(data.samples)
+    return _environment().get_template("report.html.j2").render(
+        data=data,
+        version=__version__,
+        verdict=verdict(data.rows),
+        figures=_figures(data),
+        causes=causes[:ERRORS],
+        more_causes=causes[ERRORS:],
+        explained=sum(n for _, n, _ in causes),
+        reasons=_ranked(data.reasons),
+        finish_reasons=_ranked(data.finish_reasons),
+        pareto=Markup(plots.pareto([(name, n) for name, n, _ in causes])) if causes else "",
+        throughput=Markup(plots.throughput(timeline)) if timeline.parts else "",
+        timeline=timeline,
+        lengths=Markup(plots.lengths(data.lengths, limit)) if data.lengths else "",
+        limit=limit,
+        cards=cards,
+        models=[{k: v for k, v in model.items() if v not in (None, "")} for model in data.models],
+        manifest=display.cut(display.as_text(data.manifest), LISTING_CHARS) if data.manifest else "",
+        job=display.cut(data.job_yaml, LISTING_CHARS),
+    )  # fmt: skip
+
+
+def verdict(rows: Rows) -> str:
+    """Say in one sentence what became of the rows; what is not as it should be is said plainly."""
+    number = display.number
+    if rows.total == 0 and rows.outcomes == 0:
+        return "The input holds no rows."
+    said = (
+        f"{number(rows.outcomes)} of {display.count(rows.total, 'row')} "
+        f"{'has' if rows.outcomes == rows.total == 1 else 'have'} an outcome: "
+        f"{number(rows.accepted)} accepted, {number(rows.rejected)} rejected, {number(rows.failed)} failed"
+    )
+    if rows.missing > 0:
+        return f"{said}; {display.count(rows.missing, 'row is', 'rows are')} missing."
+    if rows.missing < 0:
+        return f"{said}; that is {number(-rows.missing)} too many."
+    return f"{said}."
+
+
+def length_limit(lengths: Sequence[int], finish_reasons: dict[str, int]) -> int | None:
+    """Return the length at which samples were cut, in tokens: the longest, if several reached it."""
+    if not finish_reasons.get("length") or not lengths:
+        return None
+    longest = max(lengths)
+    return longest if len(lengths) == 1 or sum(n == longest for n in lengths) > 1 else None
+
+
+def _figures(data: ReportData) -> list[tuple[str, str, str]]:
+    """Key figures: label, value, a remark."""
+    ran_s, output = data.elapsed_s, data.tokens.output
+    per_second = (lambda n: display.number(n / ran_s)) if ran_s > 0 else (lambda n: "–")
+    chunks = f"{display.number(data.chunks.committed)} of {display.number(data.chunks.total)}"
+    again = (
+        f"{display.number(data.chunks.recomputed)} computed again"
+        if data.chunks.recomputed
+        else "none computed again"
+    )
+    return [
+        ("Accepted", display.share(data.rows.accepted, data.rows.total), "of the rows"),
+        ("Running time", display.duration(ran_s), f"in {display.count(data.sessions, 'session')}"),
+        ("Rows a second", per_second(data.rows.outcomes), "while running"),
+        ("Output tokens", display.number(output), f"{per_second(output)} a second"),
+        ("Prompt tokens", display.number(data.tokens.prompt), f"{per_second(data.tokens.prompt)} a second"),
+        ("Chunks committed", chunks, again),
+    ]
+
+
+def _causes(errors: Sequence[ErrorCount]) -> list[tuple[str, int, ErrorCount]]:
+    """Errors with a label each, most frequent first; it names the step where the code alone is ambiguous."""
+    codes = [error.code for error in errors]
+    ranked = sorted(errors, key=lambda e: (-e.count, e.code, e.step or ""))
+    return [
+        (f"{e.code} in {e.step}" if codes.count(e.code) > 1 and e.step else e.code, e.count, e)
+        for e in ranked
+    ]
+
+
+def _ranked(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Counts, most first; all beyond the tenth in one."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return (
+        ranked
+        if len(ranked) <= 10
+        else [*ranked[:9], (f"{len(ranked) - 9} others", sum(n for _, n in ranked[9:]))]
+    )
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A text to show: whole, or folded under its beginning."""
+
+    whole: str
+    preview: str | None  # None: short enough to be shown whole
+    chars: int  # length of the text itself, of which `whole` may be a part
+
+
+def _text(value: Any) -> _Text:
+    text = value if isinstance(value, str) else display.as_text(value)
+    whole = display.cut(text, TEXT_CHARS)
+    lines = whole.split("\n")
+    if len(whole) <= FOLD_CHARS and len(lines) <= FOLD_LINES:
+        return _Text(whole, None, len(text))
+    return _Text(whole, "\n".join(lines[:FOLD_LINES])[:FOLD_CHARS].rstrip() + " …", len(text))
+
+
+def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
+    """Lay samples out as cards, as many as fit the page's budget of bytes."""
+    from markupsafe import escape
+
+    cards: list[dict[str, Any]] = []
+    text_bytes = image_bytes = 0
+    for row in samples:
+        inputs: list[tuple[str, _Text, str | None]] = []
+        for name, value in list(row.input.items())[:INPUTS]:
+            picture = (
+                display.thumbnail(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else None
+            )
+            if picture and True:
+                image_bytes += len(picture)
+            else:
+                picture = None
+            inputs.append((display.cut(name, 100), _text(value), picture))
+        reason = _text(row.reason) if row.reason else None
+        prompt = _text(row.prompt) if row.prompt else None
+        outputs = [(_text(text or ""), finish, seed) for text, finish, seed in list(row.outputs)[:OUTPUTS]]
+        card = {
+            "row_id": display.cut(row.row_id, 200),
+            "status": row.status,
+            "reason": reason,
+            "inputs": inputs,
+            "more_inputs": max(0, len(row.input) - INPUTS),
+            "prompt": prompt,
+            "outputs": outputs,
+            "more_outputs": max(0, len(row.outputs) - OUTPUTS),
+            "error": row.error and (row.error[0], _text(row.error[1])),
+        }
+        texts = [*(t for _, t, _ in inputs), *(t for t, _, _ in outputs), reason, prompt]
+        shown = "".join(t.whole + (t.preview or "") for t in texts if t)
+        text_bytes += len(escape(display.visible(shown)).encode()) + 1000  # and the card's own markup
+        if cards and text_bytes > CARD_BYTES:
+            break
+        cards.append(card)
+    return cards
+
+
+def _moment(iso: str) -> str:
+    """A point in time for a person, in UTC; what is no ISO 8601 stays as it is."""
+    try:
+        moment = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    if moment.tzinfo is None:
+        return f"{moment:%Y-%m-%d %H:%M:%S}"
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("raygen.evaluate", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Whatever is put into the page shows all its characters; only the plots are markup.
+        finalize=lambda v: display.visible(v) if isinstance(v, str) and not isinstance(v, Markup) else v,
+    )
+    environment.filters |= {
+        "number": display.number,
+        "share": display.share,
+        "duration": display.duration,
+        "count_of": display.count,
+        "as_text": display.as_text,
+        "cut": display.cut,
+        "moment": _moment,
+        "remedy": remedy,
+    }
+    return environment

@@ -1,0 +1,61 @@
+"""Hub: a model repository of the Hugging Face Hub, at one commit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import disable_progress_bars
+
+from raygen.errors import ModelReferenceError
+from raygen.models.weights import MODEL_SUFFIXES, check_names
+
+
+def find_commit(repository: str, revision: str | None, where: str) -> str:
+    """Return the commit that a branch or tag (None: the main branch) points to now.
+
+    Raises:
+        ModelReferenceError: no such repository or revision, no access, no network.
+    """
+    return str(_info(repository, revision, where).sha)
+
+
+def fetch_repository(repository: str, commit: str, target: Path, where: str) -> None:
+    """Put the model files of a repository into `target`, an empty directory. Raises ModelReferenceError."""
+    files = [sibling.rfilename for sibling in _info(repository, commit, where).siblings or ()]
+    check_names([name for name in files if "/" not in name and not name.endswith(".gguf")], where)
+    disable_progress_bars()
+    wanted = [name for name in files if "/" not in name and name.endswith(MODEL_SUFFIXES)]
+    try:
+        snapshot_download(repository, revision=commit, local_dir=target, allow_patterns=wanted)
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+        raise ModelReferenceError(f"{where}: the download failed: {_first_line(error)}") from None
+    shutil.rmtree(target / ".cache", ignore_errors=True)
+
+
+def _info(repository: str, revision: str | None, where: str) -> Any:
+    try:
+        return HfApi().model_info(repository, revision=revision)
+    except GatedRepoError:
+        reason = "the model is gated: accept its terms on the hub and set HF_TOKEN"
+    except RepositoryNotFoundError:
+        reason = "the hub has no such model, or a private one: check the name, set HF_TOKEN"
+    except RevisionNotFoundError:
+        reason = f"the model has no revision {revision!r}"
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+        reason = f"the hub cannot be reached: {_first_line(error)}"
+    raise ModelReferenceError(f"{where}: {reason}")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,44 @@
+"""The board: a small actor where engines post their figures and read whether the run is stopping."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+SILENT_S = 10.0  # an engine that has not posted for longer is gone
+
+
+class Board:
+    """Runs as a Ray actor without CPUs. Gauges are summed over living engines, totals over all that ever posted."""
+
+    def __init__(self) -> None:
+        self._posts: dict[str, tuple[float, dict[str, float]]] = {}
+        self._stopping = False
+
+    def push(self, engine: str, figures: dict[str, float]) -> bool:
+        """Take an engine's figures; the answer is whether to begin no more chunks."""
+        self._posts[engine] = (time.monotonic(), figures)
+        return self._stopping
+
+    def gauges(self) -> dict[str, Any]:
+        now_s = time.monotonic()
+        found: dict[str, Any] = {"replicas": 0}
+        for posted_s, figures in self._posts.values():
+            alive = now_s - posted_s < SILENT_S
+            found["replicas"] += alive
+            for key, value in figures.items():
+                if alive or key not in ("in_flight", "waiting", "limit"):
+                    found[key] = found.get(key, 0) + value
+        return found
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def stopping(self) -> bool:
+        return self._stopping
+
+
+def board_handle(name: str) -> Any:
+    import ray
+
+    return ray.get_actor(name)

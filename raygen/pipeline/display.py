@@ -1,0 +1,143 @@
+"""Progress for people: a live panel on a terminal, a line every ten seconds elsewhere. Always on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from raygen.errors import ConfigError
+from raygen.pipeline.monitor import Display, Progress
+from raygen.runs.status import Status
+
+LINE_S = 10.0
+
+
+def make_display(quiet: bool = False) -> Display | None:
+    """Return what fits standard error; None when nothing is to be shown."""
+    if quiet:
+        return None
+    return LiveDisplay() if sys.stderr.isatty() else LineDisplay()
+
+
+def duration(seconds: float | None) -> str:
+    """`1h 02m`, `3m 20s`, `12s`."""
+    if seconds is None or seconds != seconds or seconds > 1e8:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+def summary(progress: Progress) -> str:
+    """One line: rows by status, chunks, speed, occupancy, time left."""
+    done = sum(progress.rows.values())
+    parts = [
+        f"{done:,}/{progress.rows_total:,} rows",
+        f"{progress.rows['accepted']:,} accepted, {progress.rows['rejected']:,} rejected, {progress.rows['failed']:,} failed",
+        f"{progress.chunks[0]:,}/{progress.chunks[1]:,} chunks",
+        f"{progress.rows_per_s:,.1f} rows/s",
+        f"{progress.tokens_per_s:,.0f} tokens/s",
+    ]
+    if progress.occupancy is not None:
+        parts.append(f"engines {progress.occupancy:.0%} full")
+    parts.append(f"ETA {duration(progress.eta_s)}")
+    return " · ".join(parts)
+
+
+class LineDisplay:
+    """A line every ten seconds, for logs."""
+
+    def __init__(self) -> None:
+        self._shown_s = time.monotonic()
+
+    def update(self, progress: Progress) -> None:
+        if time.monotonic() - self._shown_s >= LINE_S:
+            self._shown_s = time.monotonic()
+            self.say(summary(progress))
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class LiveDisplay:
+    """A panel that is redrawn in place."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._started = False
+
+    def update(self, progress: Progress) -> None:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        if not self._started:
+            self._live.start()
+            self._started = True
+        done = sum(progress.rows.values())
+        figures = Table.grid(padding=(0, 2))
+        figures.add_row(
+            Text(f"{progress.rows['accepted']:,} accepted", style="green"),
+            Text(f"{progress.rows['rejected']:,} rejected", style="yellow"),
+            Text(f"{progress.rows['failed']:,} failed", style="red" if progress.rows["failed"] else "dim"),
+            f"chunks {progress.chunks[0]:,}/{progress.chunks[1]:,}",
+        )
+        occupancy = "-" if progress.occupancy is None else f"{progress.occupancy:.0%}"
+        figures.add_row(
+            f"{progress.rows_per_s:,.1f} rows/s",
+            f"{progress.tokens_per_s:,.0f} tokens/s",
+            f"engines {progress.replicas}, {occupancy} full",
+            f"ETA {duration(progress.eta_s)}",
+        )
+        state = " (stopping)" if progress.stopping else "" if progress.replicas else " (starting engines)"
+        title = Text(f"{progress.name}{state}  {done:,}/{progress.rows_total:,} rows  {duration(progress.elapsed_s)}")
+        title.stylize("bold")
+        self._live.update(Group(title, ProgressBar(total=max(1, progress.rows_total), completed=done, width=60), figures))
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
+
+    def close(self) -> None:
+        if self._started:
+            self._live.stop()
+
+
+def status_lines(status: Status) -> list[str]:
+    """What `raygen status` prints."""
+    rows = status.rows
+    lines = [
+        f"{status.name}: {status.state}  ({status.run})",
+        f"  chunks  {status.chunks['committed']:,} of {status.chunks['total']:,} committed",
+        f"  rows    {rows['total']:,}: {rows['accepted']:,} accepted, {rows['rejected']:,} rejected, {rows['failed']:,} failed",
+        f"  tokens  {status.tokens['prompt']:,} prompt, {status.tokens['output']:,} output",
+        f"  time    {duration(status.elapsed_s)} in {status.sessions} session{'' if status.sessions == 1 else 's'}"
+        + (f", {status.retries} retries" if status.retries else ""),
+    ]
+    if status.rows_per_s is not None:
+        lines.append(f"  speed   {status.rows_per_s:,.1f} rows/s, ETA {duration(status.eta_s)}")
+    if status.note:
+        lines.append(f"  note    {status.note}")
+    if status.state == "interrupted":
+        lines.append("  run the same command again to resume")
+    return lines
+
+
+def parse_duration(text: str) -> float:
+    """`24h`, `30m`, `90s`, `1.5d` or plain seconds. Raises ConfigError."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        value = float(number) * units[unit]
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise ConfigError(f"{text!r} is no length of time; give one such as 24h, 30m or 90s")
+    return value

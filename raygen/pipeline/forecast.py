@@ -1,0 +1,120 @@
+"""The forecast: what a run would be, measured on a few of its rows without writing anything."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from raygen.config import Job
+from raygen.data import open_source
+from raygen.engines.base import ResolvedModel
+from raygen.pipeline.display import duration
+from raygen.pipeline.host import EngineHost
+from raygen.pipeline.models import resolve_models
+from raygen.pipeline.program import Program
+from raygen.pipeline.run import plan_job, prepare
+from raygen.runs.outcome import FAILED
+from raygen.runs.plan import Plan
+
+
+@dataclass(frozen=True)
+class Forecast:
+    name: str
+    rows: int
+    chunks: int
+    inputs: int
+    input_bytes: int
+    sampled_rows: int
+    sampled_failed: int
+    start_s: float | None  # to load the models
+    rows_per_s: float | None  # of one engine with as many rows at once as were sampled: a lower bound
+    prompt_tokens: int | None  # forecast for the whole run
+    output_tokens: int | None
+    elapsed_s: float | None
+    budget_rows: int | None  # how many rows the given budget reaches
+    budget: str | None
+    pinned: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        found = [
+            f"{self.name}: {self.rows:,} rows in {self.chunks:,} chunks, from {self.inputs:,} inputs ({self.input_bytes:,} bytes)"
+        ]
+        if self.sampled_rows and self.rows_per_s and self.elapsed_s is not None:
+            found += [
+                f"measured on {self.sampled_rows} rows with one engine ({self.sampled_failed} failed; models loaded in {self.start_s:.1f} s):",
+                f"  about {self.prompt_tokens:,} prompt and {self.output_tokens:,} output tokens",
+                f"  about {duration(self.elapsed_s)} ({self.rows_per_s:,.2f} rows/s; a fuller engine and more replicas are faster)",
+            ]
+        if self.budget_rows is not None:
+            found.append(f"  {self.budget} reach about {self.budget_rows:,} rows")
+        if self.pinned:
+            found.append(f"pinned in {self.pinned}")
+        return found
+
+
+def forecast(
+    job: Job, sample: int, *, budget_tokens: int | None = None, budget_s: float | None = None, pin_it: bool = False
+) -> Forecast:
+    """Plan a job and measure `sample` of its rows, spread over the source. Raises UserError, EngineError."""
+    if pin_it:
+        run = prepare(job)
+        plan, models, pinned = run.plan, run.models, run.store.uri
+    else:
+        models = resolve_models(job)
+        plan, pinned = plan_job(job, models), None
+    rows_per_s = prompt = output = elapsed = start_s = budget_rows = budget = None
+    count = failed = 0
+    if sample and plan.rows:
+        rows = _spread_rows(job, plan, sample)
+        count = rows.num_rows
+        start_s, rate_s, tokens, failed = _measure(job, plan, models, rows)
+        rows_per_s = count / rate_s
+        prompt, output = (round(tokens[kind] / count * plan.rows) for kind in ("prompt", "output"))
+        elapsed = start_s + plan.rows / rows_per_s
+        reach = []
+        if budget_tokens is not None:
+            spent = (prompt + output) / plan.rows
+            reach.append((min(plan.rows, int(budget_tokens / spent)) if spent else plan.rows, f"{budget_tokens:,} tokens"))
+        if budget_s is not None:
+            reach.append((min(plan.rows, int(max(0.0, budget_s - start_s) * rows_per_s)), f"{budget_s:g} seconds"))
+        if reach:
+            budget_rows, budget = min(reach)
+    return Forecast(
+        job.name, plan.rows, len(plan.chunks), len(plan.inputs), sum(each.size_bytes for each in plan.inputs),
+        count, failed, start_s, rows_per_s, prompt, output, elapsed, budget_rows, budget, pinned,
+    )  # fmt: skip
+
+
+def _spread_rows(job: Job, plan: Plan, count: int) -> pa.Table:
+    """Take `count` rows from chunks spread over the whole source."""
+    step = max(1, len(plan.chunks) // count)
+    ranges = plan.chunks[::step][:count]
+    each = -(-count // len(ranges))
+    tables = open_source(job.source).read(plan.inputs, ranges, Program(job).columns)
+    found = []
+    for table in tables:
+        stride = max(1, table.num_rows // each)
+        found.append(table.take(list(range(0, table.num_rows, stride))[:each]))
+    rows = pa.concat_tables(found, promote_options="permissive")
+    return rows.slice(0, count)
+
+
+def _measure(
+    job: Job, plan: Plan, models: dict[str, ResolvedModel], rows: pa.Table
+) -> tuple[float, float, dict[str, int], int]:
+    host = EngineHost(job, models, plan.config_hash, plan.kept)
+    began_s = time.monotonic()
+    host.start()
+    started_s = time.monotonic()
+    try:
+        result = host.run_chunk(rows)
+        elapsed_s = max(1e-6, time.monotonic() - started_s)
+        return started_s - began_s, elapsed_s, result.tokens, host.tally.rows[FAILED]
+    finally:
+        host.close()

@@ -1,0 +1,176 @@
+"""The engine host: a job's engines and program in one process, fed with whole chunks from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from raygen import __version__
+from raygen.config import Job
+from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
+from raygen.engines import engine_class
+from raygen.engines.base import Engine, ResolvedModel
+from raygen.errors import EngineError, RowError
+from raygen.pipeline.machine import machine_name
+from raygen.pipeline.program import Program, Tally, failed
+from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    outcomes: pa.Table
+    tokens: dict[str, int]  # prompt, output
+    busy_s: float
+
+
+class EngineHost:
+    """Runs a program over its engines in an event loop on a thread of its own.
+
+    Args:
+        config_hash: of the plan, for the lineage; kept: the kept columns and their pinned types.
+    """
+
+    def __init__(
+        self, job: Job, models: Mapping[str, ResolvedModel], config_hash: str, kept: Mapping[str, pa.DataType]
+    ) -> None:
+        self.job = job
+        self._models = models
+        self._config_hash = config_hash
+        self._kept = kept
+        self._program = Program(job)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True)
+        self._engines = {name: engine_class(model.spec.engine)(model) for name, model in models.items()}
+        self._lineage: dict[str, Any] = {}
+        self._lookahead = lookahead(self._engines.values())
+        self.tally = Tally()  # of all chunks, finished or not
+
+    def start(self) -> None:
+        """Load every model. Raises EngineError."""
+        self._thread.start()
+        for engine in self._engines.values():
+            self._call(engine.start())
+        self._lineage = {
+            "models": [
+                {
+                    "name": name,
+                    "ref": model.spec.ref,
+                    "digest": model.digest,
+                    "adapter": None,
+                    "engine": model.spec.engine,
+                    "engine_version": self._engines[name].version,
+                    "dtype": model.spec.dtype,
+                }
+                for name, model in self._models.items()
+            ],
+            "config_hash": self._config_hash,
+            "run_seed": self.job.seed,
+            "machine": machine_name(),
+            "raygen_version": __version__,
+            "schema_version": SCHEMA_VERSION,
+            "ai_generated": True,
+        }
+
+    def run_chunk(self, rows: pa.Table) -> ChunkResult:
+        """Turn a chunk's rows into outcomes, in order. Blocks; call it from several threads at once. Raises EngineError."""
+        began_s = time.monotonic()
+        row_ids = rows.column(ROW_ID).to_pylist()
+        codes, messages = rows.column(ERROR_CODE), rows.column(ERROR_MESSAGE)
+        errors = {}
+        if codes.null_count < len(codes):
+            for number, (code, message) in enumerate(zip(codes.to_pylist(), messages.to_pylist(), strict=True)):
+                if code is not None:
+                    errors[number] = RowError(code, message or code, "read")
+        tally = Tally()
+        outcomes = self._call(self._run_rows(row_ids, list(rows_of(rows)), errors, tally))
+        table = self._table(outcomes)
+        tokens = {"prompt": tally.prompt_tokens, "output": tally.output_tokens}
+        return ChunkResult(table, tokens, time.monotonic() - began_s)
+
+    def gauges(self) -> dict[str, float]:
+        """Totals and gauges of all engines, for the progress display."""
+        found: dict[str, float] = {}
+        for engine in self._engines.values():
+            stats = engine.stats
+            own = {
+                "requests": stats.requests,
+                "prompt_tokens": stats.prompt_tokens,
+                "output_tokens": stats.output_tokens,
+                "in_flight": stats.in_flight,
+                "waiting": stats.waiting,
+                "limit": stats.limit,
+                **stats.extra,
+            }
+            for key, value in own.items():
+                found[key] = found.get(key, 0) + value
+        for status, count in self.tally.rows.items():
+            found[f"rows_{status}"] = count
+        return found
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            self._call(engine.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=10)
+
+    def _call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _run_rows(
+        self, row_ids: list[str], rows: list[dict[str, Any]], errors: dict[int, RowError], tally: Tally
+    ) -> list[Outcome]:
+        """A few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
+        outcomes: list[Any] = [None] * len(row_ids)
+        numbers = iter(range(len(row_ids)))
+
+        async def walk() -> None:
+            for number in numbers:
+                outcome = await self._program.run(
+                    self._engines, row_ids[number], rows[number], errors.get(number), tally
+                )
+                outcomes[number] = outcome
+                self.tally.rows[outcome.status] += 1
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(len(rows), self._lookahead)):
+                    group.create_task(walk())
+        except ExceptionGroup as problems:
+            raise problems.exceptions[0] from None
+        return outcomes
+
+    def _table(self, outcomes: list[Outcome]) -> pa.Table:
+        try:
+            return outcome_table(outcomes, self._lineage, self._kept)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+            return outcome_table([self._fitting(outcome) for outcome in outcomes], self._lineage, self._kept)
+
+    def _fitting(self, outcome: Outcome) -> Outcome:
+        """A kept value that does not fit its column's pinned type fails its row, and its row alone."""
+        for name, kind in self._kept.items():
+            try:
+                pa.array([outcome.kept.get(name)], kind)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
+                message = f"keep: column {name!r} is {kind} in this run: {error}"
+                outcome = failed(outcome.row_id, "kept_type", message, "keep")
+        return outcome
+
+
+def lookahead(engines: Iterable[Engine]) -> int:
+    """Rows worth handing to engines at once: enough to refill them, and to order by length and prefix."""
+    return 2 * max(engine.capacity for engine in engines)
+
+
+def chunks_in_flight(job: Job, models: Mapping[str, ResolvedModel]) -> int:
+    """How many chunks an engine host works on at once, so that the end of one never idles the engines."""
+    if job.execution.chunks_in_flight is not None:
+        return job.execution.chunks_in_flight
+    rows = lookahead(engine_class(model.spec.engine)(model) for model in models.values())
+    return max(2, min(64, math.ceil(rows / job.sink.chunk_rows) + 1))

@@ -1,0 +1,72 @@
+"""The inline execution: the same work in this process, without Ray. For a dozen rows, for tests, for the crash matrix."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from raygen.pipeline.host import chunks_in_flight
+from raygen.pipeline.work import Parcel, Report, Todo, Work
+
+
+class InlineExecution:
+    """Chunks through one engine host, several at once, each read, generated and committed by a thread."""
+
+    def __init__(self, work: Work, todos: list[list[Todo]]) -> None:
+        self._work = work
+        self._todos = todos
+        self._store = work.store()
+        self._host = work.host()
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Load the models. Raises EngineError."""
+        self._host.start()
+
+    def reports(self) -> Iterator[Report]:
+        """Yield a report for each chunk, as they end. After `stop` the chunks in flight end, and no new one begins."""
+        wide = chunks_in_flight(self._work.job, self._work.models)
+        running: set[Future[Report]] = set()
+        with ThreadPoolExecutor(wide, "chunk") as pool:
+            try:
+                for parcel in self._parcels():
+                    running.add(pool.submit(self._run, parcel))
+                    if len(running) >= wide:
+                        ended, running = wait(running, return_when=FIRST_COMPLETED)
+                        yield from (each.result() for each in ended)
+                while running:
+                    ended, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (each.result() for each in ended)
+            finally:
+                for each in running:
+                    each.cancel()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def gauges(self) -> dict[str, Any]:
+        return {**self._host.gauges(), "replicas": 1}
+
+    def close(self) -> None:
+        self._host.close()
+
+    def _parcels(self) -> Iterator[Parcel]:
+        for group in self._todos:
+            if self._stop.is_set():
+                return
+            for parcel in self._work.read(group):
+                if self._stop.is_set():
+                    return
+                yield parcel
+
+    def _run(self, parcel: Parcel) -> Report:
+        todo = parcel.todo
+        if parcel.rows is None:
+            return Report(todo.chunk, problem=parcel.problem)
+        attempt = self._work.begin(self._store, todo)
+        if attempt is None:
+            return Report(todo.chunk)
+        result = self._host.run_chunk(parcel.rows)
+        return self._work.write(self._store, parcel.ids, todo, result, attempt.started_s)

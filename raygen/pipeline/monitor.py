@@ -1,0 +1,234 @@
+"""The monitor: watches a session's execution, shows and saves its progress, and stops it on Ctrl-C or at a budget."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from raygen.errors import InterruptedRunError
+from raygen.runs.commit import Commit
+from raygen.runs.manifest import Totals
+from raygen.runs.outcome import STATUSES
+from raygen.runs.plan import Plan
+from raygen.runs.session import BEAT_S, Session
+from raygen.storage import Store
+
+TICK_S = 0.5
+GRACE_S = 15.0  # after the first Ctrl-C, chunks in flight have this long to end
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Caps on one session. At a cap no new chunk begins; those in flight end and are committed."""
+
+    tokens: int | None = None  # prompt and output tokens
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a display shows, every tick."""
+
+    name: str
+    rows_total: int
+    rows: dict[str, int]  # by status, of all sessions, rows of unfinished chunks included
+    chunks: tuple[int, int]  # committed, total
+    output_tokens: int
+    rows_per_s: float  # over the last ten seconds
+    tokens_per_s: float
+    occupancy: float | None  # of the engines, 0..1
+    replicas: int
+    eta_s: float | None
+    elapsed_s: float
+    stopping: bool
+    engine: dict[str, float]
+
+
+class Display(Protocol):
+    def update(self, progress: Progress) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Execution(Protocol):
+    def stop(self) -> None: ...
+
+    def gauges(self) -> dict[str, Any]: ...
+
+
+class Monitor:
+    """One session of one driver."""
+
+    def __init__(self, store: Store, plan: Plan, display: Display | None, budget: Budget | None) -> None:
+        self._store = store
+        self._plan = plan
+        self._earlier = Totals()  # of the chunks that other sessions committed, as far as they have been read
+        self._mine = Totals()
+        self._chunks = 0  # committed
+        self._display = display
+        self._budget = budget or Budget()
+        self._session = Session()
+        self._execution: Execution | None = None
+        self._recent: list[tuple[float, int, int]] = []  # (monotonic s, rows, output tokens) of the last seconds
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._stopped_s: float | None = None
+        self._began_s = time.monotonic()
+        self.stopping = False
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Watch for the length of a `with`; whatever ends it, the session's last state is saved."""
+        self._session.write(self._store)
+        thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
+        handlers = self._catch_signals()
+        thread.start()
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise InterruptedRunError("abandoned the chunks in flight; run the same command again to resume") from None
+        finally:
+            self._ended.set()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if self._session.state == "running":
+                self._session.state = "interrupted"
+            self._tick(last=True)
+            self._session.write(self._store)
+            if self._display:
+                self._display.close()
+
+    def watch(self, execution: Execution) -> None:
+        with self._lock:
+            self._execution = execution
+        if self._session.engine_start_s is None:
+            self._session.engine_start_s = time.time()
+        if self.stopping:
+            execution.stop()
+
+    def unwatch(self) -> None:
+        with self._lock:
+            self._execution = None
+
+    def found(self, chunks: int) -> None:
+        """Take note of chunks that were committed before this session."""
+        self._chunks += chunks
+
+    def loaded(self, commit: Commit) -> None:
+        """Take note of an earlier session's commit. Called from another thread."""
+        self._earlier.add(commit)
+
+    def committed(self, commit: Commit | None, mine: bool) -> None:
+        """Take note of a chunk that is done now; `mine` is False when another attempt was first."""
+        self._chunks += 1
+        if commit is not None and mine:
+            self._session.committed += 1
+            self._mine.add(commit)
+        else:
+            self._session.overtaken += 1
+
+    def finished(self) -> None:
+        self._session.state = "finished"
+
+    def interrupted(self) -> Any:
+        """Return the result of a session that was stopped before the run's end."""
+        from raygen.pipeline.run import RunResult
+
+        rows = {s: self._earlier.rows[s] + self._mine.rows[s] for s in STATUSES}
+        tokens = {kind: self._earlier.tokens[kind] + self._mine.tokens[kind] for kind in ("prompt", "output")}
+        return RunResult(
+            self._store.uri, "interrupted", {"total": self._plan.rows, **rows}, tokens, self._session.note, None
+        )
+
+    def stop(self, why: str) -> None:
+        """Begin no new chunk; those in flight end."""
+        if self.stopping:
+            return
+        self.stopping = True
+        self._session.note = why
+        self._stopped_s = time.monotonic()
+        if self._display:
+            self._display.say(f"{why}: finishing the chunks in flight (Ctrl-C abandons them; nothing committed is lost)")
+        with self._lock:
+            if self._execution is not None:
+                threading.Thread(target=self._execution.stop, daemon=True).start()
+
+    def _catch_signals(self) -> dict[int, Any]:
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+
+        def caught(number: int, frame: Any) -> None:
+            if self.stopping and self._session.note == "interrupted":
+                raise KeyboardInterrupt
+            self.stopping = False
+            self.stop("interrupted")
+
+        return {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _loop(self) -> None:
+        saved_s = time.monotonic()
+        while not self._ended.wait(TICK_S):
+            with contextlib.suppress(Exception):  # a display must never stop a run
+                self._tick()
+            if time.monotonic() - saved_s > BEAT_S:
+                self._session.write(self._store)
+                saved_s = time.monotonic()
+            if (
+                self._stopped_s is not None
+                and self._session.note == "interrupted"
+                and time.monotonic() - self._stopped_s > GRACE_S
+                and not self._ended.is_set()
+            ):
+                _thread.interrupt_main()
+                return
+
+    def _tick(self, last: bool = False) -> None:
+        with self._lock:
+            execution = self._execution
+        engine = dict(self._session.engine)
+        if execution is not None and not last:
+            engine = execution.gauges()
+            self._session.engine = engine
+        # Rows of unfinished chunks count for the display; what is committed is the lower bound. (A retry commits whole
+        # chunks, carried rows included: there the engines' own count is the only one that fits.)
+        mine = self._mine if self._plan.only is None else Totals()
+        earlier = self._earlier if self._plan.only is None else Totals()
+        live = {s: max(mine.rows[s], int(engine.get(f"rows_{s}", 0))) for s in STATUSES}
+        rows = {s: earlier.rows[s] + live[s] for s in STATUSES}
+        output_tokens = max(mine.tokens["output"], int(engine.get("output_tokens", 0)))
+        prompt_tokens = max(mine.tokens["prompt"], int(engine.get("prompt_tokens", 0)))
+        self._session.rows = live
+        self._session.tokens = {"prompt": prompt_tokens, "output": output_tokens}
+        limit = engine.get("limit", 0)
+        occupancy = min(1.0, engine.get("in_flight", 0) / limit) if limit else None
+        now_s, done = time.monotonic(), sum(live.values())
+        self._recent = [each for each in self._recent if now_s - each[0] < 10] + [(now_s, done, output_tokens)]
+        span_s = now_s - self._recent[0][0]
+        rows_per_s = (done - self._recent[0][1]) / span_s if span_s > 0 else 0.0
+        tokens_per_s = (output_tokens - self._recent[0][2]) / span_s if span_s > 0 else 0.0
+        self._session.add_point(done, output_tokens, occupancy or 0.0)
+        total = self._plan.rows if self._plan.only is None else sum(map(len, self._plan.only.values()))
+        left = total - sum(rows.values())
+        overall = done / (time.time() - (self._session.engine_start_s or time.time()) or 1)
+        pace = rows_per_s or overall
+        if self._display:
+            self._display.update(
+                Progress(
+                    self._plan.name, total, rows,
+                    (self._chunks, len(self._plan.todo)), earlier.tokens["output"] + output_tokens,
+                    rows_per_s, tokens_per_s, occupancy, int(engine.get("replicas", 0)),
+                    left / pace if pace > 0 else None, now_s - self._began_s, self.stopping, engine,
+                )
+            )  # fmt: skip
+        if self._budget.tokens is not None and prompt_tokens + output_tokens >= self._budget.tokens:
+            self.stop(f"token budget of {self._budget.tokens:,} reached")
+        if self._budget.seconds is not None and now_s - self._began_s >= self._budget.seconds:
+            self.stop(f"time budget of {self._budget.seconds:g} s reached")

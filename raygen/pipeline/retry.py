@@ -1,0 +1,45 @@
+"""Retry a finished run's failed rows: the command's own work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from raygen.config import Job
+from raygen.config_file import override, validate
+from raygen.errors import KeyNotFoundError, UserError
+from raygen.pipeline.monitor import Display
+from raygen.pipeline.run import RunResult, drive, prepare_retry
+from raygen.pipeline.summary import write_report
+from raygen.runs.plan import Plan
+from raygen.runs.retries import read_merged
+from raygen.storage import open_store
+
+
+def retry_run(
+    run_uri: str, overrides: Sequence[str], *, inline: bool, display: Display | None, say: Callable[[str], None]
+) -> RunResult:
+    """Generate the failed rows again, as a child run; the result counts the merged run.
+
+    Raises:
+        UserError: no run, an unfinished one, or overrides that change which rows there are.
+    """
+    store = open_store(run_uri)
+    try:
+        plan = Plan.load(store)
+    except KeyNotFoundError:
+        raise UserError(f"{run_uri}: no run here (no plan.json)") from None
+    for each in overrides:
+        if each.split("=")[0].split(".")[0] in ("source", "sink", "keep", "seed"):
+            raise UserError(f"--set {each}: a retry keeps the run's source, sink, keep and seed; change models, steps or execution")
+    job = validate(override(plan.job, overrides), Job, run_uri)
+    run = prepare_retry(store, job)
+    if run is None:
+        say("no row failed; nothing to retry")
+        merged = read_merged(store)
+        return RunResult(store.uri, "finished", merged.rows, merged.tokens, None, None)
+    result = drive(run, inline=inline, display=display, say=say)
+    if result.state != "finished":
+        return result
+    merged = read_merged(store)
+    return replace(result, uri=store.uri, rows=merged.rows, tokens=merged.tokens, report=write_report(store))

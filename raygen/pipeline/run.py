@@ -1,0 +1,221 @@
+"""Run a job: pin its plan or find it pinned, do what is left, and finish. The same call resumes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from raygen.config import Job
+from raygen.data import open_source
+from raygen.engines.base import ResolvedModel
+from raygen.errors import KeyNotFoundError, StorageError, UserError
+from raygen.pipeline.models import pinned, resolve_models
+from raygen.pipeline.monitor import Budget, Display, Monitor
+from raygen.pipeline.program import Program
+from raygen.pipeline.summary import write_report
+from raygen.pipeline.work import Work, grouped, todos_of
+from raygen.runs.commit import Commit, committed_chunks, put_commit, read_commits
+from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
+from raygen.runs.plan import Plan, check_resume, new_plan, pin
+from raygen.runs.retries import plan_retry, read_merged
+from raygen.storage import Store, open_store
+
+MAX_GROUPS = 512  # reading tasks a pass: each is an object in Ray's store before the first row is read
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to be worked on: everything that can be refused has been checked."""
+
+    store: Store
+    job: Job
+    plan: Plan
+    models: dict[str, ResolvedModel]
+    resumed: bool
+    carried: dict[int, tuple[Store, Commit]]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run stands after a session."""
+
+    uri: str
+    state: str  # finished | interrupted
+    rows: dict[str, int]  # total, accepted, rejected, failed
+    tokens: dict[str, int]  # prompt, output
+    note: str | None
+    report: str | None  # uri of the report
+
+    @property
+    def exit_code(self) -> int:
+        if self.state != "finished":
+            return 130
+        return 3 if self.rows["failed"] else 0
+
+
+def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
+    """Read the source's metadata and describe the run. Raises UserError of every kind."""
+    program = Program(job)
+    source = open_source(job.source).plan(job.sink.chunk_rows)
+    return new_plan(job, source, pinned(models), program.check_columns(source))
+
+
+def prepare(job: Job) -> Prepared:
+    """Check everything that can be checked before work starts, and pin the plan.
+
+    Raises:
+        UserError: the configuration, the source, a model or the output; nothing was started.
+    """
+    store = open_store(job.output_uri, job.source.storage)
+    Program(job)
+    models = resolve_models(job)
+    try:
+        plan = Plan.load(store)
+        resumed = True
+    except KeyNotFoundError:
+        plan = plan_job(job, models)
+        resumed = not pin(store, plan)
+        if resumed:
+            plan = Plan.load(store)
+    if resumed:
+        check_resume(plan, job, pinned(models), store.uri)
+    return Prepared(store, job, plan, models, resumed, {})
+
+
+def prepare_retry(store: Store, job: Job) -> Prepared | None:
+    """Prepare a child run of the failed rows; None when no row failed. Raises UserError."""
+    models = resolve_models(job)
+    found = plan_retry(store, job, pinned(models))
+    if found is None:
+        return None
+    child, plan = found
+    resumed = not pin(child, plan)
+    if resumed:
+        plan = Plan.load(child)
+        check_resume(plan, job, pinned(models), child.uri)
+    carried = {commit.chunk: (where, commit) for where, commit in read_merged(store).chunks if commit.chunk in (plan.only or {})}
+    return Prepared(child, job, plan, models, resumed, carried)
+
+
+def run_job(
+    job: Job,
+    *,
+    inline: bool = False,
+    budget: Budget | None = None,
+    display: Display | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> RunResult:
+    """Run a job to its end, or go on where an earlier session stopped.
+
+    Args:
+        inline: work in this process instead of on Ray.
+        say: takes lines for people, such as what a resume found.
+
+    Raises:
+        UserError: refused before any work. StorageError: the store stopped answering; run again to resume.
+        EngineError: a model broke; run again to resume.
+    """
+    return drive(prepare(job), inline=inline, budget=budget, display=display, say=say)
+
+
+def drive(
+    run: Prepared,
+    *,
+    inline: bool,
+    budget: Budget | None = None,
+    display: Display | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> RunResult:
+    """Do what is left of a prepared run."""
+    store, plan = run.store, run.plan
+    if store.exists(MANIFEST_KEY):
+        say(f"{store.uri} is finished; nothing to do")
+        return _result(store, Manifest.load(store), None)
+    single_committer = not store.has_conditional_put()
+    if single_committer:
+        say(f"{store.uri} has no conditional writes: only this driver commits. Never start two drivers on this run")
+    work = Work.of(
+        run.job, plan, run.models, store, single_committer=single_committer, carried=run.carried
+    )  # fmt: skip
+    done = committed_chunks(store) & set(plan.todo)
+    if run.resumed:
+        say(f"resuming {store.uri}: {len(done):,} of {len(plan.todo):,} chunks are committed")
+    known: dict[int, Commit] = {}
+    monitor = Monitor(store, plan, display, budget)
+    monitor.found(len(done))
+    earlier = threading.Thread(target=_load, args=(store, sorted(done), known, monitor), daemon=True)
+    earlier.start()
+    with monitor.session():
+        if len(done) < len(plan.todo):
+            with _cluster(inline):
+                while not monitor.stopping:
+                    before = len(done)
+                    problem = _pass(work, inline, plan, done, known, store, monitor)
+                    if len(done) == len(plan.todo):
+                        break
+                    if len(done) == before and not monitor.stopping:
+                        raise StorageError(f"no chunk could be committed: {problem}; run the same command again to resume")
+        earlier.join()
+        if len(done) < len(plan.todo):
+            return monitor.interrupted()
+        known.update((commit.chunk, commit) for commit in read_commits(store, sorted(set(plan.todo) - known.keys())))
+        manifest = finish(store, plan, known.values())
+        monitor.finished()
+    return _result(store, manifest, None if plan.only is not None else write_report(store))
+
+
+def _pass(
+    work: Work, inline: bool, plan: Plan, done: set[int], known: dict[int, Commit], store: Store, monitor: Monitor
+) -> str | None:
+    """Work once through all chunks that are left; returns the last problem. Marks what was committed in `done`."""
+    problem = None
+    todos = grouped(work.job, todos_of(plan, done), MAX_GROUPS)
+    if inline:
+        from raygen.pipeline.inline import InlineExecution as Execution
+    else:
+        from raygen.pipeline.execute import RayExecution as Execution  # type: ignore[assignment]
+    execution = Execution(work, todos)
+    try:
+        execution.start()
+        monitor.watch(execution)
+        for report in execution.reports():
+            if report.problem is not None:
+                problem = report.problem
+                continue
+            commit, mine = report.commit, report.mine
+            if commit is not None and work.single_committer:
+                commit, mine = put_commit(store, commit)
+            if commit is not None:
+                known[report.chunk] = commit
+            done.add(report.chunk)
+            monitor.committed(commit, mine)
+    finally:
+        monitor.unwatch()
+        execution.close()
+    if not monitor.stopping:
+        done |= committed_chunks(store) & set(plan.todo)  # what another driver committed meanwhile
+    return problem
+
+
+def _cluster(inline: bool):  # type: ignore[no-untyped-def]
+    if inline:
+        return nullcontext()
+    from raygen.pipeline.cluster import connected
+
+    return connected()
+
+
+def _load(store: Store, chunks: list[int], known: dict[int, Commit], monitor: Monitor) -> None:
+    """Read the commits of earlier sessions beside the work: a resume of many chunks starts at once."""
+    for commit in read_commits(store, chunks):
+        known[commit.chunk] = commit
+        monitor.loaded(commit)
+
+
+def _result(store: Store, manifest: Manifest, report: str | None) -> RunResult:
+    return RunResult(store.uri, "finished", manifest.rows, manifest.tokens, None, report)
+
+
+__all__ = ["Budget", "Prepared", "RunResult", "UserError", "drive", "plan_job", "prepare", "prepare_retry", "run_job"]

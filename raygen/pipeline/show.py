@@ -1,0 +1,79 @@
+"""Show some outcomes of a run, finished or not."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from raygen.errors import ConfigError, KeyNotFoundError, UserError
+from raygen.runs.commit import Commit, committed_chunks, read_commits, read_data
+from raygen.runs.outcome import OWN_COLUMNS, STATUSES
+from raygen.runs.plan import Plan
+from raygen.runs.retries import read_merged
+from raygen.storage import Store, open_store
+
+
+def check_status(status: str | None) -> None:
+    """Raises ConfigError."""
+    if status is not None and status not in STATUSES:
+        raise ConfigError(f"--status {status!r}: allowed: {', '.join(STATUSES)}")
+
+
+def chunks_of(store: Store) -> Iterator[tuple[Store, Commit]]:
+    """Yield the chunks that count so far: the merged view of a finished run, else its commits. Raises UserError."""
+    try:
+        yield from read_merged(store).chunks
+    except KeyNotFoundError:
+        try:
+            Plan.load(store)
+        except KeyNotFoundError:
+            raise UserError(f"{store.uri}: no run here (no plan.json)") from None
+        yield from ((store, commit) for commit in read_commits(store, sorted(committed_chunks(store))))
+
+
+def outcomes_of(store: Store, status: str | None) -> Iterator[dict[str, Any]]:
+    """Yield outcomes as plain dicts, chunk by chunk, only reading chunks that have the status."""
+    for where, commit in chunks_of(store):
+        if status is None or commit.counts[status]:
+            for row in read_data(where, commit).to_pylist(maps_as_pydicts="lossy"):
+                if status is None or row["status"] == status:
+                    yield row
+
+
+def show_rows(run_uri: str, number: int, status: str | None, as_json: bool) -> Iterator[str]:
+    """Yield lines for the first `number` rows."""
+    check_status(status)
+    rows = list(itertools.islice(outcomes_of(open_store(run_uri), status), number))
+    if not rows and not as_json:
+        yield f"no {status} rows" if status else "no rows yet"
+    for row in rows:
+        if as_json:
+            yield orjson.dumps(row, default=plain).decode()
+        else:
+            yield from _lines(row)
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no form for: bytes as base64, everything else (dates, decimals) as text."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes | bytearray) else str(value)
+
+
+def _lines(row: dict[str, Any]) -> Iterator[str]:
+    kept = ", ".join(f"{key}={_visible(str(value))[:60]}" for key, value in row.items() if key not in OWN_COLUMNS)
+    yield f"{_visible(row['row_id'])}  {row['status']}" + (f" ({row['reason']})" if row["reason"] else "") + (f"  {kept}" if kept else "")
+    if row["error"]:
+        yield f"    {row['error']['step']}: {_visible(row['error']['message'])}"
+    for sample in row["samples"]:
+        text = _visible(sample["text"]) if sample["text"] is not None else f"[{sample['media_type']}]"
+        for line in textwrap.wrap(text, 110, initial_indent=f"    {sample['index']}: ", subsequent_indent="       ") or ["    (empty)"]:
+            yield line
+
+
+def _visible(text: str) -> str:
+    """Control characters from a model or an input must not steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)

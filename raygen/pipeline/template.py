@@ -1,0 +1,54 @@
+"""Prompt templates: Jinja2, sandboxed, strict about undefined names, over a row's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2.exceptions import TemplateSyntaxError, UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from raygen.errors import ConfigError, RowError
+
+
+def _present(value: Any) -> Any:
+    """A null would be printed as the word None, bytes as their repr: neither is what anybody meant."""
+    if value is None:
+        raise RowError("missing_value", "a column that the template prints is null in this row")
+    if isinstance(value, bytes):
+        raise RowError("not_text", "a column that the template prints holds bytes, not text")
+    return value
+
+
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_present
+)
+
+
+class Template:
+    """One compiled template.
+
+    Args:
+        text: the template; where: the job's key for it, named in errors.
+
+    Raises:
+        ConfigError: the template does not parse.
+    """
+
+    def __init__(self, text: str, where: str) -> None:
+        self.where = where
+        try:
+            self.columns = meta.find_undeclared_variables(_ENVIRONMENT.parse(text))
+            self._template = _ENVIRONMENT.from_string(text)
+        except TemplateSyntaxError as error:
+            raise ConfigError(f"{where}: line {error.lineno} of the template: {error.message}") from None
+
+    def render(self, row: Mapping[str, Any]) -> str:
+        """Raises RowError when the row lacks what the template prints."""
+        try:
+            return self._template.render(row)
+        except UndefinedError as error:
+            raise RowError("missing_column", f"{self.where}: {error.message}; the row has: {', '.join(row)}") from None
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RowError("template_error", f"{self.where}: {type(error).__name__}: {error}") from None

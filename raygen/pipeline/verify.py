@@ -1,0 +1,164 @@
+"""Verify a run: every digest, one outcome for every input row, and a share of the rows generated again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from raygen.config import Job
+from raygen.data import open_source
+from raygen.data.base import ROW_ID
+from raygen.data.unique import UniqueIds
+from raygen.engines import engine_class
+from raygen.errors import ConfigError, CorruptDataError, KeyNotFoundError, RaygenError, RunConflictError
+from raygen.pipeline.host import EngineHost
+from raygen.pipeline.machine import machine_name
+from raygen.pipeline.models import resolve_models
+from raygen.pipeline.program import Program
+from raygen.pipeline.show import chunks_of
+from raygen.runs.commit import digest_of_ids, read_data
+from raygen.runs.manifest import MANIFEST_KEY
+from raygen.runs.outcome import STATUSES
+from raygen.runs.plan import Plan
+from raygen.storage import open_store
+
+SHOWN = 20  # problems and differences listed
+
+
+@dataclass
+class Verification:
+    run: str
+    finished: bool
+    chunks: int = 0  # checked
+    rows: int = 0  # outcomes found
+    rows_planned: int = 0
+    source_checked: bool = False  # were the row ids compared with the source's?
+    replayed: int = 0  # rows generated again
+    differing: int = 0  # of them, rows whose samples came out otherwise
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems and not self.differing
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"ok": self.ok, **asdict(self)}
+
+    def lines(self) -> list[str]:
+        found = [f"{self.rows:,} outcomes of {self.rows_planned:,} rows in {self.chunks:,} chunks: " + ("sound" if not self.problems else "NOT SOUND")]
+        if self.replayed or self.differing:
+            found.append(f"replayed {self.replayed:,} rows: {self.differing:,} differ")
+        return [*found, *(f"  problem: {each}" for each in self.problems[:SHOWN]), *(f"  note: {each}" for each in self.notes)]
+
+
+def parse_share(text: str) -> float:
+    """`5%` or `0.05`. Raises ConfigError."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--replay {text!r}: give a share of the rows, such as 1% or 0.01")
+    return share
+
+
+def verify_run(run_uri: str, replay: str = "0", say: Callable[[str], None] = lambda line: None) -> Verification:
+    """Check a run. What is wrong is listed, not raised. Raises UserError: no run there."""
+    share = parse_share(replay)
+    store = open_store(run_uri)
+    chunks = list(chunks_of(store))
+    plan = Plan.load(store)
+    found = Verification(store.uri, store.exists(MANIFEST_KEY), rows_planned=plan.rows)
+    if not found.finished:
+        found.notes.append("not finished: only what is committed was checked")
+    job = Job.model_validate(plan.job)
+    tables: dict[int, pa.Table] = {}
+    with UniqueIds() as unique:
+        for where, commit in chunks:
+            try:
+                table = read_data(where, commit)
+            except (CorruptDataError, KeyNotFoundError) as error:
+                found.problems.append(str(error))
+                continue
+            found.chunks += 1
+            found.rows += table.num_rows
+            if table.num_rows != plan.chunks[commit.chunk].rows or digest_of_ids(table.column("row_id")) != commit.ids:
+                found.problems.append(f"chunk {commit.chunk}: not the rows that were planned")
+            counts = {status: 0 for status in STATUSES}
+            for each in pa.compute.value_counts(table.column("status")).to_pylist():
+                counts[each["values"]] = each["counts"]
+            if counts != commit.counts:
+                found.problems.append(f"chunk {commit.chunk}: counts by status are not those of its commit")
+            unique.add(table.column("row_id").combine_chunks(), 0, range(found.rows - table.num_rows, found.rows))
+            if share:
+                tables[commit.chunk] = table.filter(_chosen(table.column("row_id"), share))
+        repeated, examples = unique.duplicates()
+        if repeated:
+            found.problems.append(f"{repeated:,} row ids have more than one outcome, such as {examples[0][0]!r}")
+    if found.finished and found.rows != plan.rows:
+        found.problems.append(f"{found.rows:,} outcomes for {plan.rows:,} rows")
+    _against_source(found, plan, job, {commit.chunk: commit.ids for _, commit in chunks})
+    if share:
+        _replay(found, plan, job, tables, say)
+    return found
+
+
+def _chosen(row_ids: pa.ChunkedArray, share: float) -> pa.Array:
+    """Pick rows by the hash of their id: the same ones every time."""
+    limit = int(share * 2**32)
+    return pa.array([int.from_bytes(hashlib.blake2b(i.encode(), digest_size=4).digest(), "big") < limit for i in row_ids.to_pylist()], pa.bool_())
+
+
+def _against_source(found: Verification, plan: Plan, job: Job, ids: dict[int, str]) -> None:
+    """Read the source's row ids again: is there an outcome for each of them, in its place?"""
+    chunks = sorted(ids)
+    try:
+        columns = [job.source.key] if job.source.key else []
+        tables = open_source(job.source).read(plan.inputs, [plan.chunks[chunk] for chunk in chunks], columns)
+        for chunk, table in zip(chunks, tables, strict=True):
+            if digest_of_ids(table.column(ROW_ID)) != ids[chunk]:
+                found.problems.append(f"chunk {chunk}: its outcomes are not those of the source's rows")
+        found.source_checked = True
+    except RaygenError as error:
+        found.notes.append(f"the source could not be compared: {error}")
+
+
+def _replay(found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Table], say: Callable[[str], None]) -> None:
+    for name, spec in job.models.items():
+        if not engine_class(spec.engine).replayable:
+            found.notes.append(f"model {name!r}: engine {spec.engine!r} does not promise the same text twice")
+    models = resolve_models(job)
+    for name, model in models.items():
+        if model.digest != plan.models[name]["digest"]:
+            raise RunConflictError(f"model {name!r}: the weights here ({model.digest[:19]}) are not the run's ({plan.models[name]['digest'][:19]})")
+    host = EngineHost(job, models, plan.config_hash, plan.kept)
+    host.start()
+    try:
+        wanted = {chunk: table for chunk, table in sorted(chosen.items()) if table.num_rows}
+        say(f"replaying {sum(t.num_rows for t in wanted.values()):,} rows")
+        machines = set()
+        reader = open_source(job.source)
+        tables = reader.read(plan.inputs, [plan.chunks[chunk] for chunk in wanted], Program(job).columns)
+        for table, before in zip(tables, wanted.values(), strict=True):
+            mask = pa.compute.is_in(table.column(ROW_ID), value_set=before.column("row_id").combine_chunks())
+            again = host.run_chunk(table.filter(mask)).outcomes
+            machines |= set(before.column("lineage").combine_chunks().field("machine").to_pylist())
+            for old, new in zip(before.to_pylist(), again.to_pylist(), strict=True):
+                found.replayed += 1
+                if _generated(old) != _generated(new):
+                    found.differing += 1
+                    if len(found.problems) < SHOWN:
+                        found.problems.append(f"row {old['row_id']}: came out otherwise when generated again")
+        if found.differing and machines - {machine_name()}:
+            found.notes.append(f"generated on {', '.join(sorted(machines))}; replayed on {machine_name()}: bits may differ")
+    finally:
+        host.close()
+
+
+def _generated(row: dict[str, Any]) -> Any:
+    return row["status"], row["reason"], row["error"], row["samples"]

@@ -1,0 +1,179 @@
+"""Work: what every worker of a run needs to know, and the two ends of a chunk's way: reading it and committing it.
+
+The same functions serve the Ray and the inline execution. A chunk travels as one `Parcel`, whole, so that nothing that
+splits or bundles blocks can lose or double a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from raygen.config import Job, StorageOptions
+from raygen.data import open_source
+from raygen.data.base import ROW_ID, InputFile, Range
+from raygen.engines.base import ResolvedModel
+from raygen.errors import AttemptExpiredError, ChunkIntegrityError, CorruptDataError, StorageError
+from raygen.pipeline.host import ChunkResult, EngineHost
+from raygen.pipeline.program import Program
+from raygen.runs.commit import Attempt, Commit, chunk_name, commit_chunk, digest_of_ids, read_data
+from raygen.runs.plan import Plan
+from raygen.storage import Store, open_store
+
+
+@dataclass(frozen=True)
+class Todo:
+    """One chunk to do. `only` are the positions of its rows that a retry generates again."""
+
+    chunk: int
+    range: Range
+    only: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A chunk's rows on their way, or the reason why they could not be read this time."""
+
+    todo: Todo
+    rows: pa.Table | None
+    ids: str = ""  # digest_of_ids, as read
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one attempt at a chunk. Exactly one of commit and problem is set, or neither: it was done already."""
+
+    chunk: int
+    commit: Commit | None = None
+    mine: bool = False
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that a worker needs, small enough to send with each task."""
+
+    job: Job
+    models: dict[str, ResolvedModel]
+    inputs: list[InputFile]
+    kept: dict[str, pa.DataType]
+    config_hash: str
+    plan: str  # Plan.digest
+    attempt_limit_s: float
+    run_uri: str
+    storage: StorageOptions
+    single_committer: bool
+    carried: dict[int, tuple[Store, Commit]] = field(default_factory=dict)  # a retry: the chunks as they are
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        plan: Plan,
+        models: dict[str, ResolvedModel],
+        store: Store,
+        *,
+        single_committer: bool,
+        carried: dict[int, tuple[Store, Commit]] | None = None,
+    ) -> Work:
+        return cls(
+            job, models, plan.inputs, plan.kept, plan.config_hash, plan.digest, plan.attempt_limit_s,
+            store.uri, job.source.storage, single_committer, carried or {},
+        )  # fmt: skip
+
+    def store(self) -> Store:
+        return open_store(self.run_uri, self.storage)
+
+    def host(self) -> EngineHost:
+        return EngineHost(self.job, self.models, self.config_hash, self.kept)
+
+    def read(self, todos: Sequence[Todo]) -> Iterator[Parcel]:
+        """Read chunks of one group, in order. A store that does not answer makes a problem, for a later attempt.
+
+        Raises:
+            SourceError: an input is not the planned one any more.
+        """
+        done = 0
+        try:
+            columns = Program(self.job).columns
+            tables = open_source(self.job.source).read(self.inputs, [todo.range for todo in todos], columns)
+            for todo, rows in zip(todos, tables, strict=True):
+                if rows.num_rows != todo.range.rows:
+                    raise ChunkIntegrityError(
+                        f"chunk {todo.chunk}: {rows.num_rows} rows were read where the plan has {todo.range.rows}"
+                    )
+                if todo.only is not None:
+                    rows = rows.take(list(todo.only))
+                done += 1
+                yield Parcel(todo, rows, digest_of_ids(rows.column(ROW_ID)))
+        except StorageError as error:
+            for todo in todos[done:]:
+                yield Parcel(todo, None, problem=str(error))
+
+    def begin(self, store: Store, todo: Todo) -> Attempt | None:
+        """Begin an attempt; None when another attempt has already committed the chunk."""
+        if store.exists(f"commits/{chunk_name(todo.chunk)}.json"):
+            return None
+        return Attempt(self.attempt_limit_s)
+
+    def write(self, store: Store, parcel_ids: str, todo: Todo, result: ChunkResult, started_s: float) -> Report:
+        """Commit a chunk's outcomes under an attempt of their own.
+
+        Every execution of this function writes under its own name, so that a task which Ray runs twice cannot mix two
+        encodings of one object. Raises ChunkIntegrityError.
+        """
+        attempt = Attempt(self.attempt_limit_s, started_s)
+        table, ids, rows, tokens, reread = result.outcomes, parcel_ids, todo.range.rows, result.tokens, 0
+        try:
+            if todo.only is not None:
+                before, table, tokens = self._merge(todo, result, parcel_ids)
+                ids, reread = before.ids, rows - len(todo.only)
+            commit, mine = commit_chunk(
+                store,
+                todo.chunk,
+                table,
+                ids=ids,
+                rows=rows,
+                attempt=attempt,
+                plan=self.plan,
+                tokens=tokens,
+                busy_s=result.busy_s,
+                reread=reread,
+                commit_now=not self.single_committer,
+            )
+        except (AttemptExpiredError, StorageError, CorruptDataError) as error:
+            return Report(todo.chunk, problem=str(error))
+        return Report(todo.chunk, commit, mine)
+
+    def _merge(self, todo: Todo, result: ChunkResult, ids: str) -> tuple[Commit, pa.Table, dict[str, int]]:
+        """Put a retry's new outcomes in their places among the chunk's standing ones."""
+        assert todo.only is not None
+        store, before = self.carried[todo.chunk]
+        if digest_of_ids(result.outcomes.column("row_id")) != ids:
+            raise ChunkIntegrityError(f"chunk {todo.chunk}: the retried rows came out as other rows; not committed")
+        standing = read_data(store, before)
+        order = list(range(standing.num_rows))
+        for place, position in enumerate(todo.only):
+            order[position] = standing.num_rows + place
+        merged = pa.concat_tables([standing, result.outcomes]).take(order)
+        return before, merged, {kind: before.tokens[kind] + result.tokens[kind] for kind in before.tokens}
+
+
+def todos_of(plan: Plan, done: set[int]) -> list[Todo]:
+    """What is left to do, in the order of the plan."""
+    return [
+        Todo(chunk, plan.chunks[chunk], None if plan.only is None else tuple(plan.only[chunk]))
+        for chunk in plan.todo
+        if chunk not in done
+    ]
+
+
+def grouped(job: Job, todos: list[Todo], groups: int) -> list[list[Todo]]:
+    """Cut the work into about `groups` reading tasks; the format decides what may not be cut apart."""
+    size = max(1, -(-len(todos) // groups))
+    by_range = {todo.range: todo for todo in todos}
+    found = open_source(job.source).group([todo.range for todo in todos], size)
+    return [[by_range[each] for each in group] for group in found]

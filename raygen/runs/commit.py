@@ -1,0 +1,221 @@
+"""The commit of a chunk: data first, then the small object whose creation makes the data count.
+
+The linearization point is `commits/<chunk>.json`, created if absent and never changed. Everything before it may be
+repeated, by this process or another: at worst an unreferenced data object stays behind, for `collect` to remove.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raygen.errors import (
+    AttemptExpiredError,
+    ChunkIntegrityError,
+    CorruptDataError,
+    KeyNotFoundError,
+    UnknownResultError,
+)
+from raygen.runs.outcome import STATUSES
+from raygen.runs.sealed import read_sealed, seal
+from raygen.storage import Store
+
+COMMITS, DATA = "commits/", "data/"
+WRITE_TRIES = 8
+
+
+def chunk_name(chunk: int) -> str:
+    return f"{chunk:08d}"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at a chunk. It ends itself at its limit, so that nobody writes long after the run has moved on."""
+
+    limit_s: float
+    started_s: float = field(default_factory=time.time)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+
+    def check(self, now_s: float | None = None) -> None:
+        """Raises AttemptExpiredError when this attempt must not write any more."""
+        age_s = (time.time() if now_s is None else now_s) - self.started_s
+        if age_s > self.limit_s:
+            raise AttemptExpiredError(
+                f"this attempt is {age_s:,.0f} s old; execution.attempt_limit_s allows {self.limit_s:,.0f}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What makes a chunk's data count: where it is, how to check it, and what is in it."""
+
+    chunk: int
+    data: str  # key of the data object
+    size_bytes: int
+    sha256: str
+    rows: int
+    ids: str  # digest_of_ids of the chunk's rows
+    counts: dict[str, int]  # rows by status
+    tokens: dict[str, int]  # prompt, output
+    attempt: str
+    plan: str  # Plan.digest
+    committed_s: float  # seconds since the epoch, by the committer's clock
+    busy_s: float  # how long the chunk was being generated
+    reread: int = 0  # rows of a retry that were carried over, not generated
+
+    @property
+    def key(self) -> str:
+        return f"{COMMITS}{chunk_name(self.chunk)}.json"
+
+
+def digest_of_ids(row_ids: pa.Array | pa.ChunkedArray) -> str:
+    """SHA-256 over the row ids, in order: proves that a chunk came out with the rows it went in with."""
+    if isinstance(row_ids, pa.ChunkedArray):
+        row_ids = row_ids.combine_chunks()
+    binary = row_ids.cast(pa.large_binary())
+    if binary.null_count or not len(binary):
+        return hashlib.sha256(str(binary.to_pylist()).encode()).hexdigest()
+    _, offsets_buffer, data = binary.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[binary.offset : binary.offset + len(binary) + 1]
+    digest = hashlib.sha256(np.diff(offsets).tobytes())
+    digest.update(memoryview(data)[offsets[0] : offsets[-1]] if data is not None else b"")
+    return digest.hexdigest()
+
+
+def encode_data(table: pa.Table) -> bytes:
+    """Build the data object in memory, whole."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_statistics=True)
+    return bytes(sink.getvalue())
+
+
+def commit_chunk(
+    store: Store,
+    chunk: int,
+    table: pa.Table,
+    *,
+    ids: str,
+    rows: int,
+    attempt: Attempt,
+    plan: str,
+    tokens: dict[str, int],
+    busy_s: float = 0.0,
+    reread: int = 0,
+    commit_now: bool = True,
+) -> tuple[Commit, bool]:
+    """Write a chunk's outcomes and make them count.
+
+    Args:
+        table: the outcomes, of `outcome_schema`.
+        ids: digest_of_ids of the rows as they were read; rows: how many the plan says there are.
+        commit_now: False leaves the last step to `put_commit` (a store without conditional writes has one committer).
+
+    Returns:
+        The commit that counts, and whether it is this attempt's.
+
+    Raises:
+        ChunkIntegrityError: the outcomes are not those of the chunk's rows, each once. Nothing was written.
+        AttemptExpiredError: too late to write. UnknownResultError: the store does not answer; try the chunk again.
+    """
+    if table.num_rows != rows or digest_of_ids(table.column("row_id")) != ids:
+        raise ChunkIntegrityError(
+            f"chunk {chunk}: {table.num_rows} outcomes for {rows} rows, or other row ids than were read; not committed"
+        )
+    data = encode_data(table)
+    by_status = {each["values"]: each["counts"] for each in pc.value_counts(table.column("status")).to_pylist()}
+    commit = Commit(
+        chunk=chunk,
+        data=f"{DATA}{chunk_name(chunk)}-{attempt.id}.parquet",
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=rows,
+        ids=ids,
+        counts={status: by_status.get(status, 0) for status in STATUSES},
+        tokens=tokens,
+        attempt=attempt.id,
+        plan=plan,
+        committed_s=time.time(),
+        busy_s=round(busy_s, 3),
+        reread=reread,
+    )
+    attempt.check()
+    _put_data(store, commit, data)
+    attempt.check()
+    if not commit_now:
+        return commit, True
+    return put_commit(store, commit)
+
+
+def _put_data(store: Store, commit: Commit, data: bytes) -> None:
+    """Put the data object. Its name is this attempt's own, so repeating the same write is harmless."""
+    for number in range(WRITE_TRIES):
+        try:
+            store.put(commit.data, data)
+            return
+        except UnknownResultError:
+            if number == WRITE_TRIES - 1:
+                raise
+            time.sleep(min(0.1 * 2**number, 5))
+
+
+def put_commit(store: Store, commit: Commit) -> tuple[Commit, bool]:
+    """Create the commit, or find out whose is there. An unknown answer is settled by reading, never by deleting."""
+    data = seal(asdict(commit))
+    for number in range(WRITE_TRIES):
+        try:
+            if store.put_if_absent(commit.key, data):
+                return commit, True
+            standing = read_commit(store, commit.chunk)
+            return standing, standing.attempt == commit.attempt  # ours, when only the answer was lost
+        except UnknownResultError:
+            time.sleep(min(0.1 * 2**number, 5))
+        try:
+            standing = read_commit(store, commit.chunk)
+            return standing, standing.attempt == commit.attempt
+        except KeyNotFoundError:
+            continue
+    raise UnknownResultError(f"{store.uri_of(commit.key)}: the store did not say whether the commit was written")
+
+
+def read_commit(store: Store, chunk: int) -> Commit:
+    """Raises KeyNotFoundError, CorruptDataError."""
+    return Commit(**read_sealed(store, f"{COMMITS}{chunk_name(chunk)}.json"))
+
+
+def read_commits(store: Store, chunks: list[int]) -> Iterator[Commit]:
+    """Yield the commits of these chunks, reading many at once; each must exist."""
+    from raygen.runs.sealed import unseal
+
+    keys = {f"{COMMITS}{chunk_name(chunk)}.json": chunk for chunk in chunks}
+    for key, data in store.get_many(list(keys)):
+        try:
+            yield Commit(**unseal(data, store.uri_of(key)))
+        except CorruptDataError:
+            yield read_commit(store, keys[key])  # asks again before it gives up
+
+
+def committed_chunks(store: Store) -> set[int]:
+    """Which chunks have a commit, from one listing: what is left to do. (Readers go by the manifest instead.)"""
+    names = (info.key.removeprefix(COMMITS).removesuffix(".json") for info in store.list(COMMITS))
+    return {int(name) for name in names if name.isdigit()}
+
+
+def read_data(store: Store, commit: Commit) -> pa.Table:
+    """Read a chunk's outcomes and check them against the commit. Raises CorruptDataError, KeyNotFoundError."""
+    data: Any = None
+    for _ in range(3):  # a flip on the way is asked for again; one in the store stays
+        data = store.get(commit.data)
+        if len(data) == commit.size_bytes and hashlib.sha256(data).hexdigest() == commit.sha256:
+            return pq.read_table(pa.BufferReader(data))
+    raise CorruptDataError(
+        f"{store.uri_of(commit.data)}: {len(data):,} bytes that do not match the SHA-256 of commit {commit.chunk}"
+    )

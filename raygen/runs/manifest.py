@@ -1,0 +1,94 @@
+"""The manifest: a finished run's table of contents. Readers use it, never a listing."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from raygen.errors import ChunkIntegrityError, KeyNotFoundError, UnknownResultError
+from raygen.runs.commit import Commit
+from raygen.runs.outcome import STATUSES
+from raygen.runs.plan import Plan
+from raygen.runs.sealed import read_sealed, seal
+from raygen.storage import Store
+
+MANIFEST_KEY = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    run_id: str
+    plan: str  # Plan.digest
+    name: str
+    config_hash: str
+    rows: dict[str, int]  # total and by status
+    tokens: dict[str, int]
+    chunks: list[Commit]
+    finished_s: float
+    raygen_version: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.dump()).hexdigest()
+
+    def dump(self) -> bytes:
+        return seal({**{n: getattr(self, n) for n in self.__dataclass_fields__}, "chunks": [asdict(c) for c in self.chunks]})
+
+    @classmethod
+    def load(cls, store: Store) -> Manifest:
+        """Raises KeyNotFoundError while the run is unfinished, CorruptDataError."""
+        record: dict[str, Any] = read_sealed(store, MANIFEST_KEY)
+        record["chunks"] = [Commit(**each) for each in record["chunks"]]
+        return cls(**record)
+
+
+class Totals:
+    """Sums over commits: rows (total and by status) and tokens (prompt, output)."""
+
+    def __init__(self, commits: Iterable[Commit] = ()) -> None:
+        self.rows = dict.fromkeys(("total", *STATUSES), 0)
+        self.tokens = {"prompt": 0, "output": 0}
+        for commit in commits:
+            self.add(commit)
+
+    def add(self, commit: Commit) -> None:
+        self.rows["total"] += commit.rows
+        for status in STATUSES:
+            self.rows[status] += commit.counts[status]
+        for kind in self.tokens:
+            self.tokens[kind] += commit.tokens[kind]
+
+
+def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
+    """Write the manifest once every chunk has its commit; if another driver was faster, return theirs.
+
+    Raises:
+        ChunkIntegrityError: a chunk has no commit, or a commit belongs to another plan or has other rows than planned.
+    """
+    from raygen import __version__
+
+    by_chunk = {commit.chunk: commit for commit in commits}
+    digest = plan.digest
+    if sorted(by_chunk) != plan.todo:
+        raise ChunkIntegrityError(f"{store.uri}: {len(by_chunk)} commits for {len(plan.todo)} chunks; the run is not finished")
+    for commit in by_chunk.values():
+        if commit.plan != digest or commit.rows != plan.chunks[commit.chunk].rows:
+            raise ChunkIntegrityError(f"{store.uri_of(commit.key)} does not belong to this plan: other rows or another run")
+    chunks = [by_chunk[chunk] for chunk in plan.todo]
+    sums = Totals(chunks)
+    manifest = Manifest(
+        plan.run_id, digest, plan.name, plan.config_hash, sums.rows, sums.tokens, chunks, time.time(), __version__
+    )
+    data = manifest.dump()
+    for number in range(8):
+        try:
+            store.put_if_absent(MANIFEST_KEY, data)
+            return Manifest.load(store)
+        except UnknownResultError:
+            time.sleep(min(0.1 * 2**number, 5))
+        except KeyNotFoundError:
+            continue
+    raise UnknownResultError(f"{store.uri_of(MANIFEST_KEY)}: the store did not say whether it was written; run again")

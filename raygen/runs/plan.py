@@ -1,0 +1,179 @@
+"""The plan: the immutable list of chunks of a run, pinned before any work, and the check that a resume fits it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from raygen.config import Job
+from raygen.data.base import InputFile, Range, SourcePlan
+from raygen.errors import RunConflictError, UnknownResultError
+from raygen.runs.sealed import read_sealed, seal
+from raygen.storage import Store, digest_input, find_inputs, split_uri
+
+PLAN_KEY = "plan.json"
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    run_id: str
+    created_s: float
+    name: str
+    identity: dict[str, Any]  # Job.identity(): what decides the outcomes
+    config_hash: str
+    job: dict[str, Any]  # the whole job as it was at planning, for people and for `retry`, `verify`
+    models: dict[str, dict[str, Any]]  # name -> {ref, digest}
+    inputs: list[InputFile]
+    listing: str  # digest of the names that the source's URIs match: new files change it
+    chunks: list[Range]
+    kept: dict[str, pa.DataType]
+    attempt_limit_s: float
+    only: dict[int, list[int]] | None = None  # a retry: chunk -> positions of the rows to generate again
+    parent: str | None = None  # a retry: seal of the manifest that it mends
+
+    @property
+    def rows(self) -> int:
+        return sum(chunk.rows for chunk in self.chunks)
+
+    @property
+    def digest(self) -> str:
+        """Short name of this plan, which every commit carries."""
+        return hashlib.sha256(seal(self._record())).hexdigest()
+
+    @property
+    def todo(self) -> list[int]:
+        """The chunks of this run: all of them, or for a retry those with rows to mend."""
+        return list(range(len(self.chunks))) if self.only is None else sorted(self.only)
+
+    def _record(self) -> dict[str, Any]:
+        record = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        record["version"] = PLAN_VERSION
+        record["inputs"] = [asdict(each) for each in self.inputs]
+        record["chunks"] = [[c.file, c.start, c.stop, c.rows, c.first_row] for c in self.chunks]
+        schema = pa.schema(list(self.kept.items()))
+        record["kept"] = {"columns": {n: str(t) for n, t in self.kept.items()}, "arrow": _encode(schema)}
+        record["only"] = None if self.only is None else {str(chunk): rows for chunk, rows in self.only.items()}
+        return record
+
+    def dump(self) -> bytes:
+        return seal(self._record())
+
+    @classmethod
+    def load(cls, store: Store, key: str = PLAN_KEY) -> Plan:
+        """Read a pinned plan. Raises KeyNotFoundError, CorruptDataError, RunConflictError (another version's plan)."""
+        record = read_sealed(store, key)
+        version = record.pop("version")
+        if version != PLAN_VERSION:
+            raise RunConflictError(
+                f"{store.uri_of(key)}: plan version {version}; this raygen reads version {PLAN_VERSION}: choose another --output"
+            )
+        record["inputs"] = [InputFile(**each) for each in record["inputs"]]
+        record["chunks"] = [Range(*each) for each in record["chunks"]]
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(record["kept"]["arrow"])))
+        record["kept"] = {field.name: field.type for field in schema}
+        if record["only"] is not None:
+            record["only"] = {int(chunk): rows for chunk, rows in record["only"].items()}
+        return cls(**record)
+
+
+def _encode(schema: pa.Schema) -> str:
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def new_plan(job: Job, source: SourcePlan, models: dict[str, dict[str, Any]], kept: dict[str, pa.DataType]) -> Plan:
+    """Describe a run that has not begun. `models` maps a model's name to its `ref` and `digest`."""
+    return Plan(
+        run_id=uuid.uuid4().hex[:16],
+        created_s=time.time(),
+        name=job.name,
+        identity=job.identity(),
+        config_hash=job.config_hash(),
+        job=job.model_dump(mode="json"),
+        models=models,
+        inputs=source.inputs,
+        listing=listing_digest(job),
+        chunks=source.ranges,
+        kept=kept,
+        attempt_limit_s=job.execution.attempt_limit_s,
+    )
+
+
+def listing_digest(job: Job) -> str:
+    names = [
+        store.uri_of(info.key) for uri in job.source.uris for store, info in find_inputs(uri, job.source.storage)
+    ]
+    return hashlib.sha256(orjson.dumps(sorted(names))).hexdigest()
+
+
+def pin(store: Store, plan: Plan) -> bool:
+    """Write the plan if there is none; False if another driver was faster (then load and check theirs)."""
+    data = plan.dump()
+    for _ in range(8):
+        try:
+            if store.put_if_absent(PLAN_KEY, data):
+                return True
+            return Plan.load(store).run_id == plan.run_id  # the answer to our own write may have been lost
+        except UnknownResultError:
+            time.sleep(0.2)
+            if store.exists(PLAN_KEY):
+                return Plan.load(store).run_id == plan.run_id
+    raise UnknownResultError(f"{store.uri_of(PLAN_KEY)}: the store did not say whether the plan was written; run again")
+
+
+def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where: str) -> None:
+    """Refuse to go on with a run that another job, model or input began.
+
+    Raises:
+        RunConflictError: one line that names what differs and what to do.
+    """
+    differences = _changed_keys(plan.identity, job.identity())
+    for name, model in models.items():
+        before = plan.models.get(name, {}).get("digest")
+        if before is not None and before != model["digest"]:
+            differences.append(f"model {name!r}: weights were {before[:19]}, now {model['digest'][:19]}")
+    if not differences:
+        differences = _changed_inputs(plan, job)
+    if differences:
+        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
+        raise RunConflictError(f"{where} holds another run of {plan.name!r}: {shown}. Choose another --output, or go back")
+
+
+def _changed_keys(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = []
+        for key in sorted({*before, *now}):
+            found += _changed_keys(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+        return found
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [
+            each
+            for i, (b, n) in enumerate(zip(before, now, strict=True))
+            for each in _changed_keys(b, n, f"{path}.{i}")
+        ]
+    return [] if before == now else [f"{path} was {_short(before)}, now {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _changed_inputs(plan: Plan, job: Job) -> list[str]:
+    """Compare the inputs with the pinned ones; content is only read where size or time differ."""
+    if listing_digest(job) != plan.listing:
+        return [f"the source matches other files than the {len(plan.inputs)} pinned ones"]
+    changed = []
+    for pinned in plan.inputs:
+        store, key = split_uri(pinned.uri, job.source.storage)
+        info = store.stat(key)
+        if info.version != pinned.version and digest_input(store, info) != pinned.digest:
+            changed.append(f"input {pinned.uri} has changed")
+    return changed

@@ -1,0 +1,102 @@
+"""The manifest's view of a finished run: what readers get. `raygen.open_run(uri)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from raygen.config import StorageOptions
+from raygen.errors import KeyNotFoundError, UserError
+from raygen.runs.commit import Commit, read_data
+from raygen.runs.manifest import Manifest
+from raygen.runs.outcome import outcome_schema
+from raygen.runs.plan import Plan
+from raygen.runs.retries import Merged, read_merged
+from raygen.storage import Store, open_store, arrow_filesystem
+
+
+class RunView:
+    """A finished run's outcomes, retries merged in. Everything goes by the manifest, never by a listing.
+
+    Example:
+        >>> import raygen
+        >>> run = raygen.open_run("runs/python-docs-questions")  # doctest: +SKIP
+        >>> run.to_arrow().filter(pc.field("status") == "accepted")  # doctest: +SKIP
+    """
+
+    def __init__(self, store: Store, merged: Merged) -> None:
+        self._store = store
+        self._merged = merged
+
+    @property
+    def uri(self) -> str:
+        return self._store.uri
+
+    @property
+    def plan(self) -> Plan:
+        return self._merged.plan
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._merged.manifest
+
+    @property
+    def chunks(self) -> list[tuple[Store, Commit]]:
+        return self._merged.chunks
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows: total, accepted, rejected, failed."""
+        return self._merged.rows
+
+    @property
+    def schema(self) -> pa.Schema:
+        return outcome_schema(self.plan.kept)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the outcomes chunk by chunk, each checked against its SHA-256. Raises CorruptDataError."""
+        return self._merged.tables()
+
+    def to_arrow(self) -> pa.Table:
+        """Return all outcomes as one table, in the order of the input, checked. Raises CorruptDataError."""
+        tables = list(self.tables())
+        return pa.concat_tables(tables) if tables else self.schema.empty_table()
+
+    def dataset(self) -> pads.Dataset:
+        """Return a lazy pyarrow dataset: filters and projections are pushed down. Reads are not checked against digests."""
+        filesystem, _ = arrow_filesystem(self._store)
+        paths = [arrow_filesystem(store)[1](commit.data) for store, commit in self.chunks]
+        return pads.dataset(paths, schema=self.schema, format="parquet", filesystem=filesystem)
+
+    def to_ray(self) -> Any:
+        """Return a Ray Data dataset, one block a chunk, each checked against its SHA-256 as it is read."""
+        import ray.data
+
+        if not self.chunks:
+            return ray.data.from_arrow(self.schema.empty_table())
+        items = [{"chunk": number} for number in range(len(self.chunks))]
+        merged = self._merged
+
+        def read(batch: dict[str, Any]) -> pa.Table:
+            return pa.concat_tables([read_data(*merged.chunks[number]) for number in batch["chunk"]])
+
+        return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(read, batch_size=None)
+
+
+def open_run(uri: str, storage: StorageOptions | None = None) -> RunView:
+    """Open a finished run for reading.
+
+    Raises:
+        UserError: there is no run, or it is not finished.
+    """
+    store = open_store(uri, storage)
+    try:
+        return RunView(store, read_merged(store))
+    except KeyNotFoundError:
+        state = "is not finished; run the same command again to resume it" if store.exists("plan.json") else "holds no run"
+        raise UserError(f"{uri} {state}") from None
+
+

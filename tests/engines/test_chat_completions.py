@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from raygen.config import Sampling
+from raygen.engines.base import GeneratedSample, GenerateRequest
+from raygen.engines.chat_completions import Action, Answer, Trouble, read_answer, request_body
+from raygen.errors import RowError
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def body_of(sampling: Sampling, messages: Any = MESSAGES, **options: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"samples": 1, "seed": 7, "max_tokens_field": "max_tokens", "extra": {}}
+    request = GenerateRequest("r", messages, sampling, [7])
+    return orjson.loads(request_body("m", request, **(defaults | options)))
+
+
+def test_the_body_leaves_out_what_is_at_its_default():
+    assert body_of(Sampling(temperature=0, max_tokens=5)) == {
+        "model": "m", "messages": MESSAGES, "temperature": 0, "max_tokens": 5, "seed": 7,
+    }  # fmt: skip
+
+
+def test_the_body_holds_all_that_is_set():
+    sampling = Sampling(temperature=0.5, top_p=0.9, top_k=40, max_tokens=5, stop=("END",))
+    body = body_of(
+        sampling, samples=3, seed=None, max_tokens_field="max_completion_tokens", extra={"min_p": 0.1}
+    )
+    assert body == {
+        "model": "m", "messages": MESSAGES, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "stop": ["END"],
+        "max_completion_tokens": 5, "n": 3, "min_p": 0.1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["half a pair \ud800", b"bytes"])
+def test_what_json_cannot_hold_is_the_rows_fault(content: Any):
+    with pytest.raises(RowError, match="JSON") as caught:
+        body_of(Sampling(), [{"role": "user", "content": content}])
+    assert caught.value.code == "bad_request"
+
+
+def choice(index: int, content: Any = "text", reason: str | None = "stop") -> dict[str, Any]:
+    return {"index": index, "message": {"role": "assistant", "content": content}, "finish_reason": reason}
+
+
+def read(body: Any, wanted: int = 1) -> Answer | Trouble:
+    return read_answer(200, orjson.dumps(body), wanted, None)
+
+
+def test_choices_come_in_order_with_their_reasons_and_an_even_share_of_the_tokens():
+    choices = [choice(2, "c", "content_filter"), choice(0, "a", "length"), choice(1, "b", "tool_calls")]
+    usage = {"prompt_tokens": 9, "completion_tokens": 11}
+    assert read({"choices": choices, "usage": usage}, 3) == Answer(
+        [
+            GeneratedSample("a", "length", 5),
+            GeneratedSample("b", "tool_calls", 3),
+            GeneratedSample("c", "content_filter", 3),
+        ],
+        prompt_tokens=9,
+        has_usage=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, ""),
+        ([{"type": "text", "text": "a"}, {"type": "thinking"}, {"type": "text", "text": "b"}], "ab"),
+    ],
+)
+def test_content_may_be_absent_or_in_parts(content: Any, text: str):
+    answer = read({"choices": [choice(0, content)], "error": None})
+    assert isinstance(answer, Answer)
+    assert answer.samples[0].text == text
+
+
+def test_without_usage_the_tokens_are_zero_and_that_is_said():
+    assert read({"choices": [choice(0, reason=None)]}) == Answer(
+        [GeneratedSample("text", "unknown", 0)], 0, False
+    )
+
+
+def test_more_choices_than_wanted_are_dropped():
+    answer = read({"choices": [choice(0), choice(1), choice(2)]}, 2)
+    assert isinstance(answer, Answer)
+    assert len(answer.samples) == 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"null",
+        b'{"choices": []}',
+        b'{"choices": null}',
+        b'{"choices": [{}]}',
+        b'{"choices": [null]}',
+        b'{"choices": 3}',
+        b'{"choices": "ab"}',
+        b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"choices": [{"message": {"content": [5]}}]}',
+        b'{"choices": [{"message": {"content": "a"}}], "usage": [1]}',
+        b'{"choices": [{"message": {"content": "a"}}], "usage": {"completion_tokens": "9"}}',
+        b'{"error": {"message": "overloaded"}}',
+    ],
+)
+def test_a_success_without_a_completion_is_a_bad_answer(raw: bytes):
+    trouble = read_answer(200, raw, 1, None)
+    assert isinstance(trouble, Trouble)
+    assert (trouble.action, trouble.code, trouble.overload) == (Action.RETRY, "bad_answer", False)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "asked_s", "action", "code", "overload"),
+    [
+        (400, {}, None, Action.ROW, "bad_request", False),
+        (422, {}, None, Action.ROW, "bad_request", False),
+        (400, {"code": "context_length_exceeded"}, None, Action.ROW, "prompt_too_long", False),
+        (400, {"code": 400, "type": "exceed_context_size_error"}, None, Action.ROW, "prompt_too_long", False),
+        (401, {}, None, Action.ENGINE, "unauthorized", False),
+        (403, {}, None, Action.ENGINE, "unauthorized", False),
+        (404, {}, None, Action.ENGINE, "not_found", False),
+        (307, {}, None, Action.ENGINE, "not_found", False),
+        (413, {}, None, Action.ROW, "endpoint_4xx", False),
+        (408, {}, None, Action.RETRY, "endpoint_unavailable", False),
+        (409, {}, None, Action.RETRY, "endpoint_unavailable", False),
+        (425, {}, None, Action.RETRY, "endpoint_unavailable", False),
+        (500, {}, 3.0, Action.RETRY, "endpoint_unavailable", False),
+        (429, {}, None, Action.REFUSED, "endpoint_unavailable", True),
+        (429, {"code": "insufficient_quota"}, None, Action.ENGINE, "insufficient_quota", False),
+        (503, {}, None, Action.RETRY, "endpoint_unavailable", True),
+        (503, {}, 1.0, Action.REFUSED, "endpoint_unavailable", True),
+    ],
+)
+def test_what_each_status_means(
+    status: int, error: dict[str, Any], asked_s: float | None, action: Action, code: str, overload: bool
+):
+    trouble = read_answer(status, orjson.dumps({"error": {"message": "why", **error}}), 1, asked_s)
+    assert trouble == Trouble(action, code, f"HTTP {status}: why", overload)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b'{"error": {"message": "two\\n lines"}}', "two lines"),
+        (b'{"error": "text"}', "text"),
+        (b'{"object": "error", "message": "vLLM"}', "vLLM"),
+        (b'{"detail": "FastAPI"}', "FastAPI"),
+        (b"<h1>nginx</h1>", "<h1>nginx</h1>"),
+        (b"\xff\x00", "\ufffd\x00"),
+        (b"", "(an empty body)"),
+        (b"[1]", "[1]"),
+    ],
+)
+def test_the_endpoints_message_is_found(raw: bytes, message: str):
+    trouble = read_answer(400, raw, 1, None)
+    assert isinstance(trouble, Trouble)
+    assert trouble.message == f"HTTP 400: {message}"

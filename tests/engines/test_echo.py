@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import Any
+
+import pytest
+
+from raygen.config import ModelSpec, Sampling
+from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.echo import EchoEngine, echo_text
+from raygen.errors import RowError
+
+
+def request(row_id: str = "r", prompt: str = "two words", seeds: tuple[int, ...] = (1,)) -> GenerateRequest:
+    return GenerateRequest(row_id, [{"role": "user", "content": prompt}], Sampling(), list(seeds))
+
+
+def answers(*requests: GenerateRequest, **options: Any) -> tuple[list[GenerateResult], EngineStats]:
+    async def main() -> tuple[list[GenerateResult], EngineStats]:
+        spec = ModelSpec(family="causal_lm", engine="echo", options=options)
+        engine = EchoEngine(ResolvedModel("echo", spec, None, "echo"))
+        await engine.start()
+        assert engine.capacity == engine.stats.limit
+        try:
+            return list(await asyncio.gather(*map(engine.generate, requests))), engine.stats
+        finally:
+            await engine.close()
+
+    return asyncio.run(main())
+
+
+def test_the_text_is_the_digest_of_row_prompt_and_seed():
+    (result,), stats = answers(request(seeds=(5, 6)))
+    assert result.samples[0].text == hashlib.sha256(b"r\x00two words\x005").hexdigest()
+    assert [sample.text for sample in result.samples] == [
+        echo_text("r", "two words", seed) for seed in (5, 6)
+    ]
+    assert {sample.finish_reason for sample in result.samples} == {"stop"}
+    assert (result.prompt_tokens, stats.requests, stats.prompt_tokens, stats.output_tokens) == (2, 1, 2, 2)
+
+
+def test_row_prompt_and_seed_each_change_the_text():
+    texts = {echo_text("r", "p", 1), echo_text("s", "p", 1), echo_text("r", "q", 1), echo_text("r", "p", 2)}
+    assert len(texts) == 4
+
+
+def test_half_a_surrogate_pair_is_no_obstacle():
+    (result,), _ = answers(request(prompt="\ud800"))
+    assert len(result.samples[0].text) == 64
+
+
+def test_a_prompt_beyond_the_context_is_the_rows_fault():
+    with pytest.raises(RowError, match="2 tokens; the context holds 1") as caught:
+        answers(request(), context_tokens=1)
+    assert caught.value.code == "prompt_too_long"
+
+
+def test_the_delay_holds_for_so_many_at_once():
+    began = time.perf_counter()
+    results, stats = answers(*[request(str(n)) for n in range(6)], delay_s=0.05, concurrency=2)
+    assert 0.15 <= time.perf_counter() - began < 1
+    assert [result.samples[0].text for result in results] == [
+        echo_text(str(n), "two words", 1) for n in range(6)
+    ]
+    assert (stats.in_flight, stats.limit) == (0, 2)

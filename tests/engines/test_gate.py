@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from raygen.engines.admission import Admission
+from raygen.engines.base import EngineStats
+from raygen.engines.gate import Gate
+from raygen.errors import EngineError
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, 10))
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def gauges(stats: EngineStats) -> tuple[int, int, int]:
+    return stats.in_flight, stats.waiting, stats.limit
+
+
+def test_who_is_asked_again_goes_first_and_the_others_in_order():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(1), stats)
+        order: list[str] = []
+        first = await gate.enter()
+
+        async def come(name: str, again: bool) -> None:
+            ticket = await gate.enter(again)
+            order.append(name)
+            gate.served(ticket)
+
+        tasks = [asyncio.create_task(come(*who)) for who in [("a", False), ("b", False), ("retry", True)]]
+        await settle()
+        assert gauges(stats) == (1, 3, 1)
+        gate.served(first)
+        await asyncio.gather(*tasks)
+        assert order == ["retry", "a", "b"]
+        assert gauges(stats) == (0, 0, 1)
+
+    run(main())
+
+
+def test_a_pause_ends_by_itself():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(4), stats)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        gate.refused(await gate.enter(), 0.1)
+        await gate.enter(again=True)
+        assert 0.1 <= loop.time() - began < 1
+
+    run(main())
+
+
+def test_cancelling_loses_no_slot():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(1), stats)
+        first = await gate.enter()
+        waiting, admitted, last = (asyncio.create_task(gate.enter()) for _ in range(3))
+        await settle()
+        waiting.cancel()
+        await settle()
+        assert gauges(stats) == (1, 2, 1)
+        gate.served(first)  # lets `admitted` in, whose task has not run yet
+        admitted.cancel()
+        gate.failed(await last)
+        assert gauges(stats) == (0, 0, 1)
+
+    run(main())
+
+
+def test_who_backs_off_counts_as_waiting():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(1), stats)
+        task = asyncio.create_task(gate.back_off(0.05))
+        await settle()
+        assert gauges(stats) == (0, 1, 1)
+        await task
+        assert gauges(stats) == (0, 0, 1)
+
+    run(main())
+
+
+def test_a_shut_gate_turns_everybody_away():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(2), stats)
+        gate.refused(await gate.enter(), 60.0)
+        waiting = [asyncio.create_task(gate.enter(again)) for again in (False, True)]
+        await settle()
+        gate.shut("no key")
+        for task in waiting:
+            with pytest.raises(EngineError, match="no key"):
+                await task
+        with pytest.raises(EngineError, match="no key"):
+            await gate.enter()
+        assert gauges(stats)[:2] == (0, 0)
+
+    run(main())
