@@ -28,7 +28,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from memory_s3 import Answer, MemoryS3, error_answer, flipped
+from tests.memory_s3 import Answer, MemoryS3, error_answer, flipped
 
 CODES = {
     403: "AccessDenied",
@@ -48,7 +48,7 @@ BEFALLS = {
 
 @dataclass(frozen=True)
 class Faults:
-    """How often each fault is given, by chance: 0 to 1 of the requests it can befall. Same seed, same faults.
+    """How often each fault is given, by chance: 0 to 1 of the requests it can befall; same seed, same faults.
 
     The chance is drawn from the seed, the request's method and key, and how many such requests there were, so
     it does not depend on how threads take turns.
@@ -72,7 +72,7 @@ class Faults:
 
 
 class FaultS3:
-    """The server. `requests` counts requests by method, `given` counts the faults by name, once they were given.
+    """The server. `requests` counts requests by method, `given` the faults by name, as they are given.
 
     Args:
         faults: those given by chance; may be replaced while it runs.
@@ -186,16 +186,15 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(self.s3.faults.latency_s)
         kind = f"{method} {'object' if key else 'bucket'}{' once' if 'if-none-match' in headers else ''}"
         fault = self.s3.next_fault(method, key or query.get("prefix", ""), kind)
+        if fault is None or fault in ("lost_answer", "truncate", "bit_flip"):
+            self._serve_healthy(fault, bucket, key, query, headers, body)
+            return
+        self.s3.count(fault)
         if fault == "drop":
             self._hang_up()
-        elif fault and fault.startswith(("error_", "conflict_")):
+        else:
             status = int(fault.rpartition("_")[2])
             self._send(error_answer(status, CODES.get(status, "Fault")))
-        else:
-            given = self._serve_healthy(fault, bucket, key, query, headers, body)
-            fault = fault if given else None
-        if fault:
-            self.s3.count(fault)
 
     def _serve_healthy(
         self,
@@ -205,19 +204,23 @@ class _Handler(BaseHTTPRequestHandler):
         query: dict[str, str],
         headers: dict[str, str],
         body: bytes,
-    ) -> bool:
-        """Do what was asked for, then give the fault. False if there was nothing to give it to."""
+    ) -> None:
+        """Do what was asked for, then give the fault if there is something to give it to."""
         method = self.command
         flip = fault == "bit_flip"
         done = self.s3.memory.answer(method, bucket, key, query, headers, body, flip and method == "PUT")
+        if method == "GET":
+            hurts = done.status in (200, 206) and bool(done.body)
+        else:
+            hurts = fault == "lost_answer" or (flip and done.status == 200 and bool(body))
+        if fault and hurts:
+            self.s3.count(fault)
         if fault == "lost_answer":
             self._hang_up()
-            return True
-        sent = method == "GET" and done.status in (200, 206) and bool(done.body)
-        if sent and flip:
-            done = Answer(done.status, flipped(done.body, key), done.headers)
-        self._send(done, truncated=sent and fault == "truncate")
-        return sent or (flip and method == "PUT" and done.status == 200 and bool(body))
+        elif hurts and flip and method == "GET":
+            self._send(Answer(done.status, flipped(done.body, key), done.headers))
+        else:
+            self._send(done, truncated=hurts and fault == "truncate")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve
 

@@ -1,8 +1,8 @@
 """MemoryS3: what S3 does, in memory and without HTTP. fault_s3.py puts it on a port.
 
-It knows path-style PutObject (If-None-Match, If-Match, checksums), GetObject (Range, If-Match), HeadObject,
-DeleteObject, DeleteObjects, ListObjectsV2, CreateBucket and HeadBucket; anything else is a 501. Signatures are
-not checked.
+It knows PutObject (If-None-Match, If-Match, checksums), GetObject (Range, If-Match), HeadObject,
+DeleteObject, DeleteObjects, ListObjectsV2, CreateBucket and HeadBucket; anything else is a 501. Signatures
+are not checked.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ CHECKSUMS = {
 class StoredObject:
     data: bytes
     etag: str
-    checksums: dict[
-        str, str
-    ]  # headers, of the bytes as they were sent: a bit flip in `data` does not change them
+    checksums: dict[str, str]  # headers, of the bytes as sent: a bit flip in `data` does not change them
     modified_s: float
 
 

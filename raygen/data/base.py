@@ -28,9 +28,7 @@ class InputFile:
     name: str  # short and unique in the source: the default row ids start with it
     size_bytes: int
     digest: str  # `sha256:...` of a local file, `etag:...` of an S3 object
-    version: (
-        str  # storage.ObjectInfo.version when planned: while it stands, the digest needs no second reading
-    )
+    version: str  # of ObjectInfo, when planned: while it stands, the digest needs no second reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,10 @@ class SourceReader(ABC):
 
     @abstractmethod
     def plan(self, chunk_rows: int) -> SourcePlan:
-        """List and pin the inputs, cut them into ranges of at most `chunk_rows` rows, honour `source.max_rows`.
+        """List and pin the inputs, cut them into ranges of at most `chunk_rows` rows, `max_rows` in all.
 
-        Raises SourceError: nothing matches, an input is unreadable as a whole, the key column is missing, null or
-        has duplicates (says which ids, where). AccessError: bucket or credentials.
+        Raises SourceError: nothing matches, an input is unreadable as a whole, the key column is missing,
+        null or has duplicates (says which ids, where). AccessError: bucket or credentials.
         """
 
     @abstractmethod
@@ -73,7 +71,8 @@ class SourceReader(ABC):
         """Yield one table a range, in order, with exactly `range.rows` rows.
 
         Each has ROW_ID, ERROR_CODE, ERROR_MESSAGE, then either the columns asked for (None: all) or JSON.
-        A row that cannot be read has an error and nulls. Raises SourceError when an input changed since it was planned.
+        A row that cannot be read has an error and nulls. Raises SourceError when an input changed since
+        it was planned.
         """
 
     def group(
@@ -87,7 +86,7 @@ class SourceReader(ABC):
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a chunk's table as dicts of the job's own columns; an unreadable row is an empty dict."""
+    """Yield the rows of a chunk's table as dicts of the job's own columns; {} for an unreadable JSON row."""
     if JSON in table.column_names:
         for line in table.column(JSON):
             raw = line.as_py()

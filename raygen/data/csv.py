@@ -107,7 +107,7 @@ class CsvReader(RecordReader):
         given_back: deque[tuple[int, Line]],
         lines: Iterator[tuple[int, Line]],
     ) -> int | None:
-        """Add to `held` the lines up to the closing quote; return the position behind, None if there is none."""
+        """Add lines to `held` up to the closing quote; return the position behind it, None if it fails."""
         size = len(held[0][1]) if isinstance(held[0][1], bytes) else 0
         while (found := given_back.popleft() if given_back else next(lines, None)) is not None:
             held.append(found)

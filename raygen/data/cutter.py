@@ -15,6 +15,11 @@ class Cutter:
         self._file = self._start = self._stop = self._rows = self._first_row = 0
 
     @property
+    def rows(self) -> int:
+        """How many rows of this input were taken."""
+        return self._first_row + self._rows
+
+    @property
     def full(self) -> bool:
         return self._left == 0
 

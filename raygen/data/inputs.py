@@ -56,25 +56,35 @@ def list_inputs(source: Source) -> list[Found]:
             )
         seen.add(uri)
         name = uri[base_length:].lstrip("/")
-        if not _is_unicode(name):
+        if not is_unicode(name):
             raise SourceError(f"{uri!r}: the name is not UTF-8; rename the file")
         inputs.append(Found(store, info, name))
     return inputs
 
 
-def open_pinned(pinned: InputFile, options: StorageOptions) -> tuple[Store, str]:
-    """Return store and key of a pinned input. Raises SourceError if it is gone or its content has changed."""
-    store, key = split_uri(pinned.uri, options)
-    try:
-        info = store.stat(key)
-        # A copy or a `touch` changes the version, not the content: only then is the content read again.
-        if info.version != pinned.version and (
-            info.size_bytes != pinned.size_bytes or digest_input(store, info) != pinned.digest
-        ):
-            raise changed(pinned.uri)
-    except KeyNotFoundError:
-        raise SourceError(f"input {pinned.uri} is gone since the run was planned; bring it back") from None
-    return store, key
+class Opener:
+    """Opens pinned inputs again; one store, and its connections, serve a whole folder or bucket."""
+
+    def __init__(self, options: StorageOptions) -> None:
+        self._options = options
+        self._stores: dict[str, Store] = {}
+
+    def open(self, pinned: InputFile) -> tuple[Store, str]:
+        """Return store and key of an input. Raises SourceError if it is gone or its content has changed."""
+        store, key = split_uri(pinned.uri, self._options)
+        store = self._stores.setdefault(store.uri, store)
+        try:
+            info = store.stat(key)
+            # A copy or a `touch` changes the version, not the content: only then is the content read again.
+            if info.version != pinned.version and (
+                info.size_bytes != pinned.size_bytes or digest_input(store, info) != pinned.digest
+            ):
+                raise changed(pinned.uri)
+        except KeyNotFoundError:
+            raise SourceError(
+                f"input {pinned.uri} is gone since the run was planned; bring it back"
+            ) from None
+        return store, key
 
 
 def changed(uri: str) -> SourceError:
@@ -92,7 +102,7 @@ def _common_length(bases: Sequence[str]) -> int:
     return len("/".join(parts[0][:common]))
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Lines: one input as lines with positions, in bounded memory, from any position or through a decompressor."""
+"""Lines: one input as lines with positions, in bounded memory; from anywhere, or through a decompressor."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class LineFile:
         self._key = key
         self._raw = store.open(key)
         self._hash = hashlib.sha256() if hashing and isinstance(store, LocalStore) else None
+        self._hashed_bytes = 0
         self._lines: Iterator[Line] | None = None  # of a compressed input, behind `_line` lines
         self._line = 0
 
@@ -79,6 +80,7 @@ class LineFile:
         """Return the digest of the whole file, reading what is left of it; None if it was not asked for."""
         if self._hash is None:
             return None
+        self._raw.seek(self._hashed_bytes)
         while block := self._raw.read(BLOCK_BYTES):
             self._hash.update(block)
         return f"sha256:{self._hash.hexdigest()}"
@@ -89,8 +91,11 @@ class LineFile:
             return read
 
         def read_and_hash(size_bytes: int) -> bytes:
+            position = self._raw.tell()
             block = read(size_bytes)
-            digest.update(block)
+            new = block[max(0, self._hashed_bytes - position) :]  # a header is read twice
+            digest.update(new)
+            self._hashed_bytes += len(new)
             return block
 
         return read_and_hash

@@ -1,4 +1,4 @@
-"""Parquet: planned from footers and the key column, read in batches; a broken row group costs its rows only."""
+"""Parquet: planned from footers and keys, read in batches; a broken row group costs its own rows only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from raygen.data.base import RESERVED, InputFile, Range, SourcePlan, SourceReader
 from raygen.data.columns import storable
-from raygen.data.inputs import Found, changed, list_inputs, open_pinned
+from raygen.data.inputs import Found, Opener, changed, list_inputs
 from raygen.data.keys import KeyCheck, null_key
 from raygen.data.parquet_file import ParquetCursor, ParquetInput
 from raygen.errors import SourceError
@@ -47,13 +47,14 @@ class ParquetReader(SourceReader):
     def read(
         self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
     ) -> Iterator[pa.Table]:
+        opener = Opener(self.source.storage)
         open_number = -1
         with ExitStack() as stack:
             for each in ranges:
                 pinned = inputs[each.file]
                 if each.file != open_number:
                     stack.close()
-                    store, key = open_pinned(pinned, self.source.storage)
+                    store, key = opener.open(pinned)
                     file = stack.enter_context(ParquetInput(store, key, pinned.name))
                     cursor = ParquetCursor(file, columns, self.source.key)
                     open_number = each.file

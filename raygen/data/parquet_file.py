@@ -61,7 +61,7 @@ class ParquetInput:
         self._raw.close()
 
     def batches(self, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Yield a row group's batches, of sizes that the file alone decides. Raises one of BROKEN where it is so."""
+        """Yield a row group's batches; the file alone decides their sizes. Raises one of BROKEN."""
         row_bytes = self._group_bytes[group] / max(self._group_rows[group], 1)
         size = max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(row_bytes, 1))))
         rows = 0

@@ -13,7 +13,7 @@ import pyarrow as pa
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, InputFile, Range, SourcePlan, SourceReader
 from raygen.data.columns import SAMPLE_ROWS
 from raygen.data.cutter import Cutter
-from raygen.data.inputs import Found, changed, list_inputs, open_pinned
+from raygen.data.inputs import Found, Opener, changed, list_inputs
 from raygen.data.keys import KeyCheck
 from raygen.data.lines import Fault, Line, LineFile, is_compressed
 from raygen.errors import RowError, SourceError
@@ -131,13 +131,14 @@ class RecordReader(SourceReader):
     def read(
         self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
     ) -> Iterator[pa.Table]:
+        opener = Opener(self.source.storage)
         open_number = -1
         with ExitStack() as stack:
             for each in ranges:
                 pinned = inputs[each.file]
                 if each.file != open_number:
                     stack.close()
-                    store, key = open_pinned(pinned, self.source.storage)
+                    store, key = opener.open(pinned)
                     file = stack.enter_context(LineFile(store, key, self.source.max_line_bytes))
                     self.begin(file, pinned.name)
                     open_number = each.file

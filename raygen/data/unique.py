@@ -1,4 +1,4 @@
-"""Unique: are millions of row ids all different? Exact, in bounded memory: ids spill to disk by their hash."""
+"""Unique: do millions of row ids all differ? Exact, in bounded memory: ids spill to disk by their hash."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class UniqueIds:
             self._spill()
 
     def duplicates(self) -> tuple[int, list[tuple[str, list[tuple[int, int]]]]]:
-        """Return how many ids occur more than once, and the first few with their first two (file, row) places."""
+        """Return how many ids occur more than once, and of the first few two (file, row) places each."""
         count = 0
         first: list[tuple[tuple[int, int], str, list[tuple[int, int]]]] = []
         for table in self._partitions():

@@ -1,4 +1,4 @@
-"""Values: which rows of Arrow columns cannot become Python values? Not every file keeps what its schema says."""
+"""Values: which rows of Arrow columns cannot become Python values? Files do not always keep their schema."""
 
 from __future__ import annotations
 

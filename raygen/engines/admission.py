@@ -115,12 +115,11 @@ class Admission:
         self._signal_level = self.in_flight
         self._signal_refusals = 0
         self._signals_in_a_row += 1
+        self._known_ceiling = self._ceiling
         if self._probe_ticket is not None:
-            self._known_ceiling = self._ceiling - self._probe_step
             in_vain = self._probes_passed == 0
             self._probe_wait_s = min(2 * self._probe_wait_s, MAX_PROBE_WAIT_S) if in_vain else PROBE_WAIT_S
         else:
-            self._known_ceiling = self._ceiling
             self._probe_wait_s = PROBE_WAIT_S
         self._probe_ticket = None
         self._probe_at = now + self._probe_wait_s

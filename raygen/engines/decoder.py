@@ -150,6 +150,6 @@ class SlotDecoder:
         distance = float((got_V.float() - expected_V.float()).norm() / expected_V.float().norm())
         if not distance < CHECK_ERROR[got_V.dtype] and bool(expected_V.isfinite().all()):
             raise EngineError(
-                f"engine `torch` cannot run {type(self._model).__name__}: its logits differ from those of the "
-                f"model's own attention by {distance:.2g} of their size"
+                f"engine `torch` cannot run {type(self._model).__name__}: its logits differ from those of "
+                f"the model's own attention by {distance:.2g} of their size"
             )

@@ -37,11 +37,10 @@ class Gate:
         """
         if self._shut is not None:
             raise EngineError(self._shut)
-        if not self._again and (again or not self._fresh):
-            ticket = self.admission.admit(self._loop.time())
-            if ticket is not None:
-                self._show()
-                return ticket
+        ticket = self.admission.admit(self._loop.time())
+        if ticket is not None:  # then nobody waits: whoever could go was let in when the slot became free
+            self._show()
+            return ticket
         line = self._again if again else self._fresh
         future: asyncio.Future[int] = self._loop.create_future()
         line.append(future)

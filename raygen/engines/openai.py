@@ -98,7 +98,7 @@ class OpenAIEngine(Engine):
         headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
-            "User-Agent": self.version,
+            "User-Agent": self.version.replace(" ", "/"),
         }
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -150,19 +150,10 @@ class OpenAIEngine(Engine):
 
     async def _ask(self, request: GenerateRequest, seeds: list[int]) -> Answer:
         """Ask once for the samples of these seeds, and again after faults that may pass."""
-        options = self.options
-        body = request_body(
-            self.model.spec.ref or "",
-            request,
-            samples=len(seeds),
-            seed=seeds[0] if options.send_seed else None,
-            max_tokens_field=options.max_tokens_field,
-            extra=options.extra_body,
-        )
-        budget = RetryBudget(options.max_retries, options.max_refused_s)
+        budget = RetryBudget(self.options.max_retries, self.options.max_refused_s)
         again = False
         while True:
-            answer, asked_s = await self._send(body, len(seeds), again)
+            answer, asked_s = await self._send(request, seeds, again)
             if isinstance(answer, Answer):
                 if not answer.has_usage:
                     self.stats.extra["usage_missing"] += 1
@@ -176,20 +167,23 @@ class OpenAIEngine(Engine):
                 wait_s = budget.after_failure(asked_s)
                 if wait_s is None:
                     raise RowError(
-                        answer.code, self._clean(f"{answer.message} (asked {budget.failures} times)")
+                        answer.code, self._clean(f"asked {budget.failures} times: {answer.message}")
                     )
                 await self._gate.back_off(wait_s)
             self.stats.extra["retries"] += 1
             again = True
 
-    async def _send(self, body: bytes, wanted: int, again: bool) -> tuple[Answer | Trouble, float | None]:
+    async def _send(
+        self, request: GenerateRequest, seeds: list[int], again: bool
+    ) -> tuple[Answer | Trouble, float | None]:
         """Send one request when the gate lets it, and tell the gate how it went.
 
         Returns the answer, and the seconds of silence that its `Retry-After` asks for. Raises EngineError.
         """
         ticket = await self._gate.enter(again)
         try:
-            answer, asked_s = await self._post(body, wanted)
+            # Built only now: with images, the bodies of all that wait would fill the memory.
+            answer, asked_s = await self._post(self._body(request, seeds), len(seeds))
         except BaseException:
             self._gate.failed(ticket)
             raise
@@ -207,6 +201,17 @@ class OpenAIEngine(Engine):
                 return answer, asked_s
         self._gate.served(ticket)
         return answer, asked_s
+
+    def _body(self, request: GenerateRequest, seeds: list[int]) -> bytes:
+        options = self.options
+        return request_body(
+            self.model.spec.ref or "",
+            request,
+            samples=len(seeds),
+            seed=seeds[0] if options.send_seed else None,
+            max_tokens_field=options.max_tokens_field,
+            extra=options.extra_body,
+        )
 
     async def _post(self, body: bytes, wanted: int) -> tuple[Answer | Trouble, float | None]:
         import aiohttp
@@ -264,6 +269,7 @@ class OpenAIEngine(Engine):
         return EngineError(message)
 
     def _clean(self, message: str) -> str:
+        message = " ".join(message.split())
         if self._key:
             message = message.replace(self._key, "***")
         return message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"

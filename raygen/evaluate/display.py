@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,12 +121,22 @@ def thumbnail(data: bytes) -> str | None:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                return None
-            picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-            small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as corrupt EXIF data, of which nothing is used
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    return None
+                picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+                small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ):
         return None  # Pillow's decoders raise all of these for broken files
     encoded = io.BytesIO()
     small.save(encoded, "WEBP", quality=75)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 REMEDIES = {
     "prompt_too_long": "Shorten the template or the input, or use a model with a longer context.",
+    "template_error": "Correct the template: the message says what it could not do with this row.",
+    "missing_column": "Correct the name in the template, or ask `is defined` before printing it.",
+    "missing_value": "Fill the column, or give the template a fallback such as `{{ title or 'untitled' }}`.",
+    "not_text": "Print a column of text: pictures go under `images`, other bytes have no place in a prompt.",
+    "bad_messages": "Write the column as a list of messages, each with a `role` and a `content`.",
     "bad_request": "The endpoint refused the request: does it take this sampling and these images?",
     "endpoint_4xx": "The endpoint refused the request: the message says why. Check quota, model and address.",
     "endpoint_unavailable": "The endpoint did not answer after all retries: check its health, "

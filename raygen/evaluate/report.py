@@ -232,7 +232,7 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
             picture = (
                 display.thumbnail(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else None
             )
-            if picture and True:
+            if picture and image_bytes + len(picture) <= IMAGE_BYTES:
                 image_bytes += len(picture)
             else:
                 picture = None

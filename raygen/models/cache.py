@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,10 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from raygen.errors import ModelReferenceError
+from raygen.models.messages import tell
 from raygen.models.weights import DIGESTS_NAME, FileDigest, ResolvedWeights, digest_files, model_digest
 
-# A build fills an empty directory with a checked model; it returns the model's digest if it knows a better one
-# than that of the files, such as the digest of the GGUF file that they were converted from.
+# A build fills an empty directory with a checked model. It returns the model's digest if it knows a better
+# one than that of the files: of the GGUF file that they were converted from.
 Build = Callable[[Path], str | None]
 
 
@@ -170,8 +170,3 @@ class ModelCache:
 
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def tell(line: str) -> None:
-    """Say one line of progress."""
-    print(f"raygen: {line}", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from raygen.errors import EngineError, RowError
+from raygen.models.messages import first_line
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class CausalLM:
         except Exception as error:  # templates are programs of the model's maker: any error is possible
             raise RowError(
                 "invalid_messages",
-                f"the model's chat template or tokenizer refuses them: {type(error).__name__}: {error}",
+                f"the model's chat template or tokenizer refuses them: {first_line(error)}",
             ) from error
         if not ids:
             if self.tokenizer.bos_token_id is None:
@@ -85,7 +86,7 @@ def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> Causal
             local_files_only=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise EngineError(f"cannot load a causal LM from {path}: {type(error).__name__}: {error}") from error
+        raise EngineError(f"cannot load a causal LM from {path}: {first_line(error)}") from error
     model.to(device).eval()
     return CausalLM(model, tokenizer, _eos_ids(model, tokenizer), _context_tokens(model.config))
 

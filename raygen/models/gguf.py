@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raygen.errors import ModelReferenceError
-from raygen.models.cache import tell
+from raygen.models.messages import first_line, tell
 
 MAGIC = b"GGUF"
 
@@ -14,7 +14,7 @@ def convert_gguf(source: Path, target: Path, where: str) -> None:
     """Write the model of a GGUF file into `target`: config, weights in bfloat16, tokenizer, chat template.
 
     Raises:
-        ModelReferenceError: it is no GGUF file, or of an architecture or quantisation that transformers cannot read.
+        ModelReferenceError: it is no GGUF file, or of a kind that transformers cannot read.
     """
     with source.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
@@ -36,8 +36,6 @@ def convert_gguf(source: Path, target: Path, where: str) -> None:
             local_files_only=True,
         )
     except Exception as error:  # readers of foreign formats fail in every way there is
-        raise ModelReferenceError(
-            f"{where}: transformers cannot read {name}: {type(error).__name__}: {error}"
-        ) from error
+        raise ModelReferenceError(f"{where}: transformers cannot read {name}: {first_line(error)}") from error
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

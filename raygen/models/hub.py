@@ -6,17 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import httpx
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from raygen.errors import ModelReferenceError
+from raygen.models.messages import first_line
 from raygen.models.weights import MODEL_SUFFIXES, check_names
 
 
@@ -37,8 +32,8 @@ def fetch_repository(repository: str, commit: str, target: Path, where: str) -> 
     wanted = [name for name in files if "/" not in name and name.endswith(MODEL_SUFFIXES)]
     try:
         snapshot_download(repository, revision=commit, local_dir=target, allow_patterns=wanted)
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        raise ModelReferenceError(f"{where}: the download failed: {_first_line(error)}") from None
+    except Exception as error:  # the hub's client passes on whatever its HTTP library of the day raises
+        raise ModelReferenceError(f"{where}: the download failed: {first_line(error)}") from error
     shutil.rmtree(target / ".cache", ignore_errors=True)
 
 
@@ -46,16 +41,14 @@ def _info(repository: str, revision: str | None, where: str) -> Any:
     try:
         return HfApi().model_info(repository, revision=revision)
     except GatedRepoError:
-        reason = "the model is gated: accept its terms on the hub and set HF_TOKEN"
+        raise ModelReferenceError(
+            f"{where}: it is gated: accept its terms on the hub and set HF_TOKEN"
+        ) from None
     except RepositoryNotFoundError:
-        reason = "the hub has no such model, or a private one: check the name, set HF_TOKEN"
+        raise ModelReferenceError(
+            f"{where}: the hub has no such model; if it is private, set HF_TOKEN"
+        ) from None
     except RevisionNotFoundError:
-        reason = f"the model has no revision {revision!r}"
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        reason = f"the hub cannot be reached: {_first_line(error)}"
-    raise ModelReferenceError(f"{where}: {reason}")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        raise ModelReferenceError(f"{where}: the model has no revision {revision!r}") from None
+    except Exception as error:
+        raise ModelReferenceError(f"{where}: the hub does not answer: {first_line(error)}") from error

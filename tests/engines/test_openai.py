@@ -146,6 +146,7 @@ def test_the_seed_can_be_kept_back():
     assert "seed" not in bodies[0]
 
 
+@pytest.mark.filterwarnings("error::ResourceWarning")
 def test_a_large_request_with_an_image_arrives_whole():
     bodies: list[dict[str, Any]] = []
     url = "data:image/png;base64," + "A" * 3 * 2**20
@@ -181,6 +182,14 @@ def test_a_refused_row_fails_at_once(status: int, code: str):
     assert (mock.counters.requests, stats.extra["http_errors"], stats.extra["retries"]) == (1, 1, 0)
 
 
+def test_what_json_cannot_hold_costs_no_slot():
+    (error, good), _, mock = ask(request(prompt="half a pair \ud800"), request(), concurrency=1)
+    assert isinstance(error, RowError)
+    assert error.code == "bad_request"
+    assert texts(good) == [mock_text("Hello", 1, 0)]
+    assert mock.counters.requests == 1
+
+
 def test_a_long_message_is_cut():
     error = failure(replies(400, {"message": "x" * 5000}))
     assert len(error.message) == 300
@@ -209,7 +218,7 @@ def test_no_message_holds_the_key(monkeypatch: pytest.MonkeyPatch):
             {"message": "model not found"},
             ["no model 'some/model'", "base_url http://127", "not found"],
         ),
-        (307, {}, ["base_url"]),
+        (307, {}, ["base_url", "HTTP 307"]),
         (429, {"message": "billing", "code": "insufficient_quota"}, ["OPENAI_API_KEY", "billing"]),
     ],
 )
@@ -248,7 +257,7 @@ def test_retries_come_to_an_end(status: int, raw: bytes, code: str):
     (error,), _, mock = ask(request(), respond=lambda body, head: (status, {}, raw), max_retries=2)
     assert isinstance(error, RowError)
     assert error.code == code
-    assert error.message.endswith("(asked 3 times)")
+    assert error.message.startswith("asked 3 times: ")
     assert mock.counters.requests == 3
 
 
@@ -273,6 +282,17 @@ def test_refusals_do_not_use_up_the_retries():
     (result,), stats, _ = ask(request(), respond=refuse, max_retries=0)
     assert isinstance(result, GenerateResult)
     assert (stats.extra["refused_429"], stats.extra["retries"]) == (12, 12)
+
+
+def test_a_refused_row_goes_before_fresh_ones():
+    prompts: list[str] = []
+
+    def refuse_first(body: dict[str, Any], head: bytes) -> Reply | None:
+        prompts.append(body["messages"][0]["content"])
+        return (429, {"Retry-After": "0.01"}, b"") if len(prompts) == 1 else None
+
+    ask(*[request(prompt=prompt) for prompt in "abc"], respond=refuse_first, concurrency=1)
+    assert prompts == ["a", "a", "b", "c"]
 
 
 def test_refusals_are_bounded_by_time():

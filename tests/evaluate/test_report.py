@@ -214,7 +214,7 @@ def test_failed_rows_that_no_error_explains_are_said() -> None:
 
 def test_pauses_and_length_limit_are_said(full: Page) -> None:
     assert "The run was started 2 times; it stood still for 1 h 1 min between sessions" in full.text
-    assert "Lengths of 4 generated samples; 16.7% of all were cut at a length limit." in full.text
+    assert "Lengths of 4 generated samples; 16.7% were cut at a length limit." in full.text
 
 
 @pytest.mark.parametrize(
@@ -258,6 +258,7 @@ def test_empty_run_reads_well() -> None:
         "No generated samples",
         "No rows to show.",
         "not yet",
+        "02:04:05 UTC",
     ):
         assert said in page.text
     assert "nan" not in page.text.lower()
@@ -367,6 +368,16 @@ def test_large_reports_stay_small_and_quick() -> None:
     assert 1 <= len(page.of("article")) < 30
     assert f"{30 - len(page.of('article'))} more were left out" in page.text
     assert "450 more causes of 450 rows are not listed." in page.text
+
+
+def test_pictures_keep_to_their_own_budget() -> None:
+    noise = {f"image {i}": picture(320) for i in range(12)}
+    html = render_report(dataclasses.replace(EMPTY, samples=[SampleRow("r", "accepted", None, noise)] * 3))
+    page = Page(html)
+    assert len(html) < 500_000
+    assert len(page.of("article")) == 3
+    assert 1 < len(page.of("img")) < 36
+    assert "bytes)" in page.text
 
 
 def test_thirty_ordinary_samples_all_fit() -> None:

@@ -1,0 +1,42 @@
+# Everything a developer or a user needs; each target sets up what it depends on.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup check test test-full bench bench-openai bench-scale demo clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: setup
+	$(BIN)/python -m pytest
+
+# The full-size crash matrix and chaos runs: about an hour.
+test-full: setup
+	RAYGEN_CRASH_RUNS=1000 RAYGEN_FULL=1 $(BIN)/python -m pytest --timeout=3600
+
+bench: bench-openai bench-scale
+
+bench-openai: setup
+	$(BIN)/python -m benchmarks.openai_engine
+
+bench-scale: setup
+	$(BIN)/python -m benchmarks.scale
+
+demo: setup
+	$(BIN)/raygen data python-docs --to data/passages.parquet
+	$(BIN)/raygen run jobs/python_docs_questions.yaml
+	$(BIN)/raygen show runs/python-docs-questions -n 3
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,59 @@
+"""Shared fixtures: a small source, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+# Never the user's own account or cache, whatever the machine has.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run `raygen ARGUMENTS` in this process."""
+
+    def run(*arguments: object) -> Result:
+        from raygen.cli import main
+
+        monkeypatch.setattr("sys.argv", ["raygen", *map(str, arguments)])
+        code = 0
+        capfd.readouterr()
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capfd.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def passages(tmp_path: Path) -> Path:
+    """100 rows: id, text, topic."""
+    path = tmp_path / "passages.parquet"
+    pq.write_table(
+        pa.table(
+            {
+                "id": [f"p{n}" for n in range(100)],
+                "text": [f"passage {n} has some words" for n in range(100)],
+                "topic": [f"t{n % 5}" for n in range(100)],
+            }
+        ),
+        path,
+    )
+    return path

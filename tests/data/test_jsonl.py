@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+import tracemalloc
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reading import Row, plan, read_all
+
+from raygen.config import Source
+from raygen.data import open_source
+from raygen.data.base import InputFile, Range
+from raygen.data.jsonl import DEEPEST, JsonLinesReader
+from raygen.errors import SourceError
+from raygen.storage import digest_input, find_inputs
+
+
+def source(path: Path | str, **more: object) -> Source:
+    return Source.model_validate({"format": "jsonl", "uri": str(path), **more})
+
+
+def zstd(data: bytes) -> bytes:
+    packed: bytes = pa.compress(data, codec="zstd", asbytes=True)
+    return packed
+
+
+PACKERS = {".jsonl": lambda data: data, ".jsonl.gz": gzip.compress, ".jsonl.zst": zstd}
+
+
+def test_rows_ids_and_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"q": "one", "n": 1}\r\n\n   \n{"q": "two", "n": 2.5}')
+    found = read_all(source(tmp_path))
+    assert found == [
+        Row("a.jsonl#0", None, None, {"q": "one", "n": 1}),
+        Row("a.jsonl#1", None, None, {"q": "two", "n": 2.5}),
+    ]
+    planned = plan(source(tmp_path))
+    assert planned.columns == {"q": pa.string(), "n": pa.float64()}
+    assert planned.sampled
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_every_kind_of_broken_line_costs_itself_only(tmp_path: Path, suffix: str) -> None:
+    good = b'{"id": 1, "q": "x"}'
+    broken = {
+        b'{"q": ': "broken_json",
+        b'{"q": NaN}': "broken_json",
+        b'{"q": -Infinity}': "broken_json",
+        b'{"q": "\\ud83d"}': "broken_json",
+        b"[" * 100_000: "broken_json",
+        b'{"q": ' + b"[" * DEEPEST + b"]" * DEEPEST + b"}": "broken_json",
+        b"\x00": "broken_json",
+        b'["q"]': "not_an_object",
+        b"null": "not_an_object",
+        b'{"q": "\xff"}': "wrong_encoding",
+        b'{"q": "' + b"x" * 200_000 + b'"}': "line_too_long",
+    }
+    lines = [line for bad in broken for line in (good, bad)]
+    path = tmp_path / f"rows{suffix}"
+    path.write_bytes(PACKERS[suffix](b"\n".join(lines)))
+    rows = read_all(source(path, max_line_bytes=150_000))
+    assert [row.code for row in rows] == [code for bad in broken for code in (None, broken[bad])]
+    assert all(row.values == {"id": 1, "q": "x"} for row in rows if row.code is None)
+    place = "line 2" if suffix != ".jsonl" else f"byte {len(good) + 1}"
+    assert rows[1].message is not None
+    assert rows[1].message.startswith(f"rows{suffix}, row 1 ({place}): ")
+
+
+def test_nesting_up_to_the_limit_is_fine(tmp_path: Path) -> None:
+    text = '{"q": ' + "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1) + "}"
+    (tmp_path / "a.jsonl").write_text(text + "\n" + '{"q": "' + "[{" * 1000 + '"}')
+    rows = read_all(source(tmp_path))
+    assert [row.code for row in rows] == [None, None]
+    assert plan(source(tmp_path)).columns == {"q": pa.string()}
+
+
+LINE = st.sampled_from([b'{"a":1}', b"", b"  ", b"{", b"[1]", b'{"a":"' + b"y" * 1500 + b'"}', b'{"a":"\xc3\xa9"}'])
+
+
+@given(st.lists(LINE, max_size=40), st.integers(1, 12), st.booleans(), st.sampled_from(sorted(PACKERS)))
+def test_boundaries_against_a_naive_reader(lines: list[bytes], chunk_rows: int, last: bool, suffix: str) -> None:
+    data = b"\n".join(lines) + (b"\n" if last else b"")
+    expected: list[object] = []
+    for line in data.split(b"\n"):
+        if line.strip():
+            try:
+                value = json.loads(line)
+                expected.append(value if isinstance(value, dict) and len(line) <= 1024 else None)
+            except ValueError:
+                expected.append(None)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows{suffix}"
+        path.write_bytes(PACKERS[suffix](data))
+        rows = read_all(source(path, max_line_bytes=1024), chunk_rows)
+    assert [row.values if row.code is None else None for row in rows] == expected
+    assert [row.id for row in rows] == [f"rows{suffix}#{i}" for i in range(len(rows))]
+
+
+def test_one_percent_poison_loses_no_good_row(tmp_path: Path) -> None:
+    lines = [b'{"id": "k%d"}' % i if i % 100 != 50 else b'{"id": "k%d", "x": \xff' % i for i in range(5000)]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    rows = read_all(source(tmp_path, key="id"), chunk_rows=128)
+    assert [row.id for row in rows] == [f"a.jsonl#{i}" if i % 100 == 50 else f"k{i}" for i in range(5000)]
+    assert sum(row.code is None for row in rows) == 4950
+
+
+def test_keys(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": "x"}\n{"id": 7}\n{"id": 1.5}\n{"other": 1}\n{"id": "x\n{"id": "x\n')
+    rows = read_all(source(path, key="id"))
+    assert [row.id for row in rows] == ["x", "7", "a.jsonl#2", "a.jsonl#3", "a.jsonl#4", "a.jsonl#5"]
+    assert [row.code for row in rows] == [None, None, "missing_key", "missing_key", "broken_json", "broken_json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"id": 1}\n{"id": null}', r"a\.jsonl, row 1 \(byte 10\): the key column 'id' is null or empty"),
+        ('{"id": 1}\n{"id": ""}', "row 1 .* null or empty"),
+        ('{"id": 7}\n{"id": 8}\n{"id": "7"}', r"1 values .*: '7' \(a\.jsonl row 0 and a\.jsonl row 2\)"),
+        ('{"id": "a.jsonl#1"}\n{', r"'a\.jsonl#1' \(a\.jsonl row 0 and a\.jsonl row 1\)"),
+        ('{"ID": 1, "q": 2}', "no column 'id' .*columns: ID, q"),
+    ],
+)
+def test_unfit_keys_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.jsonl").write_text(text)
+    with pytest.raises(SourceError, match=message):
+        plan(source(tmp_path, key="id"))
+
+
+def test_max_rows_counts_over_all_files(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.jsonl").write_text('{"x": 1}\n' * 4)
+    rows = read_all(source(tmp_path, max_rows=6))
+    assert [row.id for row in rows] == [f"a.jsonl#{i}" for i in range(4)] + ["b.jsonl#0", "b.jsonl#1"]
+    assert len(plan(source(tmp_path, max_rows=6)).inputs) == 2
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("max_rows", [None, 1])
+def test_digest_is_that_of_the_file_though_it_is_read_once(
+    tmp_path: Path, suffix: str, max_rows: int | None
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACKERS[suffix](b'{"x": 1}\n' * 100_000))
+    ((store, info),) = find_inputs(str(path))
+    (pinned,) = plan(source(path, max_rows=max_rows), 10_000).inputs
+    assert pinned.digest == digest_input(store, info)
+
+
+def test_a_changed_input_is_refused_and_a_touched_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"x": 1}\n{"x": 2}\n')
+    planned = plan(source(path))
+    path.write_text('{"x": 1}\n{"x": 2}\n')
+    (table,) = open_source(source(path)).read(planned.inputs, planned.ranges, None)
+    assert table.num_rows == 2
+    path.write_text('{"x": 1}\n{"x": 3}\n')
+    with pytest.raises(SourceError, match=r"a\.jsonl has changed"):
+        list(open_source(source(path)).read(planned.inputs, planned.ranges, None))
+    path.unlink()
+    with pytest.raises(SourceError, match=r"a\.jsonl is gone"):
+        list(open_source(source(path)).read(planned.inputs, planned.ranges, None))
+
+
+def test_a_cut_off_archive_keeps_its_good_lines(tmp_path: Path) -> None:
+    lines = b"".join(b'{"x": %d}\n' % (i * i) for i in range(20_000))
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(lines)[:-9])
+    rows = read_all(source(path), chunk_rows=5000)
+    assert [row.values["x"] for row in rows if row.code is None] == [i * i for i in range(20_000)]
+    assert [row.code for row in rows[20_000:]] == ["corrupt_archive"]
+    path.write_bytes(gzip.compress(lines[: len(lines) // 2]) + gzip.compress(lines[len(lines) // 2 :]))
+    assert len(read_all(source(path), chunk_rows=5000)) == 20_000
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_what_is_not_compressed_at_all_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_text('{"x": 1}\n')
+    with pytest.raises(SourceError, match="cannot be decompressed"):
+        plan(source(path))
+    path.write_bytes(b"")
+    assert plan(source(path)).ranges == []
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_an_endless_line_is_never_held_whole(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACKERS[suffix](b'{"x": 1}\n' + b'{"x": "' + b"y" * 40_000_000 + b'"}\n{"x": 2}\n'))
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    rows = read_all(source(path, max_line_bytes=100_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [row.code for row in rows] == [None, "line_too_long", None]
+    assert "40,000,009 bytes" in (rows[1].message or "")
+    assert peak + pa.total_allocated_bytes() - before < 10e6
+
+
+def test_groups_keep_a_compressed_file_together(tmp_path: Path) -> None:
+    reader = JsonLinesReader(source(tmp_path / "x.jsonl"))
+    inputs = [InputFile("", name, 0, "", "") for name in ("a.jsonl.gz", "b.jsonl", "c.jsonl.zst")]
+    ranges = [Range(file, i, i + 1, 1, i) for file in range(3) for i in range(70)]
+    sizes = [(group[0].file, len(group)) for group in reader.group(ranges, 16, inputs)]
+    assert sizes == [(0, 64), (0, 6), (1, 16), (1, 16), (1, 16), (1, 16), (1, 6), (2, 64), (2, 6)]
+    assert [len(group) for group in reader.group(ranges, 16)] == [64, 6] * 3
+
+
+def test_a_compressed_file_is_decompressed_once_for_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"x": 1}\n' * 5000))
+    planned = plan(source(path), 500)
+    opened = []
+    real = gzip.GzipFile
+    monkeypatch.setattr(gzip, "GzipFile", lambda **how: opened.append(1) or real(**how))
+    reader = open_source(source(path))
+    assert sum(t.num_rows for t in reader.read(planned.inputs, planned.ranges[2:], None)) == 4000
+    assert len(opened) == 1
+
+
+def test_rows_travel_as_their_own_bytes(tmp_path: Path) -> None:
+    line = b'{"b": 1.50, "a": "\\u00e9", "b": 2}'
+    (tmp_path / "a.jsonl").write_bytes(line)
+    planned = plan(source(tmp_path))
+    (table,) = open_source(source(tmp_path)).read(planned.inputs, planned.ranges, ["a"])
+    assert table.column("__json").to_pylist() == [line]
+    assert orjson.loads(line) == {"b": 2, "a": "é"}

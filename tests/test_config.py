@@ -1,0 +1,145 @@
+"""Jobs are refused before any work, in one line that names the key, what was given and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from raygen.config import Job, load_job
+from raygen.errors import ConfigError
+from tests.echo_jobs import echo_job
+
+JOB: dict[str, Any] = {
+    "name": "a-job",
+    "source": {"format": "parquet", "uri": "in.parquet", "key": "id"},
+    "models": {"w": {"family": "causal_lm", "engine": "echo"}},
+    "steps": [{"generate": {"model": "w", "prompt": "About {{ text }}"}}],
+}
+
+
+def written(tmp_path: Path, **changes: Any) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump({**JOB, **changes}))
+    return path
+
+
+def refused(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_job(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_reads_a_job(tmp_path: Path) -> None:
+    job = load_job(written(tmp_path))
+    assert job.name == "a-job"
+    assert job.output_uri == "runs/a-job"
+
+
+@pytest.mark.parametrize("path", sorted(Path("jobs").glob("*.yaml")), ids=lambda p: p.name)
+def test_ready_jobs_are_valid(path: Path) -> None:
+    load_job(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sede": 7}, ["sede", "unknown key", "'seed'"]),
+        ({"steps": [{"genrate": {}}]}, ["steps.0.genrate", "'generate'"]),
+        ({"steps": [{"generate": {"model": "w", "prompt": "x", "smaples": 2}}]}, ["smaples", "'samples'"]),
+        ({"steps": [{"generate": {"model": "other", "prompt": "x"}}]}, ["'other'", "models: w"]),
+        ({"steps": [{"generate": {"model": "w"}}]}, ["prompt", "messages"]),
+        ({"steps": [{"generate": {"model": "w", "prompt": "x", "samples": 0}}]}, ["samples", "given: 0"]),
+        ({"models": {"w": {"family": "causal_lm", "engine": "ehco"}}}, ["'ehco'", "echo", "openai", "torch"]),
+        ({"models": {"w": {"family": "causal_lm", "engine": "torch"}}}, ["ref"]),
+        (
+            {"models": {"w": {"family": "causal_lm", "engine": "echo", "options": {"dely_s": 1}}}},
+            ["dely_s", "delay_s"],
+        ),
+        ({"source": {"format": "xml", "uri": "x"}}, ["source.format", "'xml'", "parquet"]),
+        ({"execution": {"replicas": [4, 1]}}, ["replicas", "min"]),
+        ({"name": "../up"}, ["name", "'../up'"]),
+        ({"seed": -1}, ["seed", "-1"]),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:
+    message = refused(written(tmp_path, **change))
+    assert str(tmp_path / "job.yaml") in message
+    for word in words:
+        assert word in message
+
+
+def test_overrides_reach_nested_fields(tmp_path: Path) -> None:
+    job = load_job(
+        written(tmp_path),
+        ["steps.0.generate.samples=4", "source.max_line_bytes=2048", "execution.replicas=[1, 3]"],
+    )
+    assert job.steps[0].generate.samples == 4
+    assert job.source.max_line_bytes == 2048
+    assert job.execution.replicas == (1, 3)
+
+
+def test_named_arguments_win_over_overrides(tmp_path: Path) -> None:
+    job = load_job(
+        written(tmp_path), ["source.uri=b", "output=o"], input_uri="c: d", output_uri="x#y", max_rows=3
+    )
+    assert (job.source.uri, job.output_uri, job.source.max_rows) == ("c: d", "x#y", 3)
+
+
+@pytest.mark.parametrize(
+    "override", ["samples", "=3", "steps.7.generate.samples=1", "name.first=1", "source.uri=[1", "sede=1"]
+)
+def test_a_wrong_override_is_refused(tmp_path: Path, override: str) -> None:
+    refused(written(tmp_path), override)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: a\nname: b\n",
+        "!!python/object/apply:os.system ['true']",
+        "- a list",
+        "",
+        "a: [1, 2",
+        "a: \x01",
+        "a: &a [*a]\n",
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+        "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n",
+        "[" * 2000,
+    ],
+    ids=["twice", "python-tag", "list", "empty", "unclosed", "control", "itself", "bomb", "deep"],
+)
+def test_odd_files_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    assert str(path) in refused(path)
+
+
+def test_other_than_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_bytes("name: \xe4".encode("latin-1"))
+    assert "UTF-8" in refused(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "none.yaml" in refused(tmp_path / "none.yaml")
+
+
+def test_identity_leaves_out_what_changes_no_outcome(tmp_path: Path) -> None:
+    job = echo_job("in", "out")
+    same = echo_job("in", "elsewhere", execution={"replicas": [2, 8]}, name="renamed")
+    assert job.config_hash() == same.config_hash()
+    for change in ({"seed": 8}, {"keep": []}, {"sink": {"chunk_rows": 17}}):
+        assert job.config_hash() != echo_job("in", "out", **change).config_hash()
+
+
+def test_a_job_is_frozen() -> None:
+    job = echo_job("in", "out")
+    with pytest.raises(ValidationError):
+        job.seed = 8  # type: ignore[misc]
+    assert isinstance(job, Job)
