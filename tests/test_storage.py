@@ -12,12 +12,12 @@ from pathlib import Path
 
 import boto3
 import pytest
-from tests.fault_s3 import FaultS3
 from moto.server import ThreadedMotoServer
 
 from raygen.config import StorageOptions
 from raygen.errors import ConfigError, KeyNotFoundError, SourceError
 from raygen.storage import Store, arrow_filesystem, digest_input, find_inputs, open_store, split_uri
+from tests.fault_s3 import FaultS3
 
 ODD_KEYS = ["a b.txt", "ä/ü~€.txt", "100%/%20.txt", "q?x=1&y#z.txt", "plus+and,comma.txt", "日本/語.txt"]
 

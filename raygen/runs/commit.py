@@ -22,7 +22,7 @@ from raygen.errors import (
     AttemptExpiredError,
     ChunkIntegrityError,
     CorruptDataError,
-    KeyNotFoundError,
+    StorageError,
     UnknownResultError,
 )
 from raygen.runs.outcome import STATUSES
@@ -147,17 +147,17 @@ def commit_chunk(
         busy_s=round(busy_s, 3),
         reread=reread,
     )
-    attempt.check()
-    _put_data(store, commit, data)
-    attempt.check()
+    _put_data(store, commit, data, attempt)
     if not commit_now:
+        attempt.check()
         return commit, True
-    return put_commit(store, commit)
+    return put_commit(store, commit, attempt)
 
 
-def _put_data(store: Store, commit: Commit, data: bytes) -> None:
+def _put_data(store: Store, commit: Commit, data: bytes, attempt: Attempt) -> None:
     """Put the data object. Its name is this attempt's own, so repeating the same write is harmless."""
     for number in range(WRITE_TRIES):
+        attempt.check()
         try:
             store.put(commit.data, data)
             return
@@ -167,22 +167,35 @@ def _put_data(store: Store, commit: Commit, data: bytes) -> None:
             time.sleep(min(0.1 * 2**number, 5))
 
 
-def put_commit(store: Store, commit: Commit) -> tuple[Commit, bool]:
-    """Create the commit, or find out whose is there. An unknown answer is settled by reading, never by deleting."""
+def put_commit(store: Store, commit: Commit, attempt: Attempt | None = None) -> tuple[Commit, bool]:
+    """Create the commit, or find out whose is there. An unknown answer is settled by reading, never by deleting.
+
+    Args:
+        attempt: whose limit ends the trying; None for a single committer, which has no limit.
+
+    Raises:
+        AttemptExpiredError: too late to write. UnknownResultError: the store does not answer.
+        ChunkIntegrityError: the commit that stands is another run's.
+        CorruptDataError: the commit that stands cannot be read.
+    """
     data = seal(asdict(commit))
     for number in range(WRITE_TRIES):
+        if number:
+            time.sleep(min(0.1 * 2 ** (number - 1), 5))
+        if attempt is not None:
+            attempt.check()
         try:
             if store.put_if_absent(commit.key, data):
                 return commit, True
-            standing = read_commit(store, commit.chunk)
-            return standing, standing.attempt == commit.attempt  # ours, when only the answer was lost
         except UnknownResultError:
-            time.sleep(min(0.1 * 2**number, 5))
+            pass  # as after a refusal: what stands there decides
         try:
             standing = read_commit(store, commit.chunk)
-            return standing, standing.attempt == commit.attempt
-        except KeyNotFoundError:
+        except StorageError:  # nothing there, or no answer: asking again is cheaper than the chunk
             continue
+        if standing.plan != commit.plan:
+            raise ChunkIntegrityError(f"{store.uri_of(commit.key)} is another run's; remove it and run again")
+        return standing, standing.attempt == commit.attempt  # ours, when only the answer was lost
     raise UnknownResultError(f"{store.uri_of(commit.key)}: the store did not say whether the commit was written")
 
 

@@ -76,7 +76,9 @@ def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
         raise ChunkIntegrityError(f"{store.uri}: {len(by_chunk)} commits for {len(plan.todo)} chunks; the run is not finished")
     for commit in by_chunk.values():
         if commit.plan != digest or commit.rows != plan.chunks[commit.chunk].rows:
-            raise ChunkIntegrityError(f"{store.uri_of(commit.key)} does not belong to this plan: other rows or another run")
+            raise ChunkIntegrityError(
+                f"{store.uri_of(commit.key)} is not of this run (another plan or other rows); remove it and run again"
+            )
     chunks = [by_chunk[chunk] for chunk in plan.todo]
     sums = Totals(chunks)
     manifest = Manifest(
@@ -86,7 +88,10 @@ def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
     for number in range(8):
         try:
             store.put_if_absent(MANIFEST_KEY, data)
-            return Manifest.load(store)
+            standing = Manifest.load(store)
+            if standing.plan != digest:
+                raise ChunkIntegrityError(f"{store.uri_of(MANIFEST_KEY)} is another run's; choose another --output")
+            return standing
         except UnknownResultError:
             time.sleep(min(0.1 * 2**number, 5))
         except KeyNotFoundError:

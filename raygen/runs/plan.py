@@ -37,7 +37,7 @@ class Plan:
     kept: dict[str, pa.DataType]
     attempt_limit_s: float
     only: dict[int, list[int]] | None = None  # a retry: chunk -> positions of the rows to generate again
-    parent: str | None = None  # a retry: seal of the manifest that it mends
+    parent: str | None = None  # a retry: Manifest.digest of the run that it mends
 
     @property
     def rows(self) -> int:
@@ -99,17 +99,18 @@ def new_plan(job: Job, source: SourcePlan, models: dict[str, dict[str, Any]], ke
         job=job.model_dump(mode="json"),
         models=models,
         inputs=source.inputs,
-        listing=listing_digest(job),
+        listing=listing_digest(_listed(job)),
         chunks=source.ranges,
         kept=kept,
         attempt_limit_s=job.execution.attempt_limit_s,
     )
 
 
-def listing_digest(job: Job) -> str:
-    names = [
-        store.uri_of(info.key) for uri in job.source.uris for store, info in find_inputs(uri, job.source.storage)
-    ]
+def _listed(job: Job) -> list[str]:
+    return [store.uri_of(info.key) for uri in job.source.uris for store, info in find_inputs(uri, job.source.storage)]
+
+
+def listing_digest(names: list[str]) -> str:
     return hashlib.sha256(orjson.dumps(sorted(names))).hexdigest()
 
 
@@ -143,7 +144,8 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
         differences = _changed_inputs(plan, job)
     if differences:
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
-        raise RunConflictError(f"{where} holds another run of {plan.name!r}: {shown}. Choose another --output, or go back")
+        remedy = "Choose another --output, or go back" if plan.only is None else "Finish this retry as it began"
+        raise RunConflictError(f"{where} holds another run of {plan.name!r}: {shown}. {remedy}")
 
 
 def _changed_keys(before: Any, now: Any, path: str = "") -> list[str]:
@@ -168,8 +170,9 @@ def _short(value: Any) -> str:
 
 def _changed_inputs(plan: Plan, job: Job) -> list[str]:
     """Compare the inputs with the pinned ones; content is only read where size or time differ."""
-    if listing_digest(job) != plan.listing:
-        return [f"the source matches other files than the {len(plan.inputs)} pinned ones"]
+    names = _listed(job)
+    if listing_digest(names) != plan.listing:
+        return _other_files(plan, names)
     changed = []
     for pinned in plan.inputs:
         store, key = split_uri(pinned.uri, job.source.storage)
@@ -177,3 +180,13 @@ def _changed_inputs(plan: Plan, job: Job) -> list[str]:
         if info.version != pinned.version and digest_input(store, info) != pinned.digest:
             changed.append(f"input {pinned.uri} has changed")
     return changed
+
+
+def _other_files(plan: Plan, names: list[str]) -> list[str]:
+    """Name the files that came and went."""
+    pinned = [each.uri for each in plan.inputs]
+    found = [f"input {uri} is gone" for uri in pinned if uri not in set(names)]
+    # Under source.max_rows, files behind the last row were listed and not pinned: which of the others are new is unknown.
+    if listing_digest(pinned) == plan.listing:
+        found += [f"file {name} is new" for name in names if name not in set(pinned)]
+    return found or [f"the source matches other files than it did ({len(plan.inputs)} of them are pinned)"]

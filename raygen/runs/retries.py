@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from raygen.config import Job
-from raygen.errors import KeyNotFoundError, UserError
+from raygen.errors import CorruptDataError, KeyNotFoundError, UserError
 from raygen.runs.commit import Commit, read_data
-from raygen.runs.manifest import Manifest, Totals
+from raygen.runs.manifest import MANIFEST_KEY, Manifest, Totals
 from raygen.runs.outcome import FAILED
-from raygen.runs.plan import PLAN_KEY, Plan
+from raygen.runs.plan import PLAN_KEY, Plan, check_resume
 from raygen.storage import Store
 
 RETRIES = "retries/"
@@ -59,8 +59,10 @@ class Merged:
 
 
 def read_merged(store: Store) -> Merged:
-    """Raises KeyNotFoundError while the run itself is unfinished."""
+    """Raises KeyNotFoundError while the run itself is unfinished, CorruptDataError."""
     manifest = Manifest.load(store)
+    plan = Plan.load(store)
+    _check_belongs(store, manifest, plan, None)
     chunks = {commit.chunk: (store, commit) for commit in manifest.chunks}
     finished = 0
     for prefix in retry_prefixes(store):
@@ -70,8 +72,14 @@ def read_merged(store: Store) -> Merged:
         except KeyNotFoundError:
             continue
         finished += 1
+        _check_belongs(child, newer, Plan.load(child), manifest.digest)
         chunks.update({commit.chunk: (child, commit) for commit in newer.chunks})
-    return Merged(Plan.load(store), manifest, [chunks[chunk] for chunk in sorted(chunks)], finished)
+    return Merged(plan, manifest, [chunks[chunk] for chunk in sorted(chunks)], finished)
+
+
+def _check_belongs(store: Store, manifest: Manifest, plan: Plan, parent: str | None) -> None:
+    if manifest.plan != plan.digest or plan.parent != parent:
+        raise CorruptDataError(f"{store.uri_of(MANIFEST_KEY)} and the plans beside and above it are not of one run")
 
 
 def plan_retry(store: Store, job: Job, models: dict[str, dict[str, Any]]) -> tuple[Store, Plan] | None:
@@ -79,12 +87,15 @@ def plan_retry(store: Store, job: Job, models: dict[str, dict[str, Any]]) -> tup
 
     Raises:
         UserError: the run is not finished.
+        RunConflictError: another job, with other models or steps, began the unfinished retry.
     """
     prefixes = retry_prefixes(store)
     if prefixes:
         child = store.child(prefixes[-1])
-        if not child.exists("manifest.json"):
-            return child, Plan.load(child)
+        if not child.exists(MANIFEST_KEY):
+            begun = Plan.load(child)
+            check_resume(begun, job, models, child.uri)
+            return child, begun
     try:
         merged = read_merged(store)
     except KeyNotFoundError:

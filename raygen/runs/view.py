@@ -67,8 +67,9 @@ class RunView:
 
     def dataset(self) -> pads.Dataset:
         """Return a lazy pyarrow dataset: filters and projections are pushed down. Reads are not checked against digests."""
-        filesystem, _ = arrow_filesystem(self._store)
-        paths = [arrow_filesystem(store)[1](commit.data) for store, commit in self.chunks]
+        filesystem, path_of = arrow_filesystem(self._store)
+        root = f"{self._store.uri_of('')}/"  # retries lie below the run
+        paths = [path_of(store.uri_of(commit.data).removeprefix(root)) for store, commit in self.chunks]
         return pads.dataset(paths, schema=self.schema, format="parquet", filesystem=filesystem)
 
     def to_ray(self) -> Any:

@@ -49,8 +49,8 @@ class RangeNotSatisfiableError(StorageError):
 
 def no_bucket(where: str, bucket: str, endpoint: str) -> AccessError:
     return AccessError(
-        f"{where}: no bucket {bucket!r} at {endpoint}; create it, or check its name, `storage.endpoint_url` (or "
-        "AWS_ENDPOINT_URL) and `storage.region`"
+        f"{where}: no bucket {bucket!r} at {endpoint}; create it, or check its name, `storage.endpoint_url` "
+        "(or AWS_ENDPOINT_URL) and `storage.region`"
     )
 
 

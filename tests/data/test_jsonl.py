@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reading import Row, plan, read_all
 
 from raygen.config import Source
 from raygen.data import open_source
@@ -19,6 +18,7 @@ from raygen.data.base import InputFile, Range
 from raygen.data.jsonl import DEEPEST, JsonLinesReader
 from raygen.errors import SourceError
 from raygen.storage import digest_input, find_inputs
+from tests.data.reading import Row, plan, read_all
 
 
 def source(path: Path | str, **more: object) -> Source:
