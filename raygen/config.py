@@ -28,7 +28,9 @@ class StorageOptions(Frozen):
 class Source(Frozen):
     format: Literal["parquet", "jsonl", "csv", "webdataset", "text", "images"]
     uri: str | list[str] = Field(description="a path, a glob, a folder or s3://bucket/key; or a list of them")
-    key: str | None = Field(None, description="the column whose value is the row_id; unique over the whole source")
+    key: str | None = Field(
+        None, description="the column whose value is the row_id; unique over the whole source"
+    )
     max_rows: int | None = Field(None, ge=1)
     max_line_bytes: int = Field(16 * 2**20, ge=1024, le=2**30)
     max_media_bytes: int = Field(64 * 2**20, ge=1024, le=2**31)
@@ -55,7 +57,7 @@ class ModelSpec(Frozen):
         description="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir; the name of the model for `openai`",
     )
     dtype: Literal["bfloat16", "float16", "float32"] = "float32"
-    options: dict[str, Any] = Field({}, description="how the engine runs; must not change what it generates")
+    options: dict[str, Any] = Field({}, description="how the engine runs")
 
     @model_validator(mode="after")
     def _options_fit_engine(self) -> ModelSpec:
@@ -109,7 +111,9 @@ class Generate(Frozen):
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give exactly one of `prompt` and `messages`")
         if self.messages is not None and (self.system is not None or self.images):
-            raise ValueError("`messages` brings its own system message and images: drop `system` and `images`")
+            raise ValueError(
+                "`messages` brings its own system message and images: drop `system` and `images`"
+            )
         return self
 
 
@@ -128,12 +132,16 @@ class Execution(Frozen):
     """Where and how wide. Nothing here changes what is generated, so a resumed run may change it."""
 
     replicas: tuple[int, int] = (1, 1)
-    cpus_per_replica: float | None = Field(None, ge=0, description="logical CPUs an engine asks Ray for; the engine's own choice if unset")
+    cpus_per_replica: float | None = Field(
+        None, ge=0, description="logical CPUs an engine asks Ray for; the engine's own choice if unset"
+    )
     gpus_per_replica: float = Field(0, ge=0)
     chunks_in_flight: int | None = Field(None, ge=1, le=64, description="chunks an engine works on at once")
     cpus_per_read: float = Field(0.1, gt=0)
     cpus_per_write: float = Field(0.1, gt=0)
-    attempt_limit_s: float = Field(6 * 3600, gt=0, description="a chunk attempt older than this writes nothing more")
+    attempt_limit_s: float = Field(
+        6 * 3600, gt=0, description="a chunk attempt older than this writes nothing more"
+    )
 
     @field_validator("replicas")
     @classmethod
@@ -153,7 +161,9 @@ class Job(Frozen):
     seed: int = Field(0, ge=0, le=2**63 - 1)
     sink: Sink = Sink()
     execution: Execution = Execution()
-    output: str | None = Field(None, description="the run directory: a path or s3://bucket/prefix; runs/<name> if unset")
+    output: str | None = Field(
+        None, description="the run directory: a path or s3://bucket/prefix; runs/<name> if unset"
+    )
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Job:
@@ -170,9 +180,12 @@ class Job(Frozen):
 
     def identity(self) -> dict[str, Any]:
         """What decides the outcomes: everything but where the run lives, how wide it is, and how engines run."""
+        from raygen.engines import engine_class
+
         whole = self.model_dump(mode="json", exclude={"execution", "output", "name"})
         for spec in whole["models"].values():
-            del spec["options"]
+            deciding = engine_class(spec["engine"]).deciding_options
+            spec["options"] = {key: value for key, value in spec["options"].items() if key in deciding}
         del whole["source"]["storage"]
         return whole
 

@@ -25,9 +25,11 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag != "tag:yaml.org,2002:merge":
-                key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+                key = self.construct_object(key_node, deep=True)
                 if isinstance(key, list | dict) or key in seen:
-                    raise ConfigError(f"line {key_node.start_mark.line + 1}: key {key!r} is given twice or is no name")
+                    raise ConfigError(
+                        f"line {key_node.start_mark.line + 1}: key {key!r} is given twice or is no name"
+                    )
                 seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -137,7 +139,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             message = found["msg"].removeprefix("Value error, ")
             lines.append(f"{where}: {message}" if where else message)
         else:
-            lines.append(f"{where}: {found['msg'][0].lower()}{found['msg'][1:]}; given: {_kind(found['input'])}")
+            lines.append(
+                f"{where}: {found['msg'][0].lower()}{found['msg'][1:]}; given: {_kind(found['input'])}"
+            )
     more = len(details) - len(lines)
     return " | ".join(lines) + (f" | and {more} more" if more > 0 else "")
 
@@ -157,7 +161,12 @@ def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str
 
 def _inner_model(kind: Any, part: int | str) -> Any:
     """Follow one part of an error's location into a type."""
-    if isinstance(part, str) and isinstance(kind, type) and issubclass(kind, BaseModel) and part in kind.model_fields:
+    if (
+        isinstance(part, str)
+        and isinstance(kind, type)
+        and issubclass(kind, BaseModel)
+        and part in kind.model_fields
+    ):
         field = kind.model_fields.get(part)
         return _first_model(field.annotation) if field else None
     return kind

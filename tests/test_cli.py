@@ -74,7 +74,12 @@ def test_status_show_and_plan_speak_json(cli: Cli, job: Path, tmp_path: Path) ->
 
 
 def test_a_budget_stops_cleanly_and_the_same_command_resumes(cli: Cli, job: Path, tmp_path: Path) -> None:
-    slow = ("--set", "models.writer.options={delay_s: 0.25, concurrency: 16}", "--set", "execution.chunks_in_flight=1")
+    slow = (
+        "--set",
+        "models.writer.options={delay_s: 0.25, concurrency: 16}",
+        "--set",
+        "execution.chunks_in_flight=1",
+    )
     stopped = cli("run", job, "--inline", *slow, "--budget-s", 0.6)
     assert stopped.code == 130
     assert "Run the same command again" in stopped.err
@@ -88,7 +93,9 @@ def test_a_budget_stops_cleanly_and_the_same_command_resumes(cli: Cli, job: Path
     assert (again.code, "nothing to do" in again.err) == (0, True)
 
 
-def test_failed_rows_end_with_3_and_retry_merges_them(cli: Cli, job: Path, tmp_path: Path, passages: Path) -> None:
+def test_failed_rows_end_with_3_and_retry_merges_them(
+    cli: Cli, job: Path, tmp_path: Path, passages: Path
+) -> None:
     table = pq.read_table(passages)
     long = ["word " * 50 if n in (3, 4, 80) else t for n, t in enumerate(table.column("text").to_pylist())]
     pq.write_table(table.set_column(1, "text", [long]), passages)
@@ -99,7 +106,12 @@ def test_failed_rows_end_with_3_and_retry_merges_them(cli: Cli, job: Path, tmp_p
     assert "prompt_too_long" in failed
     assert cli("retry", tmp_path / "run", "--errors-only", "--inline").code == 3
     merged = cli(
-        "retry", tmp_path / "run", "--errors-only", "--inline", "--set", "models.writer.options={context_tokens: 99}"
+        "retry",
+        tmp_path / "run",
+        "--errors-only",
+        "--inline",
+        "--set",
+        "models.writer.options={context_tokens: 99}",
     )
     assert merged.code == 0, merged.err
     rows = raygen.open_run(str(tmp_path / "run")).to_arrow()
@@ -133,7 +145,9 @@ def test_verify_replays_and_notices_a_flipped_bit(cli: Cli, job: Path, tmp_path:
     assert data.name in json.loads(bad.out)["problems"][0]
 
 
-def test_verify_notices_a_model_that_answers_otherwise(cli: Cli, job: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_verify_notices_a_model_that_answers_otherwise(
+    cli: Cli, job: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     cli("run", job, "--inline")
     monkeypatch.setattr("raygen.engines.echo.echo_text", lambda *_: "something else")
     found = json.loads(cli("verify", tmp_path / "run", "--replay", "10%", "--json").out)
@@ -185,7 +199,14 @@ def test_another_jobs_run_is_refused_and_what_differs_is_named(cli: Cli, job: Pa
 
 
 def test_no_run_there_is_said_in_one_line(cli: Cli, tmp_path: Path) -> None:
-    for command in (["status"], ["show"], ["verify"], ["collect"], ["retry", "--errors-only"], ["export", "--to", tmp_path / "x"]):
+    for command in (
+        ["status"],
+        ["show"],
+        ["verify"],
+        ["collect"],
+        ["retry", "--errors-only"],
+        ["export", "--to", tmp_path / "x"],
+    ):
         refused = cli(command[0], tmp_path / "nothing", *command[1:])
         assert refused.code == 2, command
         assert refused.err.count("\n") == 1
@@ -194,8 +215,13 @@ def test_no_run_there_is_said_in_one_line(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_is_committed(cli: Cli, job: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "raygen.cli", "run", str(job), "--inline",
-               "--set", "models.writer.options={delay_s: 0.3, concurrency: 16}", "--set", "execution.chunks_in_flight=1"]  # fmt: skip
+    slow = (
+        "--set",
+        "models.writer.options={delay_s: 0.3, concurrency: 16}",
+        "--set",
+        "execution.chunks_in_flight=1",
+    )
+    command = [sys.executable, "-m", "raygen.cli", "run", str(job), "--inline", *slow]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline_s = time.monotonic() + 60
     while not list((tmp_path / "run" / "commits").glob("*")) and time.monotonic() < deadline_s:

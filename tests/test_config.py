@@ -138,6 +138,16 @@ def test_identity_leaves_out_what_changes_no_outcome(tmp_path: Path) -> None:
         assert job.config_hash() != echo_job("in", "out", **change).config_hash()
 
 
+def test_options_that_decide_outcomes_belong_to_the_identity() -> None:
+    def hashed(**options: object) -> str:
+        return echo_job(
+            "in", "out", models={"writer": {"family": "causal_lm", "engine": "echo", "options": options}}
+        ).config_hash()
+
+    assert hashed() == hashed(delay_s=1, concurrency=3)
+    assert hashed() != hashed(context_tokens=5)
+
+
 def test_a_job_is_frozen() -> None:
     job = echo_job("in", "out")
     with pytest.raises(ValidationError):

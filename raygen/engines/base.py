@@ -27,7 +27,9 @@ class GenerateRequest:
     """One row's request: `len(seeds)` samples of one prompt. Each sample has a seed of its own."""
 
     row_id: str
-    messages: list[dict[str, Any]]  # chat messages; content is text, or OpenAI content parts (text, image_url)
+    messages: list[
+        dict[str, Any]
+    ]  # chat messages; content is text, or OpenAI content parts (text, image_url)
     sampling: Sampling
     seeds: list[int]  # each in [0, 2**53)
 
@@ -70,8 +72,11 @@ class Engine(ABC):
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
     accepts_images: ClassVar[bool] = False
 
+    # Options that change what is generated. They are part of a job's identity: a run is not resumed with others.
+    deciding_options: ClassVar[frozenset[str]] = frozenset()
+
     class Options(Frozen):
-        """What a job may say under `options`. Must not change what is generated."""
+        """What a job may say under `options`."""
 
     def __init__(self, model: ResolvedModel) -> None:
         self.model = model

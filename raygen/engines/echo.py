@@ -19,6 +19,7 @@ def echo_text(row_id: str, prompt: str, seed: int) -> str:
 class EchoEngine(Engine):
     needs_ref = False
     has_weights = False
+    deciding_options = frozenset({"context_tokens"})
 
     class Options(Frozen):
         delay_s: float = Field(0.0, ge=0, le=3600)
@@ -48,7 +49,9 @@ class EchoEngine(Engine):
                     await asyncio.sleep(self.options.delay_s)
                 finally:
                     self.stats.in_flight -= 1
-        samples = [GeneratedSample(echo_text(request.row_id, prompt, seed), "stop", 1) for seed in request.seeds]
+        samples = [
+            GeneratedSample(echo_text(request.row_id, prompt, seed), "stop", 1) for seed in request.seeds
+        ]
         self.stats.requests += 1
         self.stats.prompt_tokens += prompt_tokens
         self.stats.output_tokens += len(samples)

@@ -37,6 +37,7 @@ class OpenAIEngine(Engine):
     has_weights = False
     replayable = False
     accepts_images = True
+    deciding_options = frozenset({"extra_body", "send_seed", "one_request_per_sample"})
 
     class Options(Frozen):
         model_config = ConfigDict(hide_input_in_errors=True)  # a key put in a wrong place must not be printed

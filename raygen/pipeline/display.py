@@ -98,9 +98,13 @@ class LiveDisplay:
             f"ETA {duration(progress.eta_s)}",
         )
         state = " (stopping)" if progress.stopping else "" if progress.replicas else " (starting engines)"
-        title = Text(f"{progress.name}{state}  {done:,}/{progress.rows_total:,} rows  {duration(progress.elapsed_s)}")
+        title = Text(
+            f"{progress.name}{state}  {done:,}/{progress.rows_total:,} rows  {duration(progress.elapsed_s)}"
+        )
         title.stylize("bold")
-        self._live.update(Group(title, ProgressBar(total=max(1, progress.rows_total), completed=done, width=60), figures))
+        self._live.update(
+            Group(title, ProgressBar(total=max(1, progress.rows_total), completed=done, width=60), figures)
+        )
 
     def say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)

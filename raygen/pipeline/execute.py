@@ -80,7 +80,10 @@ def _read(batch: pa.Table, *, work: Work, board: str) -> Iterator[pa.Table]:
                 return
             table = None if parcel.rows is None else _pack(parcel.rows)
             yield _row(
-                todo=orjson.dumps(_pack_todo(parcel.todo)), ids=parcel.ids, table=table, problem=parcel.problem
+                todo=orjson.dumps(_pack_todo(parcel.todo)),
+                ids=parcel.ids,
+                table=table,
+                problem=parcel.problem,
             )
 
 
@@ -133,7 +136,9 @@ def _commit(batch: pa.Table, *, work: Work) -> pa.Table:
         problem = batch.column("problem")[row].as_py()
         if problem is None:
             tokens = orjson.loads(batch.column("tokens")[row].as_py())
-            result = ChunkResult(_unpack(batch.column("table")[row]), tokens, batch.column("busy_s")[row].as_py())
+            result = ChunkResult(
+                _unpack(batch.column("table")[row]), tokens, batch.column("busy_s")[row].as_py()
+            )
             started_s = batch.column("started_s")[row].as_py()
             report = work.write(store, batch.column("ids")[row].as_py(), todo, result, started_s)
         else:
@@ -172,7 +177,9 @@ class RayExecution:
         context.execution_no_progress_timeout_s = -1 if execution.attempt_limit_s > 1800 else None
         wide = chunks_in_flight(work.job, work.models)
         groups = [orjson.dumps([_pack_todo(todo) for todo in group]) for group in self._todos]
-        references = ray.data.from_items([{"group": group} for group in groups], override_num_blocks=len(groups))
+        references = ray.data.from_items(
+            [{"group": group} for group in groups], override_num_blocks=len(groups)
+        )
         reports = (
             references.map_batches(
                 partial(_read, work=work, board=self._board_name),
@@ -196,7 +203,10 @@ class RayExecution:
                 num_gpus=execution.gpus_per_replica or None,
             )
             .map_batches(
-                partial(_commit, work=work), batch_size=None, batch_format="pyarrow", num_cpus=execution.cpus_per_write
+                partial(_commit, work=work),
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=execution.cpus_per_write,
             )
         )
         for batch in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

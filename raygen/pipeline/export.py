@@ -40,7 +40,14 @@ def export_run(run_uri: str, as_format: str, to: str, status: str | None) -> tup
     for table in _parts(view.tables(), status):
         target.put(f"part-{files:05d}{suffix}", encode(table))
         rows, files = rows + table.num_rows, files + 1
-    mark = {"run": view.uri, "run_id": view.manifest.run_id, "rows": rows, "files": files, "format": as_format, "status": status}
+    mark = {
+        "run": view.uri,
+        "run_id": view.manifest.run_id,
+        "rows": rows,
+        "files": files,
+        "format": as_format,
+        "status": status,
+    }
     target.put(DONE_KEY, orjson.dumps(mark))
     return rows, files
 
@@ -83,7 +90,11 @@ def _webdataset(table: pa.Table) -> bytes:
                     _add(archive, f"{name}.{sample['index']}.{kind}", media)
                 elif sample["text"] is not None:
                     _add(archive, f"{name}.{sample['index']}.txt", sample["text"].encode("utf-8", "replace"))
-            kept = {key: value for key, value in row.items() if key not in OWN_COLUMNS and not isinstance(value, bytes)}
+            kept = {
+                key: value
+                for key, value in row.items()
+                if key not in OWN_COLUMNS and not isinstance(value, bytes)
+            }
             own = {key: row[key] for key in OWN_COLUMNS}
             _add(archive, f"{name}.json", orjson.dumps({**own, **kept}, default=plain))
     return sink.getvalue()

@@ -47,9 +47,10 @@ class Forecast:
         ]
         if self.sampled_rows and self.rows_per_s and self.elapsed_s is not None:
             found += [
-                f"measured on {self.sampled_rows} rows with one engine ({self.sampled_failed} failed; models loaded in {self.start_s:.1f} s):",
+                f"measured on {self.sampled_rows} rows with one engine ({self.sampled_failed} failed; "
+                f"models loaded in {self.start_s:.1f} s):",
                 f"  about {self.prompt_tokens:,} prompt and {self.output_tokens:,} output tokens",
-                f"  about {duration(self.elapsed_s)} ({self.rows_per_s:,.2f} rows/s; a fuller engine and more replicas are faster)",
+                f"  about {duration(self.elapsed_s)} ({self.rows_per_s:,.2f} rows/s; fuller engines and more replicas are faster)",
             ]
         if self.budget_rows is not None:
             found.append(f"  {self.budget} reach about {self.budget_rows:,} rows")
@@ -59,7 +60,12 @@ class Forecast:
 
 
 def forecast(
-    job: Job, sample: int, *, budget_tokens: int | None = None, budget_s: float | None = None, pin_it: bool = False
+    job: Job,
+    sample: int,
+    *,
+    budget_tokens: int | None = None,
+    budget_s: float | None = None,
+    pin_it: bool = False,
 ) -> Forecast:
     """Plan a job and measure `sample` of its rows, spread over the source. Raises UserError, EngineError."""
     if pin_it:
@@ -80,9 +86,16 @@ def forecast(
         reach = []
         if budget_tokens is not None:
             spent = (prompt + output) / plan.rows
-            reach.append((min(plan.rows, int(budget_tokens / spent)) if spent else plan.rows, f"{budget_tokens:,} tokens"))
+            reach.append(
+                (
+                    min(plan.rows, int(budget_tokens / spent)) if spent else plan.rows,
+                    f"{budget_tokens:,} tokens",
+                )
+            )
         if budget_s is not None:
-            reach.append((min(plan.rows, int(max(0.0, budget_s - start_s) * rows_per_s)), f"{budget_s:g} seconds"))
+            reach.append(
+                (min(plan.rows, int(max(0.0, budget_s - start_s) * rows_per_s)), f"{budget_s:g} seconds")
+            )
         if reach:
             budget_rows, budget = min(reach)
     return Forecast(

@@ -55,7 +55,8 @@ class GenerateStep:
         result = await engine.generate(request)
         if len(result.samples) != len(request.seeds):
             raise RowError(
-                "bad_answer", f"the engine returned {len(result.samples)} samples; asked for {len(request.seeds)}"
+                "bad_answer",
+                f"the engine returned {len(result.samples)} samples; asked for {len(request.seeds)}",
             )
         return result
 
@@ -64,7 +65,9 @@ class GenerateStep:
             return _checked_messages(row.get(self.config.messages or ""), self.config.messages)
         content: Any = self._prompt.render(row)
         if self.config.images:
-            parts: list[dict[str, Any]] = [_image_part(row.get(column), column) for column in self.config.images]
+            parts: list[dict[str, Any]] = [
+                _image_part(row.get(column), column) for column in self.config.images
+            ]
             content = [*parts, {"type": "text", "text": content}]
         messages = [{"role": "user", "content": content}]
         if self._system is not None:
@@ -79,16 +82,25 @@ def _checked_messages(value: Any, column: str | None) -> list[dict[str, Any]]:
         except orjson.JSONDecodeError:
             value = None
     if not isinstance(value, list) or not value:
-        raise RowError("bad_messages", f"column {column!r} holds no list of messages [{{role, content}}, ...]")
+        raise RowError(
+            "bad_messages", f"column {column!r} holds no list of messages [{{role, content}}, ...]"
+        )
     for number, message in enumerate(value):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise RowError("bad_messages", f"message {number} of column {column!r} has no role out of {', '.join(ROLES)}")
+            raise RowError(
+                "bad_messages", f"message {number} of column {column!r} has no role out of {', '.join(ROLES)}"
+            )
         if not isinstance(message.get("content"), str | list):
             raise RowError("bad_messages", f"message {number} of column {column!r} has no content")
     return [{key: part for key, part in message.items() if part is not None} for message in value]
 
 
-_MAGIC = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
+_MAGIC = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
 
 
 def _image_part(data: Any, column: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from raygen.config import Job
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.engines import engine_class
 from raygen.engines.base import Engine, ResolvedModel
-from raygen.errors import EngineError, RowError
+from raygen.errors import RowError
 from raygen.pipeline.machine import machine_name
 from raygen.pipeline.program import Program, Tally, failed
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
@@ -85,7 +85,9 @@ class EngineHost:
         codes, messages = rows.column(ERROR_CODE), rows.column(ERROR_MESSAGE)
         errors = {}
         if codes.null_count < len(codes):
-            for number, (code, message) in enumerate(zip(codes.to_pylist(), messages.to_pylist(), strict=True)):
+            for number, (code, message) in enumerate(
+                zip(codes.to_pylist(), messages.to_pylist(), strict=True)
+            ):
                 if code is not None:
                     errors[number] = RowError(code, message or code, "read")
         tally = Tally()

@@ -13,7 +13,9 @@ def machine_name() -> str:
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:
-            model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+            model = next(
+                (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model
+            )
     except OSError:
         pass
     return f"{model}, {usable_cores()} cores"

@@ -77,7 +77,9 @@ class Monitor:
         self._budget = budget or Budget()
         self._session = Session()
         self._execution: Execution | None = None
-        self._recent: list[tuple[float, int, int]] = []  # (monotonic s, rows, output tokens) of the last seconds
+        self._recent: list[
+            tuple[float, int, int]
+        ] = []  # (monotonic s, rows, output tokens) of the last seconds
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._stopped_s: float | None = None
@@ -94,7 +96,9 @@ class Monitor:
         try:
             yield
         except KeyboardInterrupt:
-            raise InterruptedRunError("abandoned the chunks in flight; run the same command again to resume") from None
+            raise InterruptedRunError(
+                "abandoned the chunks in flight; run the same command again to resume"
+            ) from None
         finally:
             self._ended.set()
             for number, handler in handlers.items():
@@ -145,7 +149,12 @@ class Monitor:
         rows = {s: self._earlier.rows[s] + self._mine.rows[s] for s in STATUSES}
         tokens = {kind: self._earlier.tokens[kind] + self._mine.tokens[kind] for kind in ("prompt", "output")}
         return RunResult(
-            self._store.uri, "interrupted", {"total": self._plan.rows, **rows}, tokens, self._session.note, None
+            self._store.uri,
+            "interrupted",
+            {"total": self._plan.rows, **rows},
+            tokens,
+            self._session.note,
+            None,
         )
 
     def stop(self, why: str) -> None:
@@ -156,7 +165,9 @@ class Monitor:
         self._session.note = why
         self._stopped_s = time.monotonic()
         if self._display:
-            self._display.say(f"{why}: finishing the chunks in flight (Ctrl-C abandons them; nothing committed is lost)")
+            self._display.say(
+                f"{why}: finishing the chunks in flight (Ctrl-C abandons them; nothing committed is lost)"
+            )
         with self._lock:
             if self._execution is not None:
                 threading.Thread(target=self._execution.stop, daemon=True).start()
@@ -210,7 +221,9 @@ class Monitor:
         limit = engine.get("limit", 0)
         occupancy = min(1.0, engine.get("in_flight", 0) / limit) if limit else None
         now_s, done = time.monotonic(), sum(live.values())
-        self._recent = [each for each in self._recent if now_s - each[0] < 10] + [(now_s, done, output_tokens)]
+        self._recent = [each for each in self._recent if now_s - each[0] < 10] + [
+            (now_s, done, output_tokens)
+        ]
         span_s = now_s - self._recent[0][0]
         rows_per_s = (done - self._recent[0][1]) / span_s if span_s > 0 else 0.0
         tokens_per_s = (output_tokens - self._recent[0][2]) / span_s if span_s > 0 else 0.0

@@ -57,17 +57,26 @@ class Program:
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 seen = " in its first rows" if source.sampled else ""
                 there = ", ".join(source.columns) or "none"
-                raise ConfigError(f"{where}: the source has no column {column!r}{hint}; columns{seen}: {there}")
+                raise ConfigError(
+                    f"{where}: the source has no column {column!r}{hint}; columns{seen}: {there}"
+                )
         for column in self.job.keep:
             if column in OWN_COLUMNS:
-                raise ConfigError(f"keep: {column!r} is a column of every outcome; rename it in the source to pass it through")
+                raise ConfigError(
+                    f"keep: {column!r} is a column of every outcome; rename it in the source to pass it through"
+                )
         return {
             name: pa.string() if pa.types.is_null(source.columns[name]) else source.columns[name]
             for name in dict.fromkeys(self.job.keep)
         }
 
     async def run(
-        self, engines: Mapping[str, Engine], row_id: str, row: Mapping[str, Any], unreadable: RowError | None, tally: Tally
+        self,
+        engines: Mapping[str, Engine],
+        row_id: str,
+        row: Mapping[str, Any],
+        unreadable: RowError | None,
+        tally: Tally,
     ) -> Outcome:
         """Turn one row into its outcome. Only a broken engine raises (EngineError); everything else is an outcome."""
         kept = {name: row.get(name) for name in self.job.keep}

@@ -17,7 +17,12 @@ from raygen.storage import open_store
 
 
 def retry_run(
-    run_uri: str, overrides: Sequence[str], *, inline: bool, display: Display | None, say: Callable[[str], None]
+    run_uri: str,
+    overrides: Sequence[str],
+    *,
+    inline: bool,
+    display: Display | None,
+    say: Callable[[str], None],
 ) -> RunResult:
     """Generate the failed rows again, as a child run; the result counts the merged run.
 
@@ -31,7 +36,9 @@ def retry_run(
         raise UserError(f"{run_uri}: no run here (no plan.json)") from None
     for each in overrides:
         if each.split("=")[0].split(".")[0] in ("source", "sink", "keep", "seed"):
-            raise UserError(f"--set {each}: a retry keeps the run's source, sink, keep and seed; change models, steps or execution")
+            raise UserError(
+                f"--set {each}: a retry keeps the run's source, sink, keep and seed; change models, steps or execution"
+            )
     job = validate(override(plan.job, overrides), Job, run_uri)
     run = prepare_retry(store, job)
     if run is None:

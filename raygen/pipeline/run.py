@@ -95,7 +95,11 @@ def prepare_retry(store: Store, job: Job) -> Prepared | None:
     if resumed:
         plan = Plan.load(child)
         check_resume(plan, job, pinned(models), child.uri)
-    carried = {commit.chunk: (where, commit) for where, commit in read_merged(store).chunks if commit.chunk in (plan.only or {})}
+    carried = {
+        commit.chunk: (where, commit)
+        for where, commit in read_merged(store).chunks
+        if commit.chunk in (plan.only or {})
+    }
     return Prepared(child, job, plan, models, resumed, carried)
 
 
@@ -135,7 +139,9 @@ def drive(
         return _result(store, Manifest.load(store), None)
     single_committer = not store.has_conditional_put()
     if single_committer:
-        say(f"{store.uri} has no conditional writes: only this driver commits. Never start two drivers on this run")
+        say(
+            f"{store.uri} has no conditional writes: only this driver commits. Never start two drivers on this run"
+        )
     work = Work.of(
         run.job, plan, run.models, store, single_committer=single_committer, carried=run.carried
     )  # fmt: skip
@@ -156,18 +162,28 @@ def drive(
                     if len(done) == len(plan.todo):
                         break
                     if len(done) == before and not monitor.stopping:
-                        raise StorageError(f"no chunk could be committed: {problem}; run the same command again to resume")
+                        raise StorageError(
+                            f"no chunk could be committed: {problem}; run the same command again to resume"
+                        )
         earlier.join()
         if len(done) < len(plan.todo):
             return monitor.interrupted()
-        known.update((commit.chunk, commit) for commit in read_commits(store, sorted(set(plan.todo) - known.keys())))
+        known.update(
+            (commit.chunk, commit) for commit in read_commits(store, sorted(set(plan.todo) - known.keys()))
+        )
         manifest = finish(store, plan, known.values())
         monitor.finished()
     return _result(store, manifest, None if plan.only is not None else write_report(store))
 
 
 def _pass(
-    work: Work, inline: bool, plan: Plan, done: set[int], known: dict[int, Commit], store: Store, monitor: Monitor
+    work: Work,
+    inline: bool,
+    plan: Plan,
+    done: set[int],
+    known: dict[int, Commit],
+    store: Store,
+    monitor: Monitor,
 ) -> str | None:
     """Work once through all chunks that are left; returns the last problem. Marks what was committed in `done`."""
     problem = None
@@ -218,4 +234,14 @@ def _result(store: Store, manifest: Manifest, report: str | None) -> RunResult:
     return RunResult(store.uri, "finished", manifest.rows, manifest.tokens, None, report)
 
 
-__all__ = ["Budget", "Prepared", "RunResult", "UserError", "drive", "plan_job", "prepare", "prepare_retry", "run_job"]
+__all__ = [
+    "Budget",
+    "Prepared",
+    "RunResult",
+    "UserError",
+    "drive",
+    "plan_job",
+    "prepare",
+    "prepare_retry",
+    "run_job",
+]

@@ -64,14 +64,22 @@ def plain(value: Any) -> Any:
 
 
 def _lines(row: dict[str, Any]) -> Iterator[str]:
-    kept = ", ".join(f"{key}={_visible(str(value))[:60]}" for key, value in row.items() if key not in OWN_COLUMNS)
-    yield f"{_visible(row['row_id'])}  {row['status']}" + (f" ({row['reason']})" if row["reason"] else "") + (f"  {kept}" if kept else "")
+    kept = ", ".join(
+        f"{key}={_visible(str(value))[:60]}" for key, value in row.items() if key not in OWN_COLUMNS
+    )
+    yield (
+        f"{_visible(row['row_id'])}  {row['status']}"
+        + (f" ({row['reason']})" if row["reason"] else "")
+        + (f"  {kept}" if kept else "")
+    )
     if row["error"]:
         yield f"    {row['error']['step']}: {_visible(row['error']['message'])}"
     for sample in row["samples"]:
         text = _visible(sample["text"]) if sample["text"] is not None else f"[{sample['media_type']}]"
-        for line in textwrap.wrap(text, 110, initial_indent=f"    {sample['index']}: ", subsequent_indent="       ") or ["    (empty)"]:
-            yield line
+        indent = f"    {sample['index']}: "
+        yield from textwrap.wrap(text, 110, initial_indent=indent, subsequent_indent=" " * 7) or [
+            f"{indent}(empty)"
+        ]
 
 
 def _visible(text: str) -> str:

@@ -9,11 +9,27 @@ from pathlib import Path
 
 from raygen.errors import ConfigError, RaygenError
 
-EXCLUDED = ["/.git/", "/.venv/", "/runs/", "__pycache__/", "*.pyc", ".mypy_cache/", ".ruff_cache/", ".pytest_cache/", ".hypothesis/"]
+EXCLUDED = [
+    "/.git/",
+    "/.venv/",
+    "/runs/",
+    "__pycache__/",
+    "*.pyc",
+    ".mypy_cache/",
+    ".ruff_cache/",
+    ".pytest_cache/",
+    ".hypothesis/",
+]
 
 
 def submit_job(
-    job: Path, arguments: Sequence[str], address: str, working_dir: Path, *, wait: bool, say: Callable[[str], None]
+    job: Path,
+    arguments: Sequence[str],
+    address: str,
+    working_dir: Path,
+    *,
+    wait: bool,
+    say: Callable[[str], None],
 ) -> int:
     """Submit `raygen run JOB ARGUMENTS`; with `wait`, follow its logs and return its exit code.
 
@@ -24,19 +40,26 @@ def submit_job(
     try:
         inside = job.resolve().relative_to(working_dir)
     except ValueError:
-        raise ConfigError(f"{job}: not below {working_dir}; name the directory to send with --working-dir") from None
+        raise ConfigError(
+            f"{job}: not below {working_dir}; name the directory to send with --working-dir"
+        ) from None
     if not job.is_file():
         raise ConfigError(f"{job}: no such file")
     if not address.startswith(("http://", "https://")):
-        raise ConfigError(f"--address {address!r}: expected the job server's URL, such as http://127.0.0.1:8265")
+        raise ConfigError(
+            f"--address {address!r}: expected the job server's URL, such as http://127.0.0.1:8265"
+        )
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
-        raise ConfigError(f"--address {address}: no Ray job server answers there: {str(error).splitlines()[0]}") from None
+        raise ConfigError(
+            f"--address {address}: no Ray job server answers there: {str(error).splitlines()[0]}"
+        ) from None
     # An exit code other than 0 makes Ray call a job failed; the last line of its log says which code it was.
-    command = f"python -m raygen.cli run {shlex.quote(str(inside))} {shlex.join(arguments)}; code=$?; echo raygen-exit-code=$code; exit $code"
+    command = f"python -m raygen.cli run {shlex.quote(str(inside))} {shlex.join(arguments)}"
+    command += "; code=$?; echo raygen-exit-code=$code; exit $code"
     submission = client.submit_job(
         entrypoint=f"sh -c {shlex.quote(command)}",
         runtime_env={"working_dir": str(working_dir), "excludes": EXCLUDED},

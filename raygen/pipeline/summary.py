@@ -123,9 +123,12 @@ def _not_accepted(merged: Merged) -> tuple[list[ErrorCount], dict[str, int]]:
             error = row["error"]
             key = (error["code"], error["step"])
             counts[key] += 1
-            errors.setdefault(key, ErrorCount(error["code"], error["step"], 1, row["row_id"], error["message"]))
+            errors.setdefault(
+                key, ErrorCount(error["code"], error["step"], 1, row["row_id"], error["message"])
+            )
     return [
-        ErrorCount(e.code, e.step, counts[key], e.example_row_id, e.example_message) for key, e in errors.items()
+        ErrorCount(e.code, e.step, counts[key], e.example_row_id, e.example_message)
+        for key, e in errors.items()
     ], dict(reasons)
 
 
@@ -180,7 +183,9 @@ def _short_manifest(merged: Merged) -> dict[str, Any]:
         "tokens": manifest.tokens,
         "finished": _iso(manifest.finished_s),
         "raygen_version": manifest.raygen_version,
-        "inputs": [{"uri": i.uri, "digest": i.digest, "size_bytes": i.size_bytes} for i in merged.plan.inputs[:50]],
+        "inputs": [
+            {"uri": i.uri, "digest": i.digest, "size_bytes": i.size_bytes} for i in merged.plan.inputs[:50]
+        ],
         "chunks": [{"data": c.data, "rows": c.rows, "sha256": c.sha256} for c in manifest.chunks[:50]],
         "chunks_total": len(manifest.chunks),
     }

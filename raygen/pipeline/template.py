@@ -49,6 +49,8 @@ class Template:
         try:
             return self._template.render(row)
         except UndefinedError as error:
-            raise RowError("missing_column", f"{self.where}: {error.message}; the row has: {', '.join(row)}") from None
+            raise RowError(
+                "missing_column", f"{self.where}: {error.message}; the row has: {', '.join(row)}"
+            ) from None
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise RowError("template_error", f"{self.where}: {type(error).__name__}: {error}") from None

@@ -50,10 +50,17 @@ class Verification:
         return {"ok": self.ok, **asdict(self)}
 
     def lines(self) -> list[str]:
-        found = [f"{self.rows:,} outcomes of {self.rows_planned:,} rows in {self.chunks:,} chunks: " + ("sound" if not self.problems else "NOT SOUND")]
+        found = [
+            f"{self.rows:,} outcomes of {self.rows_planned:,} rows in {self.chunks:,} chunks: "
+            + ("sound" if not self.problems else "NOT SOUND")
+        ]
         if self.replayed or self.differing:
             found.append(f"replayed {self.replayed:,} rows: {self.differing:,} differ")
-        return [*found, *(f"  problem: {each}" for each in self.problems[:SHOWN]), *(f"  note: {each}" for each in self.notes)]
+        return [
+            *found,
+            *(f"  problem: {each}" for each in self.problems[:SHOWN]),
+            *(f"  note: {each}" for each in self.notes),
+        ]
 
 
 def parse_share(text: str) -> float:
@@ -67,7 +74,9 @@ def parse_share(text: str) -> float:
     return share
 
 
-def verify_run(run_uri: str, replay: str = "0", say: Callable[[str], None] = lambda line: None) -> Verification:
+def verify_run(
+    run_uri: str, replay: str = "0", say: Callable[[str], None] = lambda line: None
+) -> Verification:
     """Check a run. What is wrong is listed, not raised. Raises UserError: no run there."""
     share = parse_share(replay)
     store = open_store(run_uri)
@@ -87,19 +96,26 @@ def verify_run(run_uri: str, replay: str = "0", say: Callable[[str], None] = lam
                 continue
             found.chunks += 1
             found.rows += table.num_rows
-            if table.num_rows != plan.chunks[commit.chunk].rows or digest_of_ids(table.column("row_id")) != commit.ids:
+            if (
+                table.num_rows != plan.chunks[commit.chunk].rows
+                or digest_of_ids(table.column("row_id")) != commit.ids
+            ):
                 found.problems.append(f"chunk {commit.chunk}: not the rows that were planned")
-            counts = {status: 0 for status in STATUSES}
+            counts = dict.fromkeys(STATUSES, 0)
             for each in pa.compute.value_counts(table.column("status")).to_pylist():
                 counts[each["values"]] = each["counts"]
             if counts != commit.counts:
                 found.problems.append(f"chunk {commit.chunk}: counts by status are not those of its commit")
-            unique.add(table.column("row_id").combine_chunks(), 0, range(found.rows - table.num_rows, found.rows))
+            unique.add(
+                table.column("row_id").combine_chunks(), 0, range(found.rows - table.num_rows, found.rows)
+            )
             if share:
                 tables[commit.chunk] = table.filter(_chosen(table.column("row_id"), share))
         repeated, examples = unique.duplicates()
         if repeated:
-            found.problems.append(f"{repeated:,} row ids have more than one outcome, such as {examples[0][0]!r}")
+            found.problems.append(
+                f"{repeated:,} row ids have more than one outcome, such as {examples[0][0]!r}"
+            )
     if found.finished and found.rows != plan.rows:
         found.problems.append(f"{found.rows:,} outcomes for {plan.rows:,} rows")
     _against_source(found, plan, job, {commit.chunk: commit.ids for _, commit in chunks})
@@ -111,7 +127,13 @@ def verify_run(run_uri: str, replay: str = "0", say: Callable[[str], None] = lam
 def _chosen(row_ids: pa.ChunkedArray, share: float) -> pa.Array:
     """Pick rows by the hash of their id: the same ones every time."""
     limit = int(share * 2**32)
-    return pa.array([int.from_bytes(hashlib.blake2b(i.encode(), digest_size=4).digest(), "big") < limit for i in row_ids.to_pylist()], pa.bool_())
+    return pa.array(
+        [
+            int.from_bytes(hashlib.blake2b(i.encode(), digest_size=4).digest(), "big") < limit
+            for i in row_ids.to_pylist()
+        ],
+        pa.bool_(),
+    )
 
 
 def _against_source(found: Verification, plan: Plan, job: Job, ids: dict[int, str]) -> None:
@@ -128,14 +150,18 @@ def _against_source(found: Verification, plan: Plan, job: Job, ids: dict[int, st
         found.notes.append(f"the source could not be compared: {error}")
 
 
-def _replay(found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Table], say: Callable[[str], None]) -> None:
+def _replay(
+    found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Table], say: Callable[[str], None]
+) -> None:
     for name, spec in job.models.items():
         if not engine_class(spec.engine).replayable:
             found.notes.append(f"model {name!r}: engine {spec.engine!r} does not promise the same text twice")
     models = resolve_models(job)
     for name, model in models.items():
         if model.digest != plan.models[name]["digest"]:
-            raise RunConflictError(f"model {name!r}: the weights here ({model.digest[:19]}) are not the run's ({plan.models[name]['digest'][:19]})")
+            raise RunConflictError(
+                f"model {name!r}: the weights here ({model.digest[:19]}) are not the run's ({plan.models[name]['digest'][:19]})"
+            )
     host = EngineHost(job, models, plan.config_hash, plan.kept)
     host.start()
     try:
@@ -155,7 +181,9 @@ def _replay(found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Tabl
                     if len(found.problems) < SHOWN:
                         found.problems.append(f"row {old['row_id']}: came out otherwise when generated again")
         if found.differing and machines - {machine_name()}:
-            found.notes.append(f"generated on {', '.join(sorted(machines))}; replayed on {machine_name()}: bits may differ")
+            found.notes.append(
+                f"generated on {', '.join(sorted(machines))}; replayed on {machine_name()}: bits may differ"
+            )
     finally:
         host.close()
 

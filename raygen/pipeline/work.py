@@ -119,7 +119,9 @@ class Work:
             return None
         return Attempt(self.attempt_limit_s)
 
-    def write(self, store: Store, parcel_ids: str, todo: Todo, result: ChunkResult, started_s: float) -> Report:
+    def write(
+        self, store: Store, parcel_ids: str, todo: Todo, result: ChunkResult, started_s: float
+    ) -> Report:
         """Commit a chunk's outcomes under an attempt of their own.
 
         Every execution of this function writes under its own name, so that a task which Ray runs twice cannot mix two
@@ -153,7 +155,9 @@ class Work:
         assert todo.only is not None
         store, before = self.carried[todo.chunk]
         if digest_of_ids(result.outcomes.column("row_id")) != ids:
-            raise ChunkIntegrityError(f"chunk {todo.chunk}: the retried rows came out as other rows; not committed")
+            raise ChunkIntegrityError(
+                f"chunk {todo.chunk}: the retried rows came out as other rows; not committed"
+            )
         standing = read_data(store, before)
         order = list(range(standing.num_rows))
         for place, position in enumerate(todo.only):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from raygen.errors import KeyNotFoundError
 from raygen.runs.commit import DATA, committed_chunks, read_commits
+from raygen.runs.manifest import Manifest
 from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store
 
@@ -25,31 +26,45 @@ class Collected:
 
 
 def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float | None = None) -> Collected:
-    """Remove unreferenced data objects older than `grace_s` from a run and its retries."""
+    """Remove unreferenced data objects older than `grace_s` from a run and its retries.
+
+    Raises:
+        CorruptDataError: a commit or the manifest cannot be read; nothing of that run or retry was removed.
+    """
     removed: list[str] = []
     removed_bytes = young = pending = 0
     for prefix in ["", *retry_prefixes(store)]:
         # The listing of data comes first: whatever is committed after it cannot make a listed object an orphan wrongly,
         # because the commits are read afterwards.
-        objects = list(store.list(prefix + DATA))
+        objects = [(_chunk_of(info.key.removeprefix(prefix + DATA)), info) for info in store.list(prefix + DATA)]
         part = store.child(prefix) if prefix else store
         chunks = committed_chunks(part)
-        wanted = {int(o.key.removeprefix(prefix + DATA).split("-")[0]) for o in objects} & chunks
-        live = {prefix + commit.data for commit in read_commits(part, sorted(wanted))}
-        for each in objects:
-            chunk = int(each.key.removeprefix(prefix + DATA).split("-")[0])
-            if each.key in live:
+        wanted = {chunk for chunk, _ in objects if chunk is not None} & chunks
+        live = {prefix + commit.data for commit in read_commits(part, sorted(wanted))} | _in_manifest(part, prefix)
+        for chunk, info in objects:
+            if info.key in live or chunk is None:
                 continue
             if chunk not in chunks:
                 pending += 1
-            elif (time.time() if now_s is None else now_s) - each.modified_s < grace_s:
+            elif (time.time() if now_s is None else now_s) - info.modified_s < grace_s:
                 young += 1
             else:
-                removed.append(each.key)
-                removed_bytes += each.size_bytes
+                removed.append(info.key)
+                removed_bytes += info.size_bytes
                 if not dry_run:
-                    try:
-                        store.delete(each.key)
-                    except KeyNotFoundError:
-                        pass
+                    store.delete(info.key)
     return Collected(removed, removed_bytes, young, pending)
+
+
+def _chunk_of(name: str) -> int | None:
+    """The chunk that a data object is of; None for a file that is not ours, which stays."""
+    chunk, dash, _ = name.partition("-")
+    return int(chunk) if dash and name.endswith(".parquet") and chunk.isdecimal() and chunk.isascii() else None
+
+
+def _in_manifest(store: Store, prefix: str) -> set[str]:
+    """What readers go by. The same as the commits say, except where a store without conditional writes lost one."""
+    try:
+        return {prefix + commit.data for commit in Manifest.load(store).chunks}
+    except KeyNotFoundError:
+        return set()

@@ -15,7 +15,7 @@ from raygen.runs.manifest import Manifest
 from raygen.runs.outcome import outcome_schema
 from raygen.runs.plan import Plan
 from raygen.runs.retries import Merged, read_merged
-from raygen.storage import Store, open_store, arrow_filesystem
+from raygen.storage import Store, arrow_filesystem, open_store
 
 
 class RunView:
@@ -68,7 +68,7 @@ class RunView:
     def dataset(self) -> pads.Dataset:
         """Return a lazy pyarrow dataset: filters and projections are pushed down. Reads are not checked against digests."""
         filesystem, path_of = arrow_filesystem(self._store)
-        root = f"{self._store.uri_of('')}/"  # retries lie below the run
+        root = f"{self._store.uri.rstrip('/')}/"  # retries lie below the run
         paths = [path_of(store.uri_of(commit.data).removeprefix(root)) for store, commit in self.chunks]
         return pads.dataset(paths, schema=self.schema, format="parquet", filesystem=filesystem)
 

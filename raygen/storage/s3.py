@@ -49,6 +49,10 @@ def shared_client(options: StorageOptions) -> Any:
     key = (os.getpid(), options, environment)
     with _clients_lock:
         if key not in _clients:
+            if (
+                len(_clients) == 16
+            ):  # each holds some MB; a process has one or two, unless its environment changes
+                del _clients[next(iter(_clients))]
             config = Config(
                 retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
                 connect_timeout=10,

@@ -1,4 +1,4 @@
-"""What every reader's tests do: plan a source, read all of it, and check what the contract promises of any source."""
+"""What every reader's tests do: plan a source, read it all, check what the contract promises of any source."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plan(source: Source, chunk_rows: int = 3) -> SourcePlan:
 
 
 def read_all(source: Source, chunk_rows: int = 3, columns: Sequence[str] | None = None) -> list[Row]:
-    """Plan and read a source; a fresh reader reads, as a worker's would. Every range is read twice, in two ways."""
+    """Plan and read a source; fresh readers read, as workers' would. Every range is read in a group and alone."""
     planned = plan(source, chunk_rows)
     groups = open_source(source).group(planned.ranges, 2, planned.inputs)
     assert [each for group in groups for each in group] == planned.ranges

@@ -44,13 +44,13 @@ def test_long_ids_differ_by_their_ends() -> None:
     assert len(first[0][0]) < 200
 
 
-def test_a_million_ids_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_ids_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = pa.total_allocated_bytes()
     peak = 0
     tracemalloc.start()
     with UniqueIds() as ids:
-        for start in range(0, 1_000_000, 50_000):
+        for start in range(0, 400_000, 50_000):
             rows = np.arange(start, start + 50_000)
             ids.add(pa.array([f"document-{row:012d}" for row in rows.tolist()]), 0, rows)
             peak = max(peak, pa.total_allocated_bytes() - before)
@@ -58,5 +58,5 @@ def test_a_million_ids_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert ids.duplicates() == (1, [("document-000000000777", [(0, 777), (3, 5)])])
     python_peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert python_peak + peak < 60e6
+    assert python_peak + peak < 40e6  # their text alone is 8.4 MB, as Python strings 28 MB
     assert not list(tmp_path.iterdir())
