@@ -89,7 +89,8 @@ def run(
     Ctrl-C ends it cleanly: what is committed stays. Two at once on one run are safe.
     """
     from raygen.pipeline.display import make_display
-    from raygen.pipeline.run import Budget, run_job
+    from raygen.pipeline.monitor import Budget
+    from raygen.pipeline.run import run_job
 
     result = run_job(
         _load(job, sets, input_uri, output, max_rows),

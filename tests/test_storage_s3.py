@@ -232,6 +232,12 @@ def test_the_environment_names_the_endpoint(s3: FaultS3, monkeypatch: pytest.Mon
     assert s3.objects() == {"env/a": b"1"}
 
 
+def test_a_write_carries_its_sha256(s3: FaultS3, store: S3Store) -> None:
+    store.put("a", b"abc")
+    sha256 = base64.b64encode(hashlib.sha256(b"abc").digest()).decode()
+    assert s3.memory.buckets["bucket"]["run/a"].checksums == {"x-amz-checksum-sha256": sha256}
+
+
 def test_a_change_while_an_object_is_read_is_noticed(s3: FaultS3, store: S3Store) -> None:
     store.put("a", b"1" * 3 * 2**20)
     with store.open("a") as file:

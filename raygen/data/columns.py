@@ -49,7 +49,7 @@ def _infer(values: list[Any]) -> pa.DataType:
     if max(map(depth, values)) > DEEPEST:
         return pa.string()
     try:
-        return storable(pa.infer_type(values))
+        return storable(pa.array(values).type)  # `pa.infer_type` does not mind values that clash
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         return pa.string()
 

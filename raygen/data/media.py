@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
 from raygen.errors import RowError
+
+# `max_pixels` decides what is too large, not Pillow's lower limit, beyond which it warns of every image.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 # Pillow knows some fifty formats; one of them starts Ghostscript. A batch of images needs these.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")

@@ -78,7 +78,7 @@ def _blocks(document: str) -> Iterator[tuple[str, str]]:
         text = _BULLET.sub("", text, count=1) if _BULLET.match(text) else text
         grammar = "::=" in text or ">>>" in text or text.startswith(("+-", "|"))
         # What leads to an example reads badly without it, unless it says something itself.
-        leads = text.endswith(":") and _words(text) < FEWEST_WORDS
+        leads = text.endswith(":") and _words(text) < 12
         if not grammar and not leads and _SENTENCES.match(text):
             yield "", text
 

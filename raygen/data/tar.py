@@ -73,8 +73,9 @@ def members(file: BinaryIO, start: int, stop: int) -> Iterator[Member | Gap]:
             fault = None
             if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse") for key in extended):
                 fault = "a sparse file"
-            elif offset + BLOCK + size > stop:
-                fault = f"cut off: {max(0, stop - offset - BLOCK):,} of {size:,} bytes are there"
+            elif offset + BLOCK + _padded(size) > stop:
+                # With the padding gone, members of the same sample are likely gone too.
+                fault = f"cut off by the end of the archive at byte {stop:,}"
             yield Member(extended.get("path", header.name), begin, offset + BLOCK, size, fault)
         holds_data = header.isreg() or header.type not in tarfile.SUPPORTED_TYPES
         offset += BLOCK + (_padded(size) if holds_data else 0)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 PARTITIONS = 256  # a billion ids are checked four million at a time
-BUFFER_BYTES = 8 * 2**20
+BUFFER_BYTES = 4 * 2**20
 LONGEST = 200  # characters of an id that are kept; of a longer one the start and a 128-bit hash
 SHOWN = 5
 SCHEMA = pa.schema([("id", pa.string()), ("file", pa.int32()), ("row", pa.int64())])

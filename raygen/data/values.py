@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raygen.data.lines import Fault
+
+_ORDERED = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_time)
 
 
 def unreadable_rows(columns: Mapping[str, pa.Array]) -> dict[int, Fault]:
@@ -32,7 +35,9 @@ def unreadable_rows(columns: Mapping[str, pa.Array]) -> dict[int, Fault]:
 def _all_readable(column: pa.Array) -> bool:
     try:
         column.validate(full=True)
-        if _holds_time(column.type):
+        if any(is_ordered(column.type) for is_ordered in _ORDERED):
+            pc.min_max(column).as_py()  # where the first and the last fit into Python's types, the others do
+        elif _holds_time(column.type):
             column.to_pylist()
     except (ValueError, OverflowError):
         return False

@@ -50,7 +50,7 @@ class Forecast:
                 f"measured on {self.sampled_rows} rows with one engine ({self.sampled_failed} failed; "
                 f"models loaded in {self.start_s:.1f} s):",
                 f"  about {self.prompt_tokens:,} prompt and {self.output_tokens:,} output tokens",
-                f"  about {duration(self.elapsed_s)} ({self.rows_per_s:,.2f} rows/s; fuller engines and more replicas are faster)",
+                f"  about {duration(self.elapsed_s)} ({self.rows_per_s:,.2f} rows/s; fuller engines and more replicas help)",
             ]
         if self.budget_rows is not None:
             found.append(f"  {self.budget} reach about {self.budget_rows:,} rows")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from raygen.errors import InterruptedRunError
+from raygen.pipeline.result import RunResult
 from raygen.runs.commit import Commit
 from raygen.runs.manifest import Totals
 from raygen.runs.outcome import STATUSES
@@ -142,10 +143,8 @@ class Monitor:
     def finished(self) -> None:
         self._session.state = "finished"
 
-    def interrupted(self) -> Any:
+    def interrupted(self) -> RunResult:
         """Return the result of a session that was stopped before the run's end."""
-        from raygen.pipeline.run import RunResult
-
         rows = {s: self._earlier.rows[s] + self._mine.rows[s] for s in STATUSES}
         tokens = {kind: self._earlier.tokens[kind] + self._mine.tokens[kind] for kind in ("prompt", "output")}
         return RunResult(

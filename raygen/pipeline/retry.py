@@ -9,7 +9,8 @@ from raygen.config import Job
 from raygen.config_file import override, validate
 from raygen.errors import KeyNotFoundError, UserError
 from raygen.pipeline.monitor import Display
-from raygen.pipeline.run import RunResult, drive, prepare_retry
+from raygen.pipeline.result import RunResult
+from raygen.pipeline.run import drive, prepare_retry
 from raygen.pipeline.summary import write_report
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged

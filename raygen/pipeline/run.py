@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from raygen.config import Job
 from raygen.data import open_source
 from raygen.engines.base import ResolvedModel
-from raygen.errors import KeyNotFoundError, StorageError, UserError
+from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
 from raygen.pipeline.models import pinned, resolve_models
 from raygen.pipeline.monitor import Budget, Display, Monitor
 from raygen.pipeline.program import Program
-from raygen.pipeline.summary import write_report
+from raygen.pipeline.result import RunResult
+from raygen.pipeline.summary import REPORT_KEY, write_report
 from raygen.pipeline.work import Work, grouped, todos_of
 from raygen.runs.commit import Commit, committed_chunks, put_commit, read_commits
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
@@ -35,24 +37,6 @@ class Prepared:
     models: dict[str, ResolvedModel]
     resumed: bool
     carried: dict[int, tuple[Store, Commit]]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run stands after a session."""
-
-    uri: str
-    state: str  # finished | interrupted
-    rows: dict[str, int]  # total, accepted, rejected, failed
-    tokens: dict[str, int]  # prompt, output
-    note: str | None
-    report: str | None  # uri of the report
-
-    @property
-    def exit_code(self) -> int:
-        if self.state != "finished":
-            return 130
-        return 3 if self.rows["failed"] else 0
 
 
 def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
@@ -136,7 +120,7 @@ def drive(
     store, plan = run.store, run.plan
     if store.exists(MANIFEST_KEY):
         say(f"{store.uri} is finished; nothing to do")
-        return _result(store, Manifest.load(store), None)
+        return _finished(store, plan, Manifest.load(store))
     single_committer = not store.has_conditional_put()
     if single_committer:
         say(
@@ -168,12 +152,16 @@ def drive(
         earlier.join()
         if len(done) < len(plan.todo):
             return monitor.interrupted()
-        known.update(
-            (commit.chunk, commit) for commit in read_commits(store, sorted(set(plan.todo) - known.keys()))
-        )
+        if missing := set(plan.todo) - committed_chunks(store):
+            raise StorageError(
+                f"{store.uri}: {len(missing):,} chunks were committed on other nodes but cannot be seen from here; "
+                "the output has to be s3:// or a path that all nodes share"
+            )
+        unread = sorted(set(plan.todo) - known.keys())
+        known.update((commit.chunk, commit) for commit in read_commits(store, unread))
         manifest = finish(store, plan, known.values())
         monitor.finished()
-    return _result(store, manifest, None if plan.only is not None else write_report(store))
+    return _finished(store, plan, manifest)
 
 
 def _pass(
@@ -225,23 +213,15 @@ def _cluster(inline: bool):  # type: ignore[no-untyped-def]
 
 def _load(store: Store, chunks: list[int], known: dict[int, Commit], monitor: Monitor) -> None:
     """Read the commits of earlier sessions beside the work: a resume of many chunks starts at once."""
-    for commit in read_commits(store, chunks):
-        known[commit.chunk] = commit
-        monitor.loaded(commit)
+    with contextlib.suppress(StorageError, CorruptDataError):  # what is missing is read again at the end
+        for commit in read_commits(store, chunks):
+            known[commit.chunk] = commit
+            monitor.loaded(commit)
 
 
-def _result(store: Store, manifest: Manifest, report: str | None) -> RunResult:
+def _finished(store: Store, plan: Plan, manifest: Manifest) -> RunResult:
+    """The result of a finished run, with its report; a session may have died before it wrote one."""
+    report = None
+    if plan.only is None:  # a retry is reported with the run that it mends
+        report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else write_report(store)
     return RunResult(store.uri, "finished", manifest.rows, manifest.tokens, None, report)
-
-
-__all__ = [
-    "Budget",
-    "Prepared",
-    "RunResult",
-    "UserError",
-    "drive",
-    "plan_job",
-    "prepare",
-    "prepare_retry",
-    "run_job",
-]

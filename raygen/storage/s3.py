@@ -36,7 +36,7 @@ from raygen.storage.s3_errors import (
 REQUEST_ATTEMPTS = 6  # boto3's own, until an answer has begun
 BODY_ATTEMPTS = 5  # ours, for an answer whose body breaks off or does not match its checksum
 CONNECTIONS = 64
-
+MOST_CLIENTS = 16  # each holds some MB; a process needs one or two, unless its environment keeps changing
 
 _clients: dict[Any, Any] = {}
 _clients_lock = threading.Lock()
@@ -49,9 +49,7 @@ def shared_client(options: StorageOptions) -> Any:
     key = (os.getpid(), options, environment)
     with _clients_lock:
         if key not in _clients:
-            if (
-                len(_clients) == 16
-            ):  # each holds some MB; a process has one or two, unless its environment changes
+            if len(_clients) == MOST_CLIENTS:
                 del _clients[next(iter(_clients))]
             config = Config(
                 retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},

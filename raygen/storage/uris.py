@@ -96,11 +96,9 @@ def find_inputs(uri: str, options: StorageOptions | None = None) -> list[tuple[S
         folder, _, prefix = literal.rpartition("/")
         pattern = whole[len(literal) - len(prefix) :].split("/")
         store = open_store(folder or ("/" if literal.startswith("/") else "."), options)
-        if isinstance(store, LocalStore) and "**" not in pattern:
-            # `./*.jsonl` in a home directory must not walk all of it.
-            found = store.walk(prefix, len(pattern))
-        else:
-            found = store.list(prefix)
+        # `./*.jsonl` in a home directory must not walk all of it.
+        depth = None if "**" in pattern else len(pattern)
+        found = store.walk(prefix, depth) if isinstance(store, LocalStore) else store.list(prefix)
         hint = "no object matches (`*` and `?` stay within one folder, `**` crosses folders)"
     infos = [info for info in found if _matches(info.key.split("/"), pattern)]
     if not infos:

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hypothesis import settings
+
 from raygen.config import Source
 from raygen.data import open_source
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, SourcePlan, rows_of
+
+# Machines that test are busy: how long one example takes says nothing.
+PROPERTY = settings(deadline=None, max_examples=60)
 
 
 @dataclass(frozen=True)

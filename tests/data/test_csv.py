@@ -15,7 +15,7 @@ from raygen.config import Source
 from raygen.data import open_source
 from raygen.errors import SourceError
 from raygen.storage import digest_input, find_inputs
-from tests.data.reading import Row, plan, read_all
+from tests.data.reading import PROPERTY, Row, plan, read_all
 
 
 def source(path: Path, **more: object) -> Source:
@@ -40,6 +40,7 @@ def test_rows_and_columns(tmp_path: Path) -> None:
 FIELD = st.text(st.sampled_from('ab",\n\r é'), max_size=5)
 
 
+@PROPERTY
 @given(
     st.integers(2, 4).flatmap(
         lambda width: st.lists(st.lists(FIELD, min_size=width, max_size=width), max_size=25)
@@ -86,6 +87,7 @@ def test_every_kind_of_broken_record_costs_its_own_line_only(tmp_path: Path) -> 
     assert rows[3].message == "a.csv, row 3 (byte 58): 3 fields; the header has 2"
 
 
+@PROPERTY
 @given(st.lists(st.sampled_from(["1,2", '"', '1,"', '",2', '"a"b,1', '1,"x', 'y",2', "", "1"]), max_size=12))
 def test_stray_quotes_never_break_chunks_apart(lines: list[str]) -> None:
     """However records are put together, ranges give the same rows as the whole does, and every line counts once."""

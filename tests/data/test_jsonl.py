@@ -18,7 +18,7 @@ from raygen.data.base import InputFile, Range
 from raygen.data.jsonl import DEEPEST, JsonLinesReader
 from raygen.errors import SourceError
 from raygen.storage import digest_input, find_inputs
-from tests.data.reading import Row, plan, read_all
+from tests.data.reading import PROPERTY, Row, plan, read_all
 
 
 def source(path: Path | str, **more: object) -> Source:
@@ -84,6 +84,7 @@ LONG = b'{"a":"' + b"y" * 1500 + b'"}'
 LINE = st.sampled_from([b'{"a":1}', b"", b"  ", b"{", b"[1]", LONG, b'{"a":"\xc3\xa9"}'])
 
 
+@PROPERTY
 @given(st.lists(LINE, max_size=40), st.integers(1, 12), st.booleans(), st.sampled_from(sorted(PACKERS)))
 def test_boundaries_against_naive_code(lines: list[bytes], chunk_rows: int, last: bool, suffix: str) -> None:
     data = b"\n".join(lines) + (b"\n" if last else b"")

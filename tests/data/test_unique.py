@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raygen.data.unique import UniqueIds
+from tests.data.reading import PROPERTY
 
 
 def test_all_different() -> None:
@@ -20,6 +21,7 @@ def test_all_different() -> None:
         assert ids.duplicates() == (0, [])
 
 
+@PROPERTY
 @given(st.lists(st.lists(st.text(max_size=2), max_size=30), max_size=6))
 def test_finds_what_a_counter_finds(files: list[list[str]]) -> None:
     expected = {text: n for text, n in Counter(text for file in files for text in file).items() if n > 1}

