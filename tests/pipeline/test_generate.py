@@ -1,0 +1,123 @@
+"""Templates and the generate step: what a row turns into, and what fails it."""
+
+from __future__ import annotations
+
+import pytest
+
+from raygen.config import Generate
+from raygen.errors import ConfigError, RowError
+from raygen.pipeline.generate import GenerateStep, seed_of
+from raygen.pipeline.template import Template
+
+
+def step(**changes: object) -> GenerateStep:
+    return GenerateStep(
+        Generate.model_validate({"model": "m", "prompt": "About {{ text }}", **changes}), 7, 0
+    )
+
+
+def code_of(row: dict, **changes: object) -> str:
+    with pytest.raises(RowError) as caught:
+        step(**changes).request("r", row)
+    return caught.value.code
+
+
+def test_a_request_has_system_prompt_and_a_seed_a_sample() -> None:
+    request = step(system="You know {{ topic }}", samples=3).request("r1", {"text": "x", "topic": "t"})
+    assert request.messages == [
+        {"role": "system", "content": "You know t"},
+        {"role": "user", "content": "About x"},
+    ]
+    assert request.seeds == [seed_of(7, "r1", n, 0, "generate") for n in range(3)]
+    assert len(set(request.seeds)) == 3
+
+
+def test_seeds_are_fixed_for_ever() -> None:
+    # A changed seed would change every run that somebody wants to reproduce.
+    assert seed_of(7, "p37", 0, 0, "generate") == 3522128836938693
+    assert all(0 <= seed_of(s, "r", n, a, "g") < 2**53 for s in range(9) for n in range(9) for a in range(3))
+
+
+def test_every_argument_changes_the_seed() -> None:
+    seeds = {
+        seed_of(*arguments)
+        for arguments in [
+            (7, "r", 0, 0, "g"),
+            (8, "r", 0, 0, "g"),
+            (7, "s", 0, 0, "g"),
+            (7, "r", 1, 0, "g"),
+            (7, "r", 0, 1, "g"),
+            (7, "r", 0, 0, "h"),
+            (7, "r0", 0, 0, "g"),
+        ]
+    }
+    assert len(seeds) == 7
+
+
+def test_columns_say_which_key_names_them() -> None:
+    wanted = step(
+        prompt="{{ a }} {% for x in b %}{{ x }}{% endfor %}", system="{{ c }}", images=["d"]
+    ).columns
+    assert wanted == {
+        "a": "steps.0.generate.prompt",
+        "b": "steps.0.generate.prompt",
+        "c": "steps.0.generate.system",
+        "d": "steps.0.generate.images",
+    }
+
+
+def test_what_a_row_lacks_fails_it_with_a_code() -> None:
+    assert code_of({}) == "missing_column"
+    assert code_of({"text": None}) == "missing_value"
+    assert code_of({"text": b"x"}) == "not_text"
+    assert code_of({"text": 3}, prompt="{{ text / 0 }}") == "template_error"
+    assert code_of({"text": "x"}, prompt="{{ text.a.b }}") == "missing_column"
+    assert code_of({"text": "x"}, images=["image"]) == "missing_value"
+    assert code_of({"text": "x", "image": b"no image"}, images=["image"]) == "corrupt_media"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "no json",
+        [],
+        [{"role": "pirate", "content": "x"}],
+        [{"role": "user"}],
+        ["x"],
+        {"role": "user"},
+    ],
+)
+def test_odd_messages_fail_the_row(value: object) -> None:
+    assert code_of({"chat": value}, prompt=None, messages="chat") == "bad_messages"
+
+
+def test_messages_come_as_a_list_or_as_json() -> None:
+    chat = [{"role": "user", "content": "hi", "name": None}]
+    assert step(prompt=None, messages="chat").request("r", {"chat": chat}).messages == [
+        {"role": "user", "content": "hi"}
+    ]
+    text = '[{"role": "user", "content": "hi"}]'
+    assert step(prompt=None, messages="chat").request("r", {"chat": text}).messages[0]["content"] == "hi"
+
+
+def test_images_travel_as_data_urls() -> None:
+    content = step(images=["i"]).request("r", {"text": "x", "i": b"\x89PNG\r\n"}).messages[0]["content"]
+    assert content[0]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert content[1] == {"type": "text", "text": "About x"}
+
+
+def test_a_template_is_sandboxed() -> None:
+    for hostile in (
+        "{{ text.__class__.__mro__ }}",
+        "{{ ''.__class__ }}",
+        "{{ cycler.__init__.__globals__ }}",
+    ):
+        with pytest.raises(RowError):
+            Template(hostile, "here").render({"text": "x"})
+
+
+def test_a_template_that_does_not_parse_names_its_place() -> None:
+    with pytest.raises(ConfigError, match=r"steps\.0\.generate\.prompt: line 2"):
+        step(prompt="ok\n{{ text ")

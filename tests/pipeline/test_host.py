@@ -1,0 +1,161 @@
+"""The engine host and the program: every row becomes exactly one outcome, whatever its engine does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pytest
+
+from raygen.config import Job
+from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, JSON, ROW_ID, SourcePlan
+from raygen.engines.base import Engine, GeneratedSample, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.errors import ConfigError, EngineError, RowError
+from raygen.pipeline.host import EngineHost, chunks_in_flight
+from raygen.pipeline.program import Program
+from tests.echo_jobs import echo_job
+
+
+class OddEngine(Engine):
+    """Answers by the words of the prompt."""
+
+    needs_ref = False
+    has_weights = False
+    together: ClassVar[int] = 0
+    most: ClassVar[int] = 0
+
+    @property
+    def capacity(self) -> int:
+        return 4
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        OddEngine.together += 1
+        OddEngine.most = max(OddEngine.most, OddEngine.together)
+        await asyncio.sleep(0)
+        OddEngine.together -= 1
+        prompt = request.messages[-1]["content"]
+        if "long" in prompt:
+            raise RowError("prompt_too_long", "too long")
+        if "bug" in prompt:
+            raise ZeroDivisionError("a bug")
+        if "broken" in prompt:
+            raise EngineError("the engine is broken")
+        texts = ["", " "] if "empty" in prompt else [prompt, ""]
+        reason = "content_filter" if "filtered" in prompt else "stop"
+        if "filtered" in prompt:
+            texts = ["", ""]
+        if "short" in prompt:
+            texts = texts[:1]
+        return GenerateResult([GeneratedSample(text, reason, 2) for text in texts], 3)
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    monkeypatch.setattr("raygen.engines.engine_class", lambda name: OddEngine)
+    monkeypatch.setattr("raygen.pipeline.host.engine_class", lambda name: OddEngine)
+    OddEngine.most = 0
+    yield echo_job("in", "out", models={"writer": {"family": "causal_lm", "engine": "odd"}})
+
+
+def rows(texts: list[str | None], broken: tuple[int, ...] = ()) -> pa.Table:
+    return pa.table(
+        {
+            ROW_ID: [f"r{n}" for n in range(len(texts))],
+            ERROR_CODE: pa.array(
+                ["broken_json" if n in broken else None for n in range(len(texts))], pa.string()
+            ),
+            ERROR_MESSAGE: pa.array(
+                ["line 1" if n in broken else None for n in range(len(texts))], pa.string()
+            ),
+            "text": pa.array(texts, pa.string()),
+            "topic": pa.array(["t"] * len(texts), pa.string()),
+        }
+    )
+
+
+def run(job: Job, table: pa.Table, kept: dict[str, pa.DataType] | None = None) -> list[dict[str, Any]]:
+    models = {name: ResolvedModel(name, spec, None, "odd:1") for name, spec in job.models.items()}
+    host = EngineHost(job, models, "hash", {"topic": pa.string()} if kept is None else kept)
+    host.start()
+    try:
+        return host.run_chunk(table).outcomes.to_pylist()
+    finally:
+        host.close()
+
+
+def test_one_bad_row_never_hurts_another(odd: Job) -> None:
+    found = run(odd, rows(["fine", "long", "bug", None, "fine too", "short"], broken=(4,)))
+    assert [(r["row_id"], r["status"], r["reason"]) for r in found] == [
+        ("r0", "accepted", None),
+        ("r1", "failed", "prompt_too_long"),
+        ("r2", "failed", "internal_error"),
+        ("r3", "failed", "missing_value"),
+        ("r4", "failed", "broken_json"),
+        ("r5", "failed", "bad_answer"),
+    ]
+    assert found[2]["error"] == {
+        "code": "internal_error",
+        "message": "ZeroDivisionError: a bug",
+        "step": "generate",
+    }
+    assert found[4]["error"]["step"] == "read"
+
+
+def test_rows_without_text_are_rejected_with_the_reason(odd: Job) -> None:
+    found = run(odd, rows(["empty", "filtered", "fine"]))
+    assert [(r["status"], r["reason"]) for r in found] == [
+        ("rejected", "empty_output"),
+        ("rejected", "content_filter"),
+        ("accepted", None),
+    ]
+    assert len(found[0]["samples"]) == 2
+
+
+def test_a_broken_engine_is_raised_not_recorded(odd: Job) -> None:
+    with pytest.raises(EngineError, match="the engine is broken"):
+        run(odd, rows(["fine", "broken", "fine"]))
+
+
+def test_no_more_rows_than_the_lookahead_are_in_the_engine(odd: Job) -> None:
+    run(odd, rows(["fine"] * 100))
+    assert OddEngine.most == 8
+
+
+def test_chunks_in_flight_keep_the_engine_full(odd: Job) -> None:
+    models = {"writer": ResolvedModel("writer", odd.models["writer"], None, "odd:1")}
+    assert chunks_in_flight(odd, models) == 2
+    small = odd.model_copy(update={"sink": odd.sink.model_copy(update={"chunk_rows": 1})})
+    assert chunks_in_flight(small, models) == 9
+
+
+def test_a_kept_value_of_another_type_fails_its_row_alone(odd: Job) -> None:
+    table = pa.table(
+        {
+            ROW_ID: ["a", "b", "c"],
+            ERROR_CODE: pa.nulls(3, pa.string()),
+            ERROR_MESSAGE: pa.nulls(3, pa.string()),
+            JSON: pa.array(
+                [b'{"text":"x","topic":1}', b'{"text":"x","topic":"one"}', b'{"text":"x"}'], pa.large_binary()
+            ),
+        }
+    )
+    found = run(odd, table, kept={"topic": pa.int64()})
+    assert [(r["status"], r["reason"], r["topic"]) for r in found] == [
+        ("accepted", None, 1),
+        ("failed", "kept_type", None),
+        ("accepted", None, None),
+    ]
+
+
+def test_kept_columns_are_checked_before_work() -> None:
+    program = Program(
+        echo_job("in", "out", keep=["status"], steps=[{"generate": {"model": "writer", "prompt": "x"}}])
+    )
+    with pytest.raises(ConfigError, match="'status' is a column of every outcome"):
+        program.check_columns(SourcePlan([], [], {"status": pa.string()}, False))
+    null = Program(
+        echo_job("in", "out", keep=["n"], steps=[{"generate": {"model": "writer", "prompt": "x"}}])
+    )
+    assert null.check_columns(SourcePlan([], [], {"n": pa.null()}, False)) == {"n": pa.string()}
