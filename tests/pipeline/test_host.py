@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -52,11 +51,11 @@ class OddEngine(Engine):
 
 
 @pytest.fixture
-def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+def odd(monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setattr("raygen.engines.engine_class", lambda name: OddEngine)
     monkeypatch.setattr("raygen.pipeline.host.engine_class", lambda name: OddEngine)
     OddEngine.most = 0
-    yield echo_job("in", "out", models={"writer": {"family": "causal_lm", "engine": "odd"}})
+    return echo_job("in", "out", models={"writer": {"family": "causal_lm", "engine": "odd"}})
 
 
 def rows(texts: list[str | None], broken: tuple[int, ...] = ()) -> pa.Table:
