@@ -81,6 +81,21 @@ def test_a_file_is_whole_before_it_has_its_name(tmp_path: Path, monkeypatch: pyt
     assert seen == [(b"one", False, True), (b"two", True, True), (b"three", False, True)]
 
 
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    sync = os.fsync
+
+    def watch(descriptor: int) -> None:
+        is_folder = os.path.isdir(f"/proc/self/fd/{descriptor}")
+        synced.append("folder" if is_folder else os.fstat(descriptor).st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    LocalStore(tmp_path).put("a", b"12345")
+    LocalStore(tmp_path).put_if_absent("b", b"123")
+    assert synced == [5, "folder", 3, "folder"]
+
+
 def test_a_name_that_may_not_last_is_an_unknown_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,13 +200,16 @@ def test_every_way_to_write_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ):
         [(store, info)] = find_inputs(uri)
         assert store.uri_of(info.key) == f"{tmp_path}/my data/50%/a.txt"
-    monkeypatch.chdir("/")
+    top, _, below = str(tmp_path).removeprefix("/").partition("/")
+    [(store, info)] = find_inputs(f"/{top[:-1]}?/{below}/my data/50%/a.txt")
+    assert store.uri_of(info.key) == f"{tmp_path}/my data/50%/a.txt"
+    monkeypatch.chdir("/var")
     assert LocalStore("/").uri_of("a") == "/a"
     assert next(LocalStore("/").list("proc/self/status"), None) is None  # /proc/self is a link
     assert LocalStore("/").get_range("proc/self/status", 0, 5) == b"Name:"
 
 
-def test_a_glob_goes_no_deeper_than_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_glob_enters_only_the_folders_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     LocalStore(tmp_path).put("a/b/c/deep.txt", b"")
     LocalStore(tmp_path).put("a/b.txt", b"")
     visited = []
@@ -199,3 +217,18 @@ def test_a_glob_goes_no_deeper_than_its_parts(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "scandir", lambda path: visited.append(str(path)) or scan(path))
     assert [info.key for _, info in find_inputs(f"{tmp_path}/*/*.txt")] == ["a/b.txt"]
     assert visited == [str(tmp_path), str(tmp_path / "a")]
+    visited.clear()
+    assert [info.key for _, info in find_inputs(f"{tmp_path}/*/b*")] == ["a/b.txt"]
+    assert visited == [str(tmp_path), str(tmp_path / "a")]
+    visited.clear()
+    with pytest.raises(SourceError):
+        find_inputs(f"{tmp_path}/?x/b*")
+    assert visited == [str(tmp_path)]
+    LocalStore(tmp_path).put("a/.git/objects/1", b"")
+    visited.clear()
+    assert len(find_inputs(str(tmp_path))) == 2
+    assert str(tmp_path / "a/.git") not in visited
+    assert [info.key for _, info in find_inputs(f"{tmp_path}/**/.git/**")] == ["a/.git/objects/1"]
+    visited.clear()
+    assert list(LocalStore(tmp_path).list("b")) == []
+    assert visited == [str(tmp_path)]

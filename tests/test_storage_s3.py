@@ -164,6 +164,9 @@ def test_the_probe_is_not_misled_by_faults(s3: FaultS3, store: S3Store) -> None:
     assert not store.has_conditional_put()
     s3.script("PUT", ".probe-", ["conflict_409"] * 3)
     assert not store.has_conditional_put()  # it takes plain writes only
+    s3.script("PUT", ".probe-", ["conflict_409"] * 3 + ["error_503"] * REQUEST_ATTEMPTS)
+    with pytest.raises(StorageError, match="answers ServiceUnavailable"):
+        store.has_conditional_put()  # it takes none
     s3.script("PUT", ".probe-", ["error_403"])
     with pytest.raises(AccessError, match="cannot write"):
         store.has_conditional_put()

@@ -40,6 +40,7 @@ class Range:
     stop: int
     rows: int  # exactly how many rows it holds, broken ones included
     first_row: int  # ordinal, within its file, of the first row
+    first_line: int = 0  # of line formats: how many lines stand before it, so that messages can name lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,8 @@ class SourceReader(ABC):
         it was planned.
         """
 
-    def group(
-        self, ranges: Sequence[Range], size: int, inputs: Sequence[InputFile] | None = None
-    ) -> list[list[Range]]:
-        """Cut `ranges` into groups that one reading task serves; formats without random access widen them.
-
-        `inputs` lets a format widen only the groups of the files that need it.
-        """
+    def group(self, inputs: Sequence[InputFile], ranges: Sequence[Range], size: int) -> list[list[Range]]:
+        """Cut `ranges` into groups that one reading task serves; those of files without random access are wider."""
         return [list(ranges[i : i + size]) for i in range(0, len(ranges), size)]
 
 

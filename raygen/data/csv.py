@@ -32,6 +32,8 @@ class CsvReader(RecordReader):
     reading goes on with the next line. A quoted field may be as long as `source.max_line_bytes`.
     """
 
+    header_lines = 1
+
     _header: list[str]
     _key_at: int
     _first_file: str | None = None

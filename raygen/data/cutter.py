@@ -12,7 +12,9 @@ class Cutter:
         self.ranges: list[Range] = []
         self._chunk_rows = chunk_rows
         self._left = max_rows
-        self._file = self._start = self._stop = self._rows = self._first_row = 0
+        self._file = self._start = self._stop = self._rows = self._first_row = self._line = (
+            self._first_line
+        ) = 0
 
     @property
     def rows(self) -> int:
@@ -23,14 +25,15 @@ class Cutter:
     def full(self) -> bool:
         return self._left == 0
 
-    def begin(self, file: int, start: int) -> None:
-        """Go on with input number `file`, whose rows begin at `start`."""
+    def begin(self, file: int, start: int, line: int = 0) -> None:
+        """Go on with input number `file`, whose rows begin at `start`, behind `line` lines."""
         self._file, self._start, self._stop, self._rows, self._first_row = file, start, start, 0, 0
+        self._line = self._first_line = line
 
-    def add(self, stop: int) -> bool:
-        """Take one row that ends at `stop`. False when it was the last that the source may give."""
+    def add(self, stop: int, line: int = 0) -> bool:
+        """Take one row that ends at `stop`, `line` lines into the input. False when it was the last to take."""
         self._rows += 1
-        self._stop = stop
+        self._stop, self._line = stop, line
         if self._left is not None:
             self._left -= 1
         if self._rows == self._chunk_rows:
@@ -43,6 +46,9 @@ class Cutter:
             self._cut()
 
     def _cut(self) -> None:
-        self.ranges.append(Range(self._file, self._start, self._stop, self._rows, self._first_row))
+        self.ranges.append(
+            Range(self._file, self._start, self._stop, self._rows, self._first_row, self._first_line)
+        )
         self._first_row += self._rows
+        self._first_line = self._line
         self._start, self._rows = self._stop, 0

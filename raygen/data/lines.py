@@ -72,10 +72,6 @@ class LineFile:
         left = None if stop is None else stop - start
         return self._scan(_reader_of(self._hashed(self._raw.read), left), start)
 
-    def where(self, position: int) -> str:
-        """Return a position as a person would look for it."""
-        return f"line {position + 1}" if self.compressed else f"byte {position}"
-
     def digest(self) -> str | None:
         """Return the digest of the whole file, reading what is left of it; None if it was not asked for."""
         if self._hash is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -24,6 +25,27 @@ WIDEST_GROUP = 64  # ranges of one compressed file that are read, and decompress
 Record = tuple[int, int, Line]
 
 
+class _LineNumbers:
+    """Numbers the lines that pass, for messages; a format may look at lines ahead of the record that it gives out."""
+
+    def __init__(self, lines: Iterator[tuple[int, Line]], before: int) -> None:
+        self._lines = lines
+        self._last = self._reached = before
+        self._ahead: deque[tuple[int, int]] = deque()  # (position behind a line, its number)
+
+    def __iter__(self) -> Iterator[tuple[int, Line]]:
+        for stop, line in self._lines:
+            self._last += 1
+            self._ahead.append((stop, self._last))
+            yield stop, line
+
+    def at(self, stop: int) -> int:
+        """Return the number, from 1, of the line that ends at `stop`: the last one of a record."""
+        while self._ahead and self._ahead[0][0] <= stop:
+            self._reached = self._ahead.popleft()[1]
+        return self._reached
+
+
 @dataclass(slots=True)
 class _Seen:
     """What a plan has seen of the rows so far."""
@@ -35,6 +57,8 @@ class _Seen:
 
 class RecordReader(SourceReader):
     """A format whose rows are records of one or more lines. A subclass says what a record is and holds."""
+
+    header_lines: ClassVar[int] = 0  # lines before the first row
 
     @abstractmethod
     def begin(self, file: LineFile, name: str) -> int:
@@ -84,16 +108,18 @@ class RecordReader(SourceReader):
     ) -> InputFile:
         with LineFile(found.store, found.info.key, self.source.max_line_bytes, hashing=True) as file:
             start = self.begin(file, found.name)
-            cutter.begin(number, start)
-            for row, (position, stop, record) in enumerate(self.records(file.lines(start), start)):
+            cutter.begin(number, start, self.header_lines)
+            lines = _LineNumbers(file.lines(start), self.header_lines)
+            for row, (_, stop, record) in enumerate(self.records(iter(lines), start)):
+                line = lines.at(stop)
                 if isinstance(record, Fault) and record.code == "corrupt_archive" and row == 0:
                     raise SourceError(f"{found.uri}: {record.message}")
                 if self.source.key is not None or len(seen.sample) < SAMPLE_ROWS:
-                    where = f"{found.name}, row {row} ({file.where(position)})"
+                    where = f"{found.name}, line {line}"
                     row_id = self._look_at(record, where, seen) or f"{found.name}#{row}"
                     if self.source.key is not None:
                         check.add(row_id, number, row)
-                if not cutter.add(stop):
+                if not cutter.add(stop, line):
                     break
             cutter.end()
             digest = file.digest()
@@ -151,8 +177,8 @@ class RecordReader(SourceReader):
         ids: list[str] = []
         kept: list[Any] = []
         errors: dict[int, Fault] = {}
-        records = self.records(file.lines(each.start, each.stop), each.start)
-        for row, (position, _, record) in enumerate(records, each.first_row):
+        lines = _LineNumbers(file.lines(each.start, each.stop), each.first_line)
+        for row, (_, stop, record) in enumerate(self.records(iter(lines), each.start), each.first_row):
             row_id = None
             try:
                 if isinstance(record, Fault):
@@ -163,21 +189,18 @@ class RecordReader(SourceReader):
                 kept.append(self.keep(record, value))
             except RowError as error:
                 kept.append(None)
-                where = f"{pinned.name}, row {row} ({file.where(position)})"
+                where = f"{pinned.name}, line {lines.at(stop)}"
                 errors[len(ids)] = Fault(error.code, f"{where}: {error.message}")
             ids.append(row_id or f"{pinned.name}#{row}")
         if len(ids) != each.rows:
             raise changed(pinned.uri)
         return pa.table({**row_columns(ids, errors), **self.lay_out(kept, columns)})
 
-    def group(
-        self, ranges: Sequence[Range], size: int, inputs: Sequence[InputFile] | None = None
-    ) -> list[list[Range]]:
-        """Keep the ranges of a compressed file together; without `inputs`, any file may be one."""
+    def group(self, inputs: Sequence[InputFile], ranges: Sequence[Range], size: int) -> list[list[Range]]:
+        """Keep the ranges of a compressed file together."""
         groups: list[list[Range]] = []
         for each in ranges:
-            whole = inputs is None or is_compressed(inputs[each.file].name)
-            room = max(size, WIDEST_GROUP) if whole else size
+            room = max(size, WIDEST_GROUP) if is_compressed(inputs[each.file].name) else size
             if groups and groups[-1][0].file == each.file and len(groups[-1]) < room:
                 groups[-1].append(each)
             else:

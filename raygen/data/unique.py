@@ -125,4 +125,4 @@ def _repeated(table: pa.Table) -> dict[str, list[tuple[int, int]]]:
     places: dict[str, list[tuple[int, int]]] = {}
     for row in table.take(pa.array(repeated)).to_pylist():
         places.setdefault(row["id"], []).append((row["file"], row["row"]))
-    return {text: sorted(each)[:2] for text, each in places.items()}
+    return {text: each[:2] for text, each in places.items()}

@@ -9,7 +9,10 @@ SILENT_S = 10.0  # an engine that has not posted for longer is gone
 
 
 class Board:
-    """Runs as a Ray actor without CPUs. Gauges are summed over living engines, totals over all that ever posted."""
+    """Runs as a Ray actor without CPUs. Gauges are summed over living engines, totals over all that ever posted.
+
+    It may be killed and started again at any time: engines post anew, and the driver repeats that the run is stopping.
+    """
 
     def __init__(self) -> None:
         self._posts: dict[str, tuple[float, dict[str, float]]] = {}
@@ -20,7 +23,9 @@ class Board:
         self._posts[engine] = (time.monotonic(), figures)
         return self._stopping
 
-    def gauges(self) -> dict[str, Any]:
+    def gauges(self, stopping: bool = False) -> dict[str, Any]:
+        """Return the sums, and `replicas`: how many engines live. `stopping`: what the driver knows."""
+        self._stopping |= stopping
         now_s = time.monotonic()
         found: dict[str, Any] = {"replicas": 0}
         for posted_s, figures in self._posts.values():
@@ -38,7 +43,11 @@ class Board:
         return self._stopping
 
 
-def board_handle(name: str) -> Any:
+def start_board() -> Any:
+    """Start a board on this process's node: as long as the driver lives, so can it."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    return ray.get_actor(name)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)
+    return actor.options(scheduling_strategy=here).remote()

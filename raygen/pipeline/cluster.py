@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 import secrets
+import signal
+import sys
+import tempfile
+import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from raygen.errors import ConfigError, RaygenError
 
 LOCAL_STORE_BYTES = 2**30
+LOGS = "RAYGEN_RAY_LOGS"  # set: show what Ray and its workers log
+LEVEL = "RAY_BACKEND_LOG_LEVEL"
 
 
 @contextlib.contextmanager
@@ -29,13 +37,26 @@ def connected() -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # Despite its name, on Linux too: without it Ray exchanges 127.0.0.1 for the machine's own address, and listens there.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
     if ray.is_initialized():  # a caller's own instance, a test's cluster
         yield
         return
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": bool(os.environ.get("RAYGEN_RAY_LOGS"))}
+    with _calm():
+        _connect(address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    import ray
+
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": LOGS in os.environ}
     try:
         if address:
             ray.init(address=address, **quiet)
@@ -47,12 +68,72 @@ def connected() -> Iterator[None]:
                 _node_ip_address="127.0.0.1",
                 **quiet,
             )
+        if LOGS not in os.environ:
+            # What happens to workers would be printed on standard output, where results belong; there is no public switch.
+            ray._private.worker._worker_logs_enabled = False
     except ConnectionError as error:
         raise ConfigError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from None
     except (RuntimeError, OSError, ValueError) as error:
         raise RaygenError(f"Ray did not start: {error}") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _calm() -> Iterator[None]:
+    """Keep Ray's connecting from taking over this process's signals and its standard error."""
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        yield
+        with contextlib.nullcontext() if LOGS in os.environ else _native_logs_off():
+            yield
+    except SystemExit:  # Ray's answer to a SIGTERM
+        raise KeyboardInterrupt from None
     finally:
-        ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def _native_logs_off() -> Iterator[None]:
+    """What Ray's native code says on standard error is for its developers; what matters comes as an exception.
+
+    It reads its level as this process connects. Ray's own processes get their environment from os.environ: changed beside
+    it, the level is this process's alone, and their log files stay complete. That the level was set is said on standard
+    error too; so what is written there during the `with` is held back and passed on without that line. Python's own
+    writing goes on as before.
+    """
+    terminal, stderr = os.dup(2), sys.stderr
+    os.putenv(LEVEL, "fatal")
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        if stderr is sys.__stderr__:
+            sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
+        try:
+            yield
+        finally:
+            os.unsetenv(LEVEL)
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            if sys.stderr is not stderr:
+                sys.stderr.close()
+                sys.stderr = stderr
+            held.seek(0)
+            for line in held:
+                if LEVEL.encode() not in line:
+                    os.write(2, line)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the connected Ray has; `fixed` when no node can ever join, because all that it has is on loopback."""
+
+    cpus: float
+    gpus: float
+    fixed: bool
+
+
+def capacity() -> Capacity:
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    totals = {kind: sum(node["Resources"].get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
+    fixed = all(ipaddress.ip_address(node["NodeManagerAddress"]).is_loopback for node in nodes)
+    return Capacity(totals["CPU"], totals["GPU"], fixed)

@@ -2,222 +2,123 @@
 
     groups of chunk references -> read (tasks) -> generate (autoscaling actor pool) -> commit (tasks) -> reports
 
-Each stage passes a chunk on as one row of its block: the chunk's table, as Arrow IPC bytes in one cell. Ray may bundle or
-split blocks as it likes; a chunk stays whole. Killed actors and lost nodes are Ray's to replace; the chunk is then simply
-done again, and the commit decides which attempt counts.
+Killed actors and lost nodes are Ray's to replace; the chunk is then simply done again, and the commit decides which
+attempt counts.
 """
 
 from __future__ import annotations
 
-import threading
-import time
+import logging
+import os
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import orjson
-import pyarrow as pa
 import ray
 import ray.data
+from ray.util.annotations import RayDeprecationWarning
 
-from raygen.data.base import Range
 from raygen.engines import engine_class
-from raygen.pipeline.board import Board, board_handle
-from raygen.pipeline.host import ChunkResult, chunks_in_flight
+from raygen.errors import ConfigError
+from raygen.pipeline import stages
+from raygen.pipeline.board import start_board
+from raygen.pipeline.cluster import LOGS, capacity
+from raygen.pipeline.host import chunks_in_flight
 from raygen.pipeline.machine import usable_cores
 from raygen.pipeline.work import Report, Todo, Work
-from raygen.runs.commit import Commit
 
-MAX_GROUPS = 512  # every group is an object in Ray's store before the first row is read
-PUSH_S = 1.0
-
-
-def _pack(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def _unpack(data: Any) -> pa.Table:
-    return pa.ipc.open_stream(data.as_buffer()).read_all()
-
-
-def _pack_todo(todo: Todo) -> list[Any]:
-    r = todo.range
-    return [todo.chunk, [r.file, r.start, r.stop, r.rows, r.first_row], todo.only]
-
-
-def _unpack_todo(packed: list[Any]) -> Todo:
-    chunk, place, only = packed
-    return Todo(chunk, Range(*place), None if only is None else tuple(only))
-
-
-_PARCEL = pa.schema(
-    [
-        ("todo", pa.binary()),
-        ("ids", pa.string()),
-        ("table", pa.large_binary()),
-        ("problem", pa.string()),
-        ("tokens", pa.binary()),
-        ("busy_s", pa.float64()),
-        ("started_s", pa.float64()),
-    ]
-)
-
-
-def _row(**values: Any) -> pa.Table:
-    return pa.Table.from_pylist([values], schema=_PARCEL)
-
-
-def _read(batch: pa.Table, *, work: Work, board: str) -> Iterator[pa.Table]:
-    """Groups of references -> one block a chunk."""
-    watch = board_handle(board)
-    for group in batch.column("group"):
-        todos = [_unpack_todo(each) for each in orjson.loads(group.as_py())]
-        for parcel in work.read(todos):
-            if ray.get(watch.stopping.remote()):
-                return
-            table = None if parcel.rows is None else _pack(parcel.rows)
-            yield _row(
-                todo=orjson.dumps(_pack_todo(parcel.todo)),
-                ids=parcel.ids,
-                table=table,
-                problem=parcel.problem,
-            )
-
-
-class _Generate:
-    """The engine actor: works on several chunks at once, tells the board about itself once a second."""
-
-    def __init__(self, work: Work, board: str) -> None:
-        self._work = work
-        self._store = work.store()
-        self._board = board_handle(board)
-        self._stopping = False
-        self._host = work.host()
-        self._host.start()
-        self._name = ray.get_runtime_context().get_actor_id() or "engine"
-        threading.Thread(target=self._push, daemon=True).start()
-
-    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        for number in range(batch.num_rows):
-            todo_bytes = batch.column("todo")[number].as_py()
-            todo = _unpack_todo(orjson.loads(todo_bytes))
-            ids, problem = batch.column("ids")[number].as_py(), batch.column("problem")[number].as_py()
-            if problem is not None:
-                yield _row(todo=todo_bytes, problem=problem)
-                continue
-            attempt = None if self._stopping else self._work.begin(self._store, todo)
-            if attempt is None:
-                continue
-            result = self._host.run_chunk(_unpack(batch.column("table")[number]))
-            yield _row(
-                todo=todo_bytes,
-                ids=ids,
-                table=_pack(result.outcomes),
-                tokens=orjson.dumps(result.tokens),
-                busy_s=result.busy_s,
-                started_s=attempt.started_s,
-            )
-
-    def _push(self) -> None:
-        while True:
-            self._stopping = ray.get(self._board.push.remote(self._name, self._host.gauges()))
-            time.sleep(PUSH_S)
-
-
-def _commit(batch: pa.Table, *, work: Work) -> pa.Table:
-    """Outcomes -> data object and commit; passes on a small report."""
-    store = work.store()
-    reports = []
-    for row in range(batch.num_rows):
-        todo = _unpack_todo(orjson.loads(batch.column("todo")[row].as_py()))
-        problem = batch.column("problem")[row].as_py()
-        if problem is None:
-            tokens = orjson.loads(batch.column("tokens")[row].as_py())
-            result = ChunkResult(
-                _unpack(batch.column("table")[row]), tokens, batch.column("busy_s")[row].as_py()
-            )
-            started_s = batch.column("started_s")[row].as_py()
-            report = work.write(store, batch.column("ids")[row].as_py(), todo, result, started_s)
-        else:
-            report = Report(todo.chunk, problem=problem)
-        reports.append(orjson.dumps(report))
-    return pa.table({"report": pa.array(reports, pa.binary())})
-
-
-def _report(data: bytes) -> Report:
-    found = orjson.loads(data)
-    commit = None if found["commit"] is None else Commit(**found["commit"])
-    return Report(found["chunk"], commit, found["mine"], found["problem"])
+# How often a chunk, and an engine, may meet the sudden end of its process before the pass is given up. The driver then
+# begins another pass while passes commit anything: a row that kills its process ends a run, and preempted nodes do not.
+MAX_RETRIES = 10
+MAX_MESSAGE = 600  # characters of what Ray says about why it gave up
 
 
 class RayExecution:
-    """Lays a run's work over Ray Data. Needs a connected Ray (`cluster.connect`)."""
+    """Lays a run's work over Ray Data. Needs a connected Ray (`cluster.connected`)."""
 
     def __init__(self, work: Work, todos: list[list[Todo]]) -> None:
         self._work = work
         self._todos = todos
-        self._board_name = f"raygen-board-{work.plan[:12]}-{time.time_ns()}"
-        self._board = ray.remote(num_cpus=0, max_restarts=-1)(Board).options(name=self._board_name).remote()
+        self._capacity = capacity()
+        self._stopping = False
+        self._replicas = self._fitting()
+        self._board = start_board()
+        _quieten()
 
     def start(self) -> None:
-        ray.get(self._board.stopping.remote())
+        """Engines start with `reports`."""
 
     def reports(self) -> Iterator[Report]:
-        """Yield a report for each chunk, as they are committed. Exceptions of the stages come out as they were raised."""
-        work = self._work
-        execution = work.job.execution
-        low, high = execution.replicas
-        context = ray.data.DataContext.get_current()
-        context.target_max_block_size = 1  # every chunk a block of its own: they flow on one by one
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.execution_no_progress_timeout_s = -1 if execution.attempt_limit_s > 1800 else None
+        """Yield a report for each chunk, as they are committed.
+
+        A report with chunk -1 says that Ray gave up; what is left is for another pass.
+
+        Raises:
+            RaygenError: as a stage raised it. RayTaskError: a bug of ours.
+        """
+        batches = self._dataset().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        try:
+            for batch in batches:
+                yield from stages.reports(batch)
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError as error:
+            yield Report(-1, problem=f"{' '.join(str(error).split())[:MAX_MESSAGE]}")
+
+    def _dataset(self) -> ray.data.Dataset:
+        work, execution = self._work, self._work.job.execution
         wide = chunks_in_flight(work.job, work.models)
-        groups = [orjson.dumps([_pack_todo(todo) for todo in group]) for group in self._todos]
-        references = ray.data.from_items(
-            [{"group": group} for group in groups], override_num_blocks=len(groups)
-        )
-        reports = (
-            references.map_batches(
-                partial(_read, work=work, board=self._board_name),
-                batch_size=None,
-                batch_format="pyarrow",
-                num_cpus=execution.cpus_per_read,
+        groups = [stages.pack_group(group) for group in self._todos]
+        # A worker process costs more to start than many chunks to read: no more of them than cores can feed.
+        tasks = max(2, int(self._capacity.cpus)) if self._capacity.fixed else None
+        with ray.data.DataContext.current(_context()), warnings.catch_warnings():
+            # The only way to set retries, with no other in sight; it stays while Ray is pinned below 2.64.
+            warnings.filterwarnings("ignore", message=".*ray_remote_args_fn", category=RayDeprecationWarning)
+            references = ray.data.from_items(
+                [{"group": group} for group in groups], override_num_blocks=len(groups)
             )
-            .map_batches(
-                _Generate,
-                fn_constructor_kwargs={"work": work, "board": self._board_name},
-                batch_size=None,
-                batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(
-                    min_size=low,
-                    max_size=high,
-                    max_tasks_in_flight_per_actor=2 * wide,
-                    max_concurrent_calls_per_actor=wide,
-                    enable_true_multi_threading=True,
-                ),
-                num_cpus=self._cpus_per_replica(),
-                num_gpus=execution.gpus_per_replica or None,
+            return (
+                references.map_batches(
+                    partial(stages.read, work=work, board=self._board),
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    compute=ray.data.TaskPoolStrategy(tasks),
+                    num_cpus=execution.cpus_per_read,
+                    ray_remote_args_fn=_task_retries,
+                )
+                .map_batches(
+                    stages.Generate,
+                    fn_constructor_kwargs={"work": work, "board": self._board},
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    compute=ray.data.ActorPoolStrategy(
+                        min_size=self._replicas[0],
+                        max_size=self._replicas[1],
+                        max_tasks_in_flight_per_actor=2 * wide,
+                        max_concurrent_calls_per_actor=wide,
+                        enable_true_multi_threading=True,
+                    ),
+                    num_cpus=self._cpus_per_replica(),
+                    num_gpus=execution.gpus_per_replica or None,
+                    ray_remote_args_fn=_engine_retries,
+                )
+                .map_batches(
+                    partial(stages.commit, work=work),
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    compute=ray.data.TaskPoolStrategy(tasks),
+                    num_cpus=execution.cpus_per_write,
+                    ray_remote_args_fn=_task_retries,
+                )
             )
-            .map_batches(
-                partial(_commit, work=work),
-                batch_size=None,
-                batch_format="pyarrow",
-                num_cpus=execution.cpus_per_write,
-            )
-        )
-        for batch in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for data in batch.column("report"):
-                yield _report(data.as_py())
 
     def stop(self) -> None:
+        self._stopping = True
         ray.get(self._board.stop.remote())
 
     def gauges(self) -> dict[str, Any]:
-        found: dict[str, Any] = ray.get(self._board.gauges.remote())
+        found: dict[str, Any] = ray.get(self._board.gauges.remote(self._stopping))
         return found
 
     def close(self) -> None:
@@ -228,3 +129,68 @@ class RayExecution:
             return self._work.job.execution.cpus_per_replica
         gpus = self._work.job.execution.gpus_per_replica
         return sum(engine_class(m.spec.engine).cpus(usable_cores(), gpus) for m in self._work.models.values())
+
+    def _fitting(self) -> tuple[int, int]:
+        """Return how many engines to have: never more than chunks, nor than a Ray that cannot grow has room for.
+
+        Raises:
+            ConfigError: the fewest wanted do not fit; Ray would wait for ever.
+        """
+        execution, room = self._work.job.execution, self._capacity
+        chunks = sum(map(len, self._todos))
+        low, high = (min(each, chunks) for each in execution.replicas)
+        if not room.fixed:
+            return low, high
+        cpus, fit = self._cpus_per_replica(), high
+        free = (
+            room.cpus - execution.cpus_per_read - execution.cpus_per_write
+        )  # what those need is not for engines
+        for wanted, there in ((cpus, free), (execution.gpus_per_replica, room.gpus)):
+            if wanted:
+                fit = min(fit, int(there / wanted + 1e-6))
+        if fit < low:
+            raise ConfigError(
+                f"execution.replicas: at least {low} engine{'s' * (low > 1)} of {cpus:g} CPUs and "
+                f"{execution.gpus_per_replica:g} GPUs wanted, but of this Ray's {room.cpus:g} logical CPUs {max(0, free):g} are "
+                f"free beside reading and writing, and it has {room.gpus:g} GPUs: room for {max(0, fit)}. "
+                "Lower replicas, cpus_per_replica or gpus_per_replica"
+            )
+        return low, max(low, fit)
+
+
+def _task_retries() -> dict[str, Any]:
+    return {"max_retries": MAX_RETRIES}
+
+
+def _engine_retries() -> dict[str, Any]:
+    return {"max_restarts": MAX_RETRIES, "max_task_retries": MAX_RETRIES}
+
+
+def _context() -> ray.data.DataContext:
+    """Settings for our datasets alone: a caller's own keep theirs."""
+    context = ray.data.DataContext.get_current().copy()
+    context.target_max_block_size = 1  # every chunk a block of its own: they flow on one by one
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.raise_original_map_exception = True
+    context.execution_no_progress_timeout_s = -1  # attempts have limits of their own
+    return context
+
+
+def _quieten() -> None:
+    """Keep Ray Data's console for what a user can do something about; its log file has all."""
+    if LOGS in os.environ:
+        return
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.addFilter(_about_resources)
+    # Advice on widths, which are ours to choose.
+    warnings.filterwarnings(
+        "ignore", category=UserWarning, module=r"ray\.data\._internal\.execution\.operators"
+    )
+
+
+def _about_resources(record: logging.LogRecord) -> bool:
+    return record.name.endswith(
+        ".resource_manager"
+    )  # "not enough to run any task ... unless the cluster scales up"

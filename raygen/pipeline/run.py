@@ -175,7 +175,7 @@ def _pass(
 ) -> str | None:
     """Work once through all chunks that are left; returns the last problem. Marks what was committed in `done`."""
     problem = None
-    todos = grouped(work.job, todos_of(plan, done), MAX_GROUPS)
+    todos = grouped(work.job, plan, todos_of(plan, done), MAX_GROUPS)
     if inline:
         from raygen.pipeline.inline import InlineExecution as Execution
     else:

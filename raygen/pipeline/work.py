@@ -175,9 +175,9 @@ def todos_of(plan: Plan, done: set[int]) -> list[Todo]:
     ]
 
 
-def grouped(job: Job, todos: list[Todo], groups: int) -> list[list[Todo]]:
+def grouped(job: Job, plan: Plan, todos: list[Todo], groups: int) -> list[list[Todo]]:
     """Cut the work into about `groups` reading tasks; the format decides what may not be cut apart."""
     size = max(1, -(-len(todos) // groups))
     by_range = {todo.range: todo for todo in todos}
-    found = open_source(job.source).group([todo.range for todo in todos], size)
+    found = open_source(job.source).group(plan.inputs, [todo.range for todo in todos], size)
     return [[by_range[each] for each in group] for group in found]

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,29 +40,29 @@ class LocalStore(Store):
             return _info(key, path, os.stat(path))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        return self.walk(prefix, None)
+        return self.walk(prefix, lambda folder: True)
 
-    def walk(self, prefix: str, depth: int | None) -> Iterator[ObjectInfo]:
-        """List, not deeper than `depth` parts below the last `/` of `prefix` (None: all)."""
-        folder = prefix.rpartition("/")[0]
+    def walk(self, prefix: str, enter: Callable[[str], bool]) -> Iterator[ObjectInfo]:
+        """List, leaving out what is below a folder whose key `enter` says no to."""
+        folder, _, start = prefix.rpartition("/")
         path = self.path_of(folder) if folder else self.root
-        if os.path.realpath(path) != os.path.normpath(os.path.join(os.path.realpath(self.root), folder)):
-            return  # behind a symbolic link, where the listing of a shorter prefix does not go either
-        for info in self._walk(path, f"{folder}/" if folder else "", depth):
-            if info.key.startswith(prefix):
-                yield info
+        if os.path.realpath(path) == os.path.normpath(os.path.join(os.path.realpath(self.root), folder)):
+            yield from self._walk(path, f"{folder}/" if folder else "", start, enter)
+        # Else it is behind a symbolic link, where the listing of a shorter prefix does not go either.
 
-    def _walk(self, folder: Path, prefix: str, depth: int | None) -> Iterator[ObjectInfo]:
+    def _walk(
+        self, folder: Path, prefix: str, start: str, enter: Callable[[str], bool]
+    ) -> Iterator[ObjectInfo]:
         try:
             with _reading(folder), os.scandir(folder) as found:
-                # A directory sorts as what its keys start with, so that keys come out in order.
-                named = [(e.name + "/" * e.is_dir(follow_symlinks=False), e) for e in found]
+                entries = [entry for entry in found if entry.name.startswith(start)]
         except KeyNotFoundError:
             return
-        for name, entry in sorted(named):
+        # A directory sorts as what its keys start with, so that keys come out in order.
+        for name, entry in sorted((e.name + "/" * e.is_dir(follow_symlinks=False), e) for e in entries):
             if name.endswith("/"):
-                if depth is None or depth > 1:
-                    yield from self._walk(folder / name, prefix + name, depth and depth - 1)
+                if enter(prefix + entry.name):
+                    yield from self._walk(folder / entry.name, prefix + name, "", enter)
             elif not name.startswith(TEMPORARY) and (not entry.is_symlink() or self._holds(entry.path)):
                 with contextlib.suppress(KeyNotFoundError):  # removed meanwhile, or not a file
                     with _reading(Path(entry.path)):

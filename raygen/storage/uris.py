@@ -89,17 +89,18 @@ def find_inputs(uri: str, options: StorageOptions | None = None) -> list[tuple[S
         with contextlib.suppress(KeyNotFoundError):
             return [(store, store.stat(key))]
     if literal == whole:
-        store = open_store(whole, options)
-        pattern, found = ["**"], store.list()
+        store, prefix, pattern = open_store(whole, options), "", ["**"]
         hint = "no such object, and none below it (names that start with `.` or `_` are left out)"
     else:
         folder, _, prefix = literal.rpartition("/")
         pattern = whole[len(literal) - len(prefix) :].split("/")
         store = open_store(folder or ("/" if literal.startswith("/") else "."), options)
-        # `./*.jsonl` in a home directory must not walk all of it.
-        depth = None if "**" in pattern else len(pattern)
-        found = store.walk(prefix, depth) if isinstance(store, LocalStore) else store.list(prefix)
         hint = "no object matches (`*` and `?` stay within one folder, `**` crosses folders)"
+    if isinstance(store, LocalStore):
+        # `./*.jsonl` in a home directory must not walk all of it, nor meet folders that one may not read.
+        found = store.walk(prefix, lambda folder: _may_hold(folder.split("/"), pattern))
+    else:
+        found = store.list(prefix)
     infos = [info for info in found if _matches(info.key.split("/"), pattern)]
     if not infos:
         raise SourceError(f"{uri}: {hint}")
@@ -115,9 +116,22 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
         if parts[0].startswith((".", "_")):
             return False
         return (len(pattern) == 1 and len(parts) == 1) or _matches(parts[1:], pattern)
-    if parts[0].startswith(".") and not pattern[0].startswith("."):
-        return False
-    return fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+    return _fits(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _may_hold(folder: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Could something below `folder` match?"""
+    for number, part in enumerate(folder):
+        is_last = number + 1 == len(pattern)
+        if pattern[number] == "**":
+            return not (is_last and any(name.startswith((".", "_")) for name in folder[number:]))
+        if is_last or not _fits(part, pattern[number]):
+            return False
+    return True
+
+
+def _fits(part: str, pattern: str) -> bool:
+    return (pattern.startswith(".") or not part.startswith(".")) and fnmatchcase(part, pattern)
 
 
 def digest_input(store: Store, info: ObjectInfo) -> str:

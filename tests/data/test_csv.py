@@ -84,7 +84,7 @@ def test_every_kind_of_broken_record_costs_its_own_line_only(tmp_path: Path) -> 
     rows = read_all(source(path, max_line_bytes=2000))
     assert [row.code for row in rows] == [code for bad in broken for code in (None, broken[bad])]
     assert all(row.values == {"a": "7", "b": 'two\nlines, "quoted"'} for row in rows if row.code is None)
-    assert rows[3].message == "a.csv, row 3 (byte 58): 3 fields; the header has 2"
+    assert rows[3].message == "a.csv, line 7: 3 fields; the header has 2"
 
 
 @PROPERTY
@@ -106,6 +106,15 @@ def test_an_open_quote_does_not_swallow_the_rest(tmp_path: Path) -> None:
     assert [row.code for row in rows] == ["broken_csv"] + [None] * 5000
 
 
+def test_a_quoted_field_over_the_limit_is_not_taken_for_good(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('a,b\n1,"' + "x\n" * 700 + '"\n2,y\n')
+    assert [row.code for row in read_all(source(path))] == [None, None]
+    rows = read_all(source(path, max_line_bytes=1024), 100)
+    assert {row.code for row in rows[:-1]} == {"broken_csv"}
+    assert rows[-1].values == {"a": "2", "b": "y"}
+
+
 def test_keys(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('id,b\nx,1\n"y",2\nz\n')
@@ -114,7 +123,7 @@ def test_keys(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"'x' \(a\.csv row 0 and a\.csv row 2\)"):
         plan(source(path, key="id"))
     path.write_text("id,b\nx,1\n,2\n")
-    with pytest.raises(SourceError, match=r"a\.csv, row 1 \(byte 9\): the key column 'id' is null or empty"):
+    with pytest.raises(SourceError, match=r"a\.csv, line 3: the key column 'id' is null or empty"):
         plan(source(path, key="id"))
     with pytest.raises(SourceError, match="no column 'c'; columns: id, b"):
         plan(source(path, key="c"))
@@ -153,3 +162,11 @@ def test_digest_is_right_though_the_header_is_read_twice(tmp_path: Path) -> None
     assert planned.inputs[0].digest == digest_input(store, info)
     tables = open_source(source(path)).read(planned.inputs, planned.ranges, ["b"])
     assert sum(table.num_rows for table in tables) == 200_000
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 2, 100])
+def test_errors_name_the_last_line_of_their_record(tmp_path: Path, chunk_rows: int) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'a,b\n1,"x\ny"\n\n1\n2,"never closed\n3,4\n5\n')
+    found = [(row.message or "").split(":")[0] for row in read_all(source(path), chunk_rows) if row.code]
+    assert found == ["a.csv, line 5", "a.csv, line 6", "a.csv, line 8"]

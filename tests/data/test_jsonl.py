@@ -67,9 +67,8 @@ def test_every_kind_of_broken_line_costs_itself_only(tmp_path: Path, suffix: str
     rows = read_all(source(path, max_line_bytes=150_000))
     assert [row.code for row in rows] == [code for bad in broken for code in (None, broken[bad])]
     assert all(row.values == {"id": 1, "q": "x"} for row in rows if row.code is None)
-    place = "line 2" if suffix != ".jsonl" else f"byte {len(good) + 1}"
     assert rows[1].message is not None
-    assert rows[1].message.startswith(f"rows{suffix}, row 1 ({place}): ")
+    assert rows[1].message.startswith(f"rows{suffix}, line 2: ")
 
 
 def test_nesting_up_to_the_limit_is_fine(tmp_path: Path) -> None:
@@ -124,8 +123,8 @@ def test_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"id": 1}\n{"id": null}', r"a\.jsonl, row 1 \(byte 10\): the key column 'id' is null or empty"),
-        ('{"id": 1}\n{"id": ""}', "row 1 .* null or empty"),
+        ('{"id": 1}\n{"id": null}', r"a\.jsonl, line 2: the key column 'id' is null or empty"),
+        ('{"id": 1}\n{"id": ""}', "line 2: .* null or empty"),
         ('{"id": 7}\n{"id": 8}\n{"id": "7"}', r"1 values .*: '7' \(a\.jsonl row 0 and a\.jsonl row 2\)"),
         ('{"id": "a.jsonl#1"}\n{', r"'a\.jsonl#1' \(a\.jsonl row 0 and a\.jsonl row 1\)"),
         ('{"ID": 1, "q": 2}', "no column 'id' .*columns: ID, q"),
@@ -172,6 +171,27 @@ def test_a_changed_input_is_refused_and_a_touched_one_is_not(tmp_path: Path) -> 
         list(open_source(source(path)).read(planned.inputs, planned.ranges, None))
 
 
+def test_what_stands_unchanged_is_not_read_to_be_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"x": 1}\n')
+    planned = plan(source(path))
+    monkeypatch.setattr("raygen.data.inputs.digest_input", lambda *_: pytest.fail("read again"))
+    (table,) = open_source(source(path)).read(planned.inputs, planned.ranges, None)
+    assert table.num_rows == 1
+    with pytest.raises(SourceError, match="has changed"):
+        list(open_source(source(path)).read(planned.inputs, [Range(0, 0, 9, 2, 0)], None))
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_limit_is_exact(tmp_path: Path, end: str) -> None:
+    fits = '{"x": "' + "y" * 1015 + '"}'
+    (tmp_path / "a.jsonl").write_text(f"{fits}\n{fits} \n{fits[:-2]}yy{fits[-2:]}\n{fits}{end}")
+    codes = [row.code for row in read_all(source(tmp_path, max_line_bytes=1024))]
+    assert codes == [None, "line_too_long", "line_too_long", None]
+
+
 def test_a_cut_off_archive_keeps_its_good_lines(tmp_path: Path) -> None:
     lines = b"".join(b'{"x": %d}\n' % (i * i) for i in range(20_000))
     path = tmp_path / "a.jsonl.gz"
@@ -207,13 +227,22 @@ def test_an_endless_line_is_never_held_whole(tmp_path: Path, suffix: str) -> Non
     assert peak + pa.total_allocated_bytes() - before < 10e6
 
 
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_errors_name_the_line_in_every_chunk_of_a_file(tmp_path: Path, suffix: str) -> None:
+    lines = [b"", b'{"x": 1}', b"{", b"", b" ", b'{"x": 2}', b"[]", b'{"x": 3}', b"{", b"{"]
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(PACKERS[suffix](b"\n".join(lines)))
+    for chunk_rows in (1, 2, 3, 100):
+        found = [(row.message or "").split(":")[0] for row in read_all(source(path), chunk_rows) if row.code]
+        assert found == [f"a{suffix}, line {n}" for n in (3, 7, 9, 10)]
+
+
 def test_groups_keep_a_compressed_file_together(tmp_path: Path) -> None:
     reader = JsonLinesReader(source(tmp_path / "x.jsonl"))
     inputs = [InputFile("", name, 0, "", "") for name in ("a.jsonl.gz", "b.jsonl", "c.jsonl.zst")]
     ranges = [Range(file, i, i + 1, 1, i) for file in range(3) for i in range(70)]
-    sizes = [(group[0].file, len(group)) for group in reader.group(ranges, 16, inputs)]
+    sizes = [(group[0].file, len(group)) for group in reader.group(inputs, ranges, 16)]
     assert sizes == [(0, 64), (0, 6), (1, 16), (1, 16), (1, 16), (1, 16), (1, 6), (2, 64), (2, 6)]
-    assert [len(group) for group in reader.group(ranges, 16)] == [64, 6] * 3
 
 
 def test_a_group_decompresses_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

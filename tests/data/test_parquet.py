@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from datetime import datetime
@@ -88,6 +89,8 @@ def test_max_rows(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"10 values .*'k0' \(a\.parquet row 0 and b\.parquet row 0\)"):
         plan(source(tmp_path, max_rows=20, key="id"))
     assert len(plan(source(tmp_path, max_rows=10, key="id")).ranges) == 4
+    pq.write_table(pa.table({"id": ["a", "b", "a"]}), tmp_path / "dup.parquet")
+    assert len(plan(source(tmp_path / "dup.parquet", max_rows=2, key="id")).ranges) == 1
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,28 @@ def test_a_broken_row_group_costs_its_own_rows(tmp_path: Path, broken: str, lost
     assert all(row.code is None for row in others)
 
 
+def test_a_group_that_breaks_in_its_middle_keeps_what_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    how = {"data_page_size": 1000, "write_page_checksum": True, "use_dictionary": False}
+    pq.write_table(table_of(30_000), path, row_group_size=20_000, **how)
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    with open(path, "r+b") as file:
+        file.seek(chunk.data_page_offset + chunk.total_compressed_size - 500)
+        file.write(os.urandom(300))
+    rows = read_all(source(path, key="id"), 5000)
+    assert [row.id for row in rows] == [f"k{i}" for i in range(30_000)]
+    assert [row.code for row in rows[:16_384]] == [None] * 16_384  # two batches
+    assert [row.code for row in rows[16_384:]] == ["corrupt_row_group"] * 3616 + [None] * 10_000
+    assert [row.values["n"] for row in rows[:10_000]] == list(range(10_000))
+    monkeypatch.setattr("raygen.data.parquet_file.BATCH_BYTES", 20_000)
+    with ParquetInput(LocalStore(tmp_path), "a.parquet", "a.parquet") as file:
+        cursor = ParquetCursor(file, ["n"], None)
+        assert cursor.take(19_999, 20_000).column("n").to_pylist() == [None]
+        assert cursor.take(16_384, 16_385).column("n").to_pylist() == [16_384]
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_flipped_bits_never_change_a_row_unseen(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "a.parquet"
@@ -151,12 +176,16 @@ def test_values_that_cannot_be_read_cost_their_row(tmp_path: Path) -> None:
     far = pa.array([0, 2**53, 0, 1], pa.timestamp("ms"))  # 2**53 ms are 285,000 years
     names = not_utf8(b"a", b"b", b"c", b"\xff")
     nested = pa.StructArray.from_arrays([not_utf8(b"x", b"y", b"\xff", b"z")], ["text"])
-    pq.write_table(pa.table({"id": names, "nested": nested, "when": far}), tmp_path / "a.parquet")
+    often = pa.ListArray.from_arrays([0, 1, 1, 3, 4], pa.array([0, 0, 2**53, 0], pa.timestamp("ms")))
+    table = pa.table({"id": names, "nested": nested, "when": far, "often": often})
+    pq.write_table(table, tmp_path / "a.parquet")
     rows = read_all(source(tmp_path, key="id"))
     assert [row.id for row in rows] == ["a", "b", "c", "a.parquet#3"]
     assert [row.code for row in rows] == [None, "unreadable_value", "wrong_encoding", "wrong_encoding"]
     assert rows[2].message == "a.parquet, row 2: column 'nested' is not UTF-8: invalid start byte"
     assert [row.code for row in read_all(source(tmp_path), columns=["when"])][2:] == [None, None]
+    often_codes = [row.code for row in read_all(source(tmp_path), columns=["often"])]
+    assert often_codes == [None, None, "unreadable_value", None]
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"# read me\n" * 100])
@@ -201,18 +230,32 @@ def test_rows_in_order_decode_a_group_once(tmp_path: Path, monkeypatch: pytest.M
         assert cursor.take(24_999, 25_001).column("n").to_pylist() == [24_999, 25_000]
 
 
-def test_a_huge_row_group_is_read_in_pieces(tmp_path: Path) -> None:
+class CountingFile(io.BufferedReader):
+    def __init__(self, raw: Any, asked: list[int]) -> None:
+        super().__init__(raw)
+        self._asked = asked
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._asked.append(size or 0)
+        return super().read(size)
+
+
+def test_a_huge_row_group_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = pa.table({"image": [os.urandom(200_000) for _ in range(200)]})
     # A page is the least that can be read: without `write_batch_size` pyarrow would write a single one.
     how = {"compression": "none", "use_dictionary": False, "write_batch_size": 4}
     pq.write_table(wide, tmp_path / "a.parquet", **how)
     planned = plan(source(tmp_path), 10)
+    asked: list[int] = []
+    real = LocalStore.open
+    monkeypatch.setattr(LocalStore, "open", lambda store, key: CountingFile(real(store, key), asked))
     before = pa.total_allocated_bytes()
     peak = 0
     for table in open_source(source(tmp_path)).read(planned.inputs, planned.ranges, None):
         peak = max(peak, pa.total_allocated_bytes() - before)
         assert table.num_rows == 10
     assert peak < 25e6 < wide.nbytes
+    assert max(asked) < 2.5e6
 
 
 def test_no_columns_at_all(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_passages_are_prose(tmp_path: Path) -> None:
     )
     for row in rows:
         assert len(row["text"].split()) >= 25
-        assert not re.search(r"::=|>>>|\+--|====|\*\*\*\*|  ", row["text"])
+        assert not re.search(r"::=|>>>|\+--|====|\*\*\*\*|  |[a-z]- [a-z]", row["text"])
         assert row["title"]
         paragraphs = row["text"].split("\n\n")
         assert len(paragraphs) == 1 or len(row["text"].split()) <= 160

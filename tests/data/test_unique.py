@@ -56,6 +56,7 @@ def test_many_ids_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             rows = np.arange(start, start + 50_000)
             ids.add(pa.array([f"document-{row:012d}" for row in rows.tolist()]), 0, rows)
             peak = max(peak, pa.total_allocated_bytes() - before)
+        assert list(tmp_path.iterdir())
         ids.add(["document-000000000777"], 3, [5])
         assert ids.duplicates() == (1, [("document-000000000777", [(0, 777), (3, 5)])])
     python_peak = tracemalloc.get_traced_memory()[1]

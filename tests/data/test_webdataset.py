@@ -192,6 +192,24 @@ def test_neighbours_only(tmp_path: Path) -> None:
         plan(source(tmp_path))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_gap_holds_the_long_name_of_what_was_lost(form: int) -> None:
+    files = [("1.txt", b"one"), ("n" * 200 + ".txt", b"x"), ("3.txt", b"three")]
+    archive = bytearray(tar(files, form))
+    first, lost, last = members(io.BytesIO(archive), 0, len(archive))
+    assert isinstance(lost, Member)
+    archive[lost.data - 512 : lost.data] = b"\x55" * 512
+    found = list(members(io.BytesIO(archive), 0, len(archive)))
+    assert found == [first, Gap(lost.start, lost.stop), last]
+
+
+def test_an_endless_name_is_not_read() -> None:
+    archive = tar([("n" * 2**21 + ".txt", b"one"), ("2.txt", b"two")], tarfile.GNU_FORMAT)
+    found = list(members(io.BytesIO(archive), 0, len(archive)))
+    assert [type(each) for each in found] == [Gap, Member, Member]
+    assert all(isinstance(each, Gap) or len(each.name) <= 100 for each in found)
+
+
 def test_archives_stuck_together(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar([("1.txt", b"one")]) + tar([("2.txt", b"two")]))
     assert [row.values["txt"] for row in read_all(source(tmp_path))] == ["one", "two"]

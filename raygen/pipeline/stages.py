@@ -1,0 +1,194 @@
+"""The stages: what the tasks and actors of the Ray execution do with a chunk. Read, generate, commit.
+
+Each stage passes a chunk on as one row of its block: the chunk's table, as Arrow IPC bytes in one cell. Ray may bundle or
+split blocks as it likes; a chunk stays whole.
+
+Ray makes a lost block again by running its task again, and insists on as many blocks as before. So the number of blocks
+does not depend on what was committed meanwhile: a chunk that needs no work any more travels on as a row that says so.
+Errors of ours travel as rows too: through Ray they would lose their class (a constructor's) or get its advice added.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import ray
+
+from raygen import errors
+from raygen.data.base import Range
+from raygen.errors import RaygenError, StorageError
+from raygen.pipeline.host import ChunkResult
+from raygen.pipeline.work import Report, Todo, Work
+from raygen.runs.commit import Commit
+
+PUSH_S = 1.0
+# What a row is: a chunk as it was read, or with its outcomes; or a reason why there is nothing to do about it:
+READ, GENERATED = "read", "generated"
+DONE = "done"  # another attempt has committed it
+STOPPED = "stopped"  # the run ends here for now
+PROBLEM = "problem"  # not this time: another pass will do it
+ERROR = "error"  # ends the run
+
+_PARCEL = pa.schema(
+    [
+        ("todo", pa.binary()),
+        ("state", pa.string()),
+        ("message", pa.string()),  # of a problem or an error
+        ("error", pa.string()),  # its class
+        ("ids", pa.string()),
+        ("table", pa.large_binary()),  # the rows, then the outcomes
+        ("tokens", pa.binary()),
+        ("busy_s", pa.float64()),
+        ("started_s", pa.float64()),
+    ]
+)
+
+
+def pack_group(todos: list[Todo]) -> bytes:
+    """References to the chunks of one reading task."""
+    return orjson.dumps([_pack_todo(todo) for todo in todos])
+
+
+def read(batch: pa.Table, *, work: Work, board: Any) -> Iterator[pa.Table]:
+    """Groups of references -> one block a chunk."""
+    for group in batch.column("group"):
+        todos = [_unpack_todo(each) for each in orjson.loads(group.as_py())]
+        try:
+            for parcel in work.read(todos):
+                if ray.get(board.stopping.remote()):
+                    return
+                if parcel.rows is None:
+                    yield _row(parcel.todo, PROBLEM, message=parcel.problem)
+                else:
+                    yield _row(parcel.todo, READ, ids=parcel.ids, table=_pack(parcel.rows))
+        except RaygenError as error:
+            yield _error_row(todos[0], error)
+
+
+class Generate:
+    """The engine actor: works on several chunks at once, tells the board about itself once a second."""
+
+    def __init__(self, work: Work, board: Any) -> None:
+        self._work = work
+        self._store = work.store()
+        self._board = board
+        self._stopping = False
+        self._broken: RaygenError | None = None
+        self._host = work.host()
+        try:
+            self._host.start()
+        except RaygenError as error:
+            self._broken = error
+        self._name = ray.get_runtime_context().get_actor_id() or "engine"
+        threading.Thread(target=self._push, daemon=True).start()
+
+    def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
+        yield from _each(batch, READ, self._generate)
+
+    def _generate(self, todo: Todo, row: dict[str, Any], table: Any) -> pa.Table:
+        if self._broken is not None:
+            raise self._broken
+        if self._stopping:
+            return _row(todo, STOPPED)
+        try:
+            attempt = self._work.begin(self._store, todo)
+        except StorageError as error:
+            return _row(todo, PROBLEM, message=str(error))
+        if attempt is None:
+            return _row(todo, DONE)
+        result = self._host.run_chunk(_unpack(table))
+        return _row(
+            todo,
+            GENERATED,
+            ids=row["ids"],
+            table=_pack(result.outcomes),
+            tokens=orjson.dumps(result.tokens),
+            busy_s=result.busy_s,
+            started_s=attempt.started_s,
+        )
+
+    def _push(self) -> None:
+        while True:
+            with contextlib.suppress(ray.exceptions.RayError):  # the board is being started again
+                self._stopping = ray.get(self._board.push.remote(self._name, self._host.gauges()))
+            time.sleep(PUSH_S)
+
+
+def commit(batch: pa.Table, *, work: Work) -> pa.Table:
+    """Outcomes -> data object and commit; passes on a small row, with a report in place of the outcomes."""
+    return pa.concat_tables(_each(batch, GENERATED, partial(_commit, work)))
+
+
+def _commit(work: Work, todo: Todo, row: dict[str, Any], table: Any) -> pa.Table:
+    result = ChunkResult(_unpack(table), orjson.loads(row["tokens"]), row["busy_s"])
+    report = work.write(work.store(), row["ids"], todo, result, row["started_s"])
+    if report.commit is None:
+        return _row(todo, PROBLEM, message=report.problem)
+    return _row(todo, DONE, table=orjson.dumps([report.commit, report.mine]))
+
+
+def reports(batch: pa.Table) -> Iterator[Report]:
+    """What became of each chunk of a block that went through `commit`. Raises RaygenError: as a stage raised it."""
+    for row in batch.to_pylist():
+        chunk = _unpack_todo(orjson.loads(row["todo"])).chunk
+        if row["state"] == ERROR:
+            raise getattr(errors, row["error"])(row["message"])
+        if row["state"] == PROBLEM:
+            yield Report(chunk, problem=row["message"])
+        elif row["table"] is not None:
+            commit, mine = orjson.loads(row["table"])
+            yield Report(chunk, Commit(**commit), mine)
+        elif row["state"] == DONE:
+            yield Report(chunk)
+
+
+def _each(
+    batch: pa.Table, state: str, work: Callable[[Todo, dict[str, Any], Any], pa.Table]
+) -> Iterator[pa.Table]:
+    """Do `work` on the rows of this state, pass the others on. The table comes as a scalar, which is not copied."""
+    for row, table in zip(batch.drop_columns("table").to_pylist(), batch.column("table"), strict=True):
+        todo = _unpack_todo(orjson.loads(row.pop("todo")))
+        if row["state"] != state:
+            yield _row(todo, **row)
+            continue
+        try:
+            yield work(todo, row, table)
+        except RaygenError as error:
+            yield _error_row(todo, error)
+
+
+def _row(todo: Todo, state: str, **values: Any) -> pa.Table:
+    packed = orjson.dumps(_pack_todo(todo))
+    return pa.Table.from_pylist([{"todo": packed, "state": state, **values}], schema=_PARCEL)
+
+
+def _error_row(todo: Todo, error: RaygenError) -> pa.Table:
+    return _row(todo, ERROR, message=str(error), error=type(error).__name__)
+
+
+def _pack(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _unpack(data: Any) -> pa.Table:
+    return pa.ipc.open_stream(data.as_buffer()).read_all()
+
+
+def _pack_todo(todo: Todo) -> list[Any]:
+    r = todo.range
+    return [todo.chunk, [r.file, r.start, r.stop, r.rows, r.first_row], todo.only]
+
+
+def _unpack_todo(packed: list[Any]) -> Todo:
+    chunk, place, only = packed
+    return Todo(chunk, Range(*place), None if only is None else tuple(only))
