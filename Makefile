@@ -29,6 +29,7 @@ bench: bench-openai bench-scale
 
 bench-openai: setup
 	$(BIN)/python -m benchmarks.openai_engine
+	$(BIN)/python -m benchmarks.openai_run
 
 bench-scale: setup
 	$(BIN)/python -m benchmarks.scale

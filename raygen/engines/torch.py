@@ -213,13 +213,23 @@ class TorchEngine(Engine):
 
 
 def _text_only(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the message with its content as one string. Raises RowError `engine_unsupported`: an image."""
+    """Return the message with its content as one string.
+
+    Raises:
+        RowError: `engine_unsupported`, it holds an image; `invalid_messages`, it has no text.
+    """
     content = message.get("content")
-    if not isinstance(content, list):
+    if isinstance(content, str) or (content is None and "tool_calls" in message):
         return message
-    for part in content:
-        if part.get("type") != "text":
+    parts: list[Any] = content if isinstance(content, list) else [content]
+    for part in parts:
+        if not isinstance(part, dict) or not isinstance(part.get("text", ""), str):
             raise RowError(
-                "engine_unsupported", f"engine `torch` takes text only, not a part {part.get('type')!r}"
+                "invalid_messages", f"a message's content is text or a list of parts, not {part!r:.80}"
             )
-    return {**message, "content": "".join(part["text"] for part in content)}
+        if part.get("type") != "text":
+            kind = part.get("type")
+            raise RowError(
+                "engine_unsupported", f"engine `torch` takes text only, not a part of type {kind!r}"
+            )
+    return {**message, "content": "".join(part.get("text", "") for part in parts)}

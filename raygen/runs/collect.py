@@ -36,11 +36,15 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
     for prefix in ["", *retry_prefixes(store)]:
         # The listing of data comes first: whatever is committed after it cannot make a listed object an orphan wrongly,
         # because the commits are read afterwards.
-        objects = [(_chunk_of(info.key.removeprefix(prefix + DATA)), info) for info in store.list(prefix + DATA)]
+        objects = [
+            (_chunk_of(info.key.removeprefix(prefix + DATA)), info) for info in store.list(prefix + DATA)
+        ]
         part = store.child(prefix) if prefix else store
         chunks = committed_chunks(part)
         wanted = {chunk for chunk, _ in objects if chunk is not None} & chunks
-        live = {prefix + commit.data for commit in read_commits(part, sorted(wanted))} | _in_manifest(part, prefix)
+        live = {prefix + commit.data for commit in read_commits(part, sorted(wanted))} | _in_manifest(
+            part, prefix
+        )
         for chunk, info in objects:
             if info.key in live or chunk is None:
                 continue
@@ -59,7 +63,9 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
 def _chunk_of(name: str) -> int | None:
     """The chunk that a data object is of; None for a file that is not ours, which stays."""
     chunk, dash, _ = name.partition("-")
-    return int(chunk) if dash and name.endswith(".parquet") and chunk.isdecimal() and chunk.isascii() else None
+    return (
+        int(chunk) if dash and name.endswith(".parquet") and chunk.isdecimal() and chunk.isascii() else None
+    )
 
 
 def _in_manifest(store: Store, prefix: str) -> set[str]:

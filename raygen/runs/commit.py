@@ -131,7 +131,9 @@ def commit_chunk(
             f"chunk {chunk}: {table.num_rows} outcomes for {rows} rows, or other row ids than were read; not committed"
         )
     data = encode_data(table)
-    by_status = {each["values"]: each["counts"] for each in pc.value_counts(table.column("status")).to_pylist()}
+    by_status = {
+        each["values"]: each["counts"] for each in pc.value_counts(table.column("status")).to_pylist()
+    }
     commit = Commit(
         chunk=chunk,
         data=f"{DATA}{chunk_name(chunk)}-{attempt.id}.parquet",
@@ -196,7 +198,9 @@ def put_commit(store: Store, commit: Commit, attempt: Attempt | None = None) -> 
         if standing.plan != commit.plan:
             raise ChunkIntegrityError(f"{store.uri_of(commit.key)} is another run's; remove it and run again")
         return standing, standing.attempt == commit.attempt  # ours, when only the answer was lost
-    raise UnknownResultError(f"{store.uri_of(commit.key)}: the store did not say whether the commit was written")
+    raise UnknownResultError(
+        f"{store.uri_of(commit.key)}: the store did not say whether the commit was written"
+    )
 
 
 def read_commit(store: Store, chunk: int) -> Commit:

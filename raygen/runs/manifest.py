@@ -35,7 +35,12 @@ class Manifest:
         return hashlib.sha256(self.dump()).hexdigest()
 
     def dump(self) -> bytes:
-        return seal({**{n: getattr(self, n) for n in self.__dataclass_fields__}, "chunks": [asdict(c) for c in self.chunks]})
+        return seal(
+            {
+                **{n: getattr(self, n) for n in self.__dataclass_fields__},
+                "chunks": [asdict(c) for c in self.chunks],
+            }
+        )
 
     @classmethod
     def load(cls, store: Store) -> Manifest:
@@ -73,7 +78,9 @@ def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
     by_chunk = {commit.chunk: commit for commit in commits}
     digest = plan.digest
     if sorted(by_chunk) != plan.todo:
-        raise ChunkIntegrityError(f"{store.uri}: {len(by_chunk)} commits for {len(plan.todo)} chunks; the run is not finished")
+        raise ChunkIntegrityError(
+            f"{store.uri}: {len(by_chunk)} commits for {len(plan.todo)} chunks; the run is not finished"
+        )
     for commit in by_chunk.values():
         if commit.plan != digest or commit.rows != plan.chunks[commit.chunk].rows:
             raise ChunkIntegrityError(
@@ -82,18 +89,30 @@ def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
     chunks = [by_chunk[chunk] for chunk in plan.todo]
     sums = Totals(chunks)
     manifest = Manifest(
-        plan.run_id, digest, plan.name, plan.config_hash, sums.rows, sums.tokens, chunks, time.time(), __version__
+        plan.run_id,
+        digest,
+        plan.name,
+        plan.config_hash,
+        sums.rows,
+        sums.tokens,
+        chunks,
+        time.time(),
+        __version__,
     )
     data = manifest.dump()
     for number in range(8):
         try:
             store.put_if_absent(MANIFEST_KEY, data)
             standing = Manifest.load(store)
-            if standing.plan != digest:
-                raise ChunkIntegrityError(f"{store.uri_of(MANIFEST_KEY)} is another run's; choose another --output")
+            if standing.run_id != plan.run_id:
+                raise ChunkIntegrityError(
+                    f"{store.uri_of(MANIFEST_KEY)} is another run's; choose another --output"
+                )
             return standing
         except UnknownResultError:
             time.sleep(min(0.1 * 2**number, 5))
         except KeyNotFoundError:
             continue
-    raise UnknownResultError(f"{store.uri_of(MANIFEST_KEY)}: the store did not say whether it was written; run again")
+    raise UnknownResultError(
+        f"{store.uri_of(MANIFEST_KEY)}: the store did not say whether it was written; run again"
+    )

@@ -74,7 +74,9 @@ def outcome_schema(kept: Mapping[str, pa.DataType]) -> pa.Schema:
     return pa.schema([*FIELDS, *columns], metadata={"raygen.schema_version": str(SCHEMA_VERSION)})
 
 
-def outcome_table(outcomes: Sequence[Outcome], lineage: dict[str, Any], kept: Mapping[str, pa.DataType]) -> pa.Table:
+def outcome_table(
+    outcomes: Sequence[Outcome], lineage: dict[str, Any], kept: Mapping[str, pa.DataType]
+) -> pa.Table:
     """Lay outcomes out as a table of `outcome_schema(kept)`; all rows share one lineage.
 
     Raises:

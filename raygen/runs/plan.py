@@ -6,7 +6,7 @@ import base64
 import hashlib
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import orjson
@@ -57,10 +57,12 @@ class Plan:
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
         record["version"] = PLAN_VERSION
         record["inputs"] = [asdict(each) for each in self.inputs]
-        record["chunks"] = [[c.file, c.start, c.stop, c.rows, c.first_row] for c in self.chunks]
+        record["chunks"] = [list(astuple(chunk)) for chunk in self.chunks]
         schema = pa.schema(list(self.kept.items()))
         record["kept"] = {"columns": {n: str(t) for n, t in self.kept.items()}, "arrow": _encode(schema)}
-        record["only"] = None if self.only is None else {str(chunk): rows for chunk, rows in self.only.items()}
+        record["only"] = (
+            None if self.only is None else {str(chunk): rows for chunk, rows in self.only.items()}
+        )
         return record
 
     def dump(self) -> bytes:
@@ -88,7 +90,9 @@ def _encode(schema: pa.Schema) -> str:
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
-def new_plan(job: Job, source: SourcePlan, models: dict[str, dict[str, Any]], kept: dict[str, pa.DataType]) -> Plan:
+def new_plan(
+    job: Job, source: SourcePlan, models: dict[str, dict[str, Any]], kept: dict[str, pa.DataType]
+) -> Plan:
     """Describe a run that has not begun. `models` maps a model's name to its `ref` and `digest`."""
     return Plan(
         run_id=uuid.uuid4().hex[:16],
@@ -107,7 +111,11 @@ def new_plan(job: Job, source: SourcePlan, models: dict[str, dict[str, Any]], ke
 
 
 def _listed(job: Job) -> list[str]:
-    return [store.uri_of(info.key) for uri in job.source.uris for store, info in find_inputs(uri, job.source.storage)]
+    return [
+        store.uri_of(info.key)
+        for uri in job.source.uris
+        for store, info in find_inputs(uri, job.source.storage)
+    ]
 
 
 def listing_digest(names: list[str]) -> str:
@@ -126,7 +134,9 @@ def pin(store: Store, plan: Plan) -> bool:
             time.sleep(0.2)
             if store.exists(PLAN_KEY):
                 return Plan.load(store).run_id == plan.run_id
-    raise UnknownResultError(f"{store.uri_of(PLAN_KEY)}: the store did not say whether the plan was written; run again")
+    raise UnknownResultError(
+        f"{store.uri_of(PLAN_KEY)}: the store did not say whether the plan was written; run again"
+    )
 
 
 def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where: str) -> None:
@@ -143,8 +153,12 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
     if not differences:
         differences = _changed_inputs(plan, job)
     if differences:
-        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
-        remedy = "Choose another --output, or go back" if plan.only is None else "Finish this retry as it began"
+        shown = "; ".join(differences[:4]) + (
+            f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
+        )
+        remedy = (
+            "Choose another --output, or go back" if plan.only is None else "Finish this retry as it began"
+        )
         raise RunConflictError(f"{where} holds another run of {plan.name!r}: {shown}. {remedy}")
 
 

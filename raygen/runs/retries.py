@@ -62,7 +62,7 @@ def read_merged(store: Store) -> Merged:
     """Raises KeyNotFoundError while the run itself is unfinished, CorruptDataError."""
     manifest = Manifest.load(store)
     plan = Plan.load(store)
-    _check_belongs(store, manifest, plan, None)
+    _check_belongs(store, manifest, plan)
     chunks = {commit.chunk: (store, commit) for commit in manifest.chunks}
     finished = 0
     for prefix in retry_prefixes(store):
@@ -72,14 +72,14 @@ def read_merged(store: Store) -> Merged:
         except KeyNotFoundError:
             continue
         finished += 1
-        _check_belongs(child, newer, Plan.load(child), manifest.digest)
+        _check_belongs(child, newer, Plan.load(child))
         chunks.update({commit.chunk: (child, commit) for commit in newer.chunks})
     return Merged(plan, manifest, [chunks[chunk] for chunk in sorted(chunks)], finished)
 
 
-def _check_belongs(store: Store, manifest: Manifest, plan: Plan, parent: str | None) -> None:
-    if manifest.plan != plan.digest or plan.parent != parent:
-        raise CorruptDataError(f"{store.uri_of(MANIFEST_KEY)} and the plans beside and above it are not of one run")
+def _check_belongs(store: Store, manifest: Manifest, plan: Plan) -> None:
+    if manifest.run_id != plan.run_id:
+        raise CorruptDataError(f"{store.uri_of(MANIFEST_KEY)} and the plan beside it are not of one run")
 
 
 def plan_retry(store: Store, job: Job, models: dict[str, dict[str, Any]]) -> tuple[Store, Plan] | None:
@@ -99,7 +99,9 @@ def plan_retry(store: Store, job: Job, models: dict[str, dict[str, Any]]) -> tup
     try:
         merged = read_merged(store)
     except KeyNotFoundError:
-        raise UserError(f"{store.uri}: not finished; finish it with `raygen run` before retrying its failed rows") from None
+        raise UserError(
+            f"{store.uri}: not finished; finish it with `raygen run` before retrying its failed rows"
+        ) from None
     only: dict[int, list[int]] = {}
     for where, commit in merged.chunks:
         if commit.counts[FAILED]:

@@ -56,7 +56,9 @@ def read_status(store: Store) -> Status:
     try:
         plan = Plan.load(store)
     except KeyNotFoundError:
-        raise UserError(f"{store.uri}: no run here (no plan.json). Give the directory that `raygen run` printed") from None
+        raise UserError(
+            f"{store.uri}: no run here (no plan.json). Give the directory that `raygen run` printed"
+        ) from None
     sessions = read_sessions(store)
     retries = len(retry_prefixes(store))
     rows_per_s = eta_s = occupancy = None

@@ -97,7 +97,9 @@ def open_run(uri: str, storage: StorageOptions | None = None) -> RunView:
     try:
         return RunView(store, read_merged(store))
     except KeyNotFoundError:
-        state = "is not finished; run the same command again to resume it" if store.exists("plan.json") else "holds no run"
+        state = (
+            "is not finished; run the same command again to resume it"
+            if store.exists("plan.json")
+            else "holds no run"
+        )
         raise UserError(f"{uri} {state}") from None
-
-

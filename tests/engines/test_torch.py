@@ -6,14 +6,13 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
 
 from raygen.config import ModelSpec, Sampling
 from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
@@ -23,6 +22,7 @@ from raygen.engines.slots import ATTENTION
 from raygen.engines.stopping import StopRule
 from raygen.engines.torch import TorchEngine
 from raygen.errors import EngineError, RowError
+from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
 WINDOW = {"sliding_window": 24, "use_sliding_window": True, "max_window_layers": 0}
@@ -41,12 +41,22 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny products gain nothing from threads, which wait for each other when the machine has other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 def engine_of(folder: Path, dtype: str = "float32", **options: Any) -> TorchEngine:
+    options = {"threads": 1, **options}
     spec = ModelSpec(family="causal_lm", engine="torch", ref=str(folder), dtype=dtype, options=options)
     return TorchEngine(ResolvedModel("tiny", spec, str(folder), "sha256:0"))
 
@@ -123,17 +133,11 @@ def mixed_requests(count: int) -> list[GenerateRequest]:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_row_has_the_same_texts_whatever_the_batch(folder: Path, dtype: str):
-    requests = mixed_requests(24)
+    requests = mixed_requests(16)
     whole = dict(zip([r.row_id for r in requests], answer(engine_of(folder, dtype), *requests), strict=True))
-    assert len({sample.text for result in whole.values() for sample in result.samples}) > 20
+    assert len({sample.text for result in whole.values() for sample in result.samples}) > 12
     shuffled = random.Random(1).sample(requests, len(requests))
-    for some, limit in [
-        (shuffled, 64),
-        (shuffled, 9),
-        (requests, 11),
-        (requests[::2], 64),
-        (requests[:5], 1),
-    ]:
+    for some, limit in ((shuffled, 9), (requests[::2], 64), (requests[:4], 1)):
         results = answer(engine_of(folder, dtype, max_batch=limit), *some)
         assert dict(zip([r.row_id for r in some], results, strict=True)) == {
             r.row_id: whole[r.row_id] for r in some
@@ -207,7 +211,7 @@ def test_every_end_of_text_token_of_the_generation_config_ends_a_text(tmp_path: 
 
 
 def test_a_special_token_works_as_a_stop_string(tmp_path: Path):
-    model = tiny_model()
+    model = tiny_model(initializer_range=0.001)
     with torch.no_grad():  # a model that says <|user|> whatever it is asked
         model.model.norm.weight.zero_()
         model.model.norm.weight[0] = 1
@@ -246,7 +250,7 @@ def test_a_row_whose_logits_are_no_numbers_fails_alone(tmp_path: Path):
     [broken] = tiny_tokenizer()("~", add_special_tokens=False)["input_ids"]
     with torch.no_grad():
         model.model.embed_tokens.weight[broken] = float("nan")
-        model.lm_head.weight[broken] = -9.0
+        model.lm_head.weight[broken] = 0  # nor does it say the word itself
     save_tiny(tmp_path, model)
     texts = ["one", "two ~", "three", "~ four", "five", "six"]
 
@@ -265,11 +269,11 @@ def test_a_row_whose_logits_are_no_numbers_fails_alone(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        ([{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {"url": ""}}], "engine_unsupported"),
+        ([{"type": "text", "text": "?"}, {"type": "image_url", "image_url": {}}], "engine_unsupported"),
         (None, "invalid_messages"),
         ("\ud800", "invalid_messages"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_text_is_a_row_error(folder: Path, content: Any, code: str):
     async def work(engine: TorchEngine) -> str:
         with pytest.raises(RowError) as refused:
@@ -301,9 +305,9 @@ def test_a_cancelled_request_frees_its_slots(folder: Path):
 
     async def work(engine: TorchEngine) -> None:
         tasks = [asyncio.create_task(engine.generate(ask(i, "go", endless, [1, 2]))) for i in range(3)]
-        while engine.stats.in_flight == 0:
+        while (engine.stats.in_flight, engine.stats.waiting) != (1, 2):
             await asyncio.sleep(0.001)
-        assert (engine.stats.limit, engine.stats.in_flight, engine.stats.waiting) == (2, 1, 2)
+        assert engine.stats.limit == 2
         for task in tasks:
             task.cancel()
         assert all(

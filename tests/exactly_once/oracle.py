@@ -119,7 +119,10 @@ def _judge_chunk(
 ) -> Findings:
     """Is the data there that a commit names, byte for byte, and is it the chunk's rows?"""
     data = objects.get(prefix + commit["data"])
-    if data is None or (len(data), hashlib.sha256(data).hexdigest()) != (commit["size_bytes"], commit["sha256"]):
+    if data is None or (len(data), hashlib.sha256(data).hexdigest()) != (
+        commit["size_bytes"],
+        commit["sha256"],
+    ):
         return Findings(dangling=1)
     found, rows = rows_of(data), expected.chunks[commit["chunk"]]
     result = judge_rows(found, rows, expected)
@@ -178,10 +181,10 @@ def _judge_manifest(
 
 
 def live_data(objects: Mapping[str, bytes]) -> set[str]:
-    """Keys of the data that a commit names."""
+    """Keys of the data that a readable commit names."""
     live = set()
     for key in objects:
         top, within, _ = key.rpartition("commits/")
-        if within and key.endswith(".json"):
-            live.add(top + json.loads(objects[key])["data"])
+        if within:
+            live.add(top + _record(objects, key, Findings()).get("data", ""))
     return live

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class Place(Protocol):
 @dataclass
 class Directory:
     path: Path
-    storage: StorageOptions = StorageOptions()
+    storage: StorageOptions = field(default_factory=StorageOptions)
 
     @property
     def uri(self) -> str:
@@ -37,7 +37,9 @@ class Directory:
 
     def objects(self) -> dict[str, bytes]:
         """Half-written files, which a killed process leaves, are no objects."""
-        found = [each for each in self.path.rglob("*") if each.is_file() and not each.name.startswith(".tmp-")]
+        found = [
+            each for each in self.path.rglob("*") if each.is_file() and not each.name.startswith(".tmp-")
+        ]
         return {each.relative_to(self.path).as_posix(): each.read_bytes() for each in found}
 
     def fill(self, objects: dict[str, bytes]) -> None:

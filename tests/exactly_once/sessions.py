@@ -7,11 +7,11 @@ import os
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from pytest import MonkeyPatch
+import pytest
 
 from raygen.config import Job, StorageOptions
 from raygen.errors import RaygenError
@@ -79,7 +79,7 @@ class Bench:
     uri: str
     source: Path
     notes: Path
-    storage: StorageOptions = StorageOptions()
+    storage: StorageOptions = field(default_factory=StorageOptions)
 
     def store(self) -> Store:
         return open_store(self.uri, self.storage)
@@ -135,7 +135,11 @@ class Bench:
     def second(self, what: str, failpoint: str, key: str) -> None:
         """Do what the first worker is about to do, whole: the same chunk, or else all of it."""
         kind = failpoint.partition(":")[2]
-        if kind not in ("data", "commit", "retry-data", "retry-commit") or key.endswith("/") or what == "collect":
+        if (
+            kind not in ("data", "commit", "retry-data", "retry-commit")
+            or key.endswith("/")
+            or what == "collect"
+        ):
             with _as("second"):
                 self._do(what)
             return
@@ -210,7 +214,7 @@ def _patched(bench: Bench, script: Script | None) -> Iterator[None]:
 
     if script is not None:
         script.woken = woken
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for module in (run, work, retry):
             patch.setattr(module, "open_store", opened)
         for module in (commit, manifest, plan):

@@ -1,6 +1,6 @@
 """R1: whatever goes wrong at whatever moment, every row comes out once, with the right text.
 
-200 runs by default; RAYGEN_CRASH_RUNS=1000 for the nightly number.
+240 runs by default: each side effect with each action; RAYGEN_CRASH_RUNS=1000 for the nightly number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.exactly_once.matrix import cases
 from tests.exactly_once.oracle import Findings
 from tests.exactly_once.workers import Templates, make_templates, play
 
-RUNS = int(os.environ.get("RAYGEN_CRASH_RUNS", "200"))
+RUNS = int(os.environ.get("RAYGEN_CRASH_RUNS", "240"))
 S3_SHARE = 0.12
 # Everything that a run, its resume, its retry and its collection change. A new one must be named here.
 SIDE_EFFECTS = {
@@ -46,6 +46,7 @@ def test_every_side_effect_has_a_failpoint(templates: Templates) -> None:
     assert {each for each in passed if each.split(":")[0] in WRITES} == SIDE_EFFECTS
 
 
+@pytest.mark.timeout(60 + RUNS)
 def test_no_crash_loses_or_doubles_a_row(
     templates: Templates, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
@@ -70,3 +71,5 @@ def test_no_crash_loses_or_doubles_a_row(
     broken = [each for each in found if Findings(**each["findings"]).broken]
     assert not broken, broken[:5]
     assert faults >= 0.95 * len(found), "too many faults were never reached"
+    covered = {each["case"].split("#")[0].split()[-1] for each in found}
+    assert covered >= SIDE_EFFECTS
