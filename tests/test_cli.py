@@ -143,6 +143,11 @@ def test_verify_replays_and_notices_a_flipped_bit(cli: Cli, job: Path, tmp_path:
     bad = cli("verify", tmp_path / "run", "--json")
     assert bad.code == 1
     assert data.name in json.loads(bad.out)["problems"][0]
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    commit = tmp_path / "run" / "commits" / "00000003.json"
+    commit.write_bytes(commit.read_bytes().replace(b'"rows":16', b'"rows":17'))
+    assert "00000003.json" in json.loads(cli("verify", tmp_path / "run", "--json").out)["problems"][0]
 
 
 def test_verify_notices_a_model_that_answers_otherwise(

@@ -17,7 +17,6 @@ from typing import Any
 
 import ray
 import ray.data
-from ray.util.annotations import RayDeprecationWarning
 
 from raygen.engines import engine_class
 from raygen.errors import ConfigError
@@ -43,7 +42,7 @@ class RayExecution:
         self._capacity = capacity()
         self._stopping = False
         self._replicas = self._fitting()
-        self._board = start_board()
+        self._board: Any = start_board()
         _quieten()
 
     def start(self) -> None:
@@ -67,51 +66,55 @@ class RayExecution:
             yield Report(-1, problem=f"{' '.join(str(error).split())[:MAX_MESSAGE]}")
 
     def _dataset(self) -> ray.data.Dataset:
-        work, execution = self._work, self._work.job.execution
+        work = self._work
         wide = chunks_in_flight(work.job, work.models)
         groups = [stages.pack_group(group) for group in self._todos]
         # A worker process costs more to start than many chunks to read: no more of them than cores can feed.
         tasks = max(2, int(self._capacity.cpus)) if self._capacity.fixed else None
-        with ray.data.DataContext.current(_context()), warnings.catch_warnings():
-            # The only way to set retries, with no other in sight; it stays while Ray is pinned below 2.64.
-            warnings.filterwarnings("ignore", message=".*ray_remote_args_fn", category=RayDeprecationWarning)
-            references = ray.data.from_items(
-                [{"group": group} for group in groups], override_num_blocks=len(groups)
+        with warnings.catch_warnings():
+            # Ray 2.60 warns of its own settings as it copies them; and retries can only be set with what 2.64 will drop.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            with ray.data.DataContext.current(_context()):
+                return self._stages(groups, wide, tasks)
+
+    def _stages(self, groups: list[bytes], wide: int, tasks: int | None) -> ray.data.Dataset:
+        work, execution = self._work, self._work.job.execution
+        items = [{"group": group} for group in groups]
+        return (
+            ray.data.from_items(items, override_num_blocks=len(items))
+            .map_batches(
+                partial(stages.read, work=work, board=self._board),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.TaskPoolStrategy(tasks),
+                num_cpus=execution.cpus_per_read,
+                ray_remote_args_fn=_task_retries,
             )
-            return (
-                references.map_batches(
-                    partial(stages.read, work=work, board=self._board),
-                    batch_size=None,
-                    batch_format="pyarrow",
-                    compute=ray.data.TaskPoolStrategy(tasks),
-                    num_cpus=execution.cpus_per_read,
-                    ray_remote_args_fn=_task_retries,
-                )
-                .map_batches(
-                    stages.Generate,
-                    fn_constructor_kwargs={"work": work, "board": self._board},
-                    batch_size=None,
-                    batch_format="pyarrow",
-                    compute=ray.data.ActorPoolStrategy(
-                        min_size=self._replicas[0],
-                        max_size=self._replicas[1],
-                        max_tasks_in_flight_per_actor=2 * wide,
-                        max_concurrent_calls_per_actor=wide,
-                        enable_true_multi_threading=True,
-                    ),
-                    num_cpus=self._cpus_per_replica(),
-                    num_gpus=execution.gpus_per_replica or None,
-                    ray_remote_args_fn=_engine_retries,
-                )
-                .map_batches(
-                    partial(stages.commit, work=work),
-                    batch_size=None,
-                    batch_format="pyarrow",
-                    compute=ray.data.TaskPoolStrategy(tasks),
-                    num_cpus=execution.cpus_per_write,
-                    ray_remote_args_fn=_task_retries,
-                )
+            .map_batches(
+                stages.Generate,
+                fn_constructor_kwargs={"work": work, "board": self._board},
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(
+                    min_size=self._replicas[0],
+                    max_size=self._replicas[1],
+                    max_tasks_in_flight_per_actor=2 * wide,
+                    max_concurrent_calls_per_actor=wide,
+                    enable_true_multi_threading=True,
+                ),
+                num_cpus=self._cpus_per_replica(),
+                num_gpus=execution.gpus_per_replica or None,
+                ray_remote_args_fn=_engine_retries,
             )
+            .map_batches(
+                partial(stages.commit, work=work),
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.TaskPoolStrategy(tasks),
+                num_cpus=execution.cpus_per_write,
+                ray_remote_args_fn=_task_retries,
+            )
+        )
 
     def stop(self) -> None:
         self._stopping = True
@@ -122,7 +125,9 @@ class RayExecution:
         return found
 
     def close(self) -> None:
-        ray.kill(self._board)
+        self._board = (
+            None  # it ends with its last handle; killed, it would be missed by engines that are still ending
+        )
 
     def _cpus_per_replica(self) -> float:
         if self._work.job.execution.cpus_per_replica is not None:
@@ -142,9 +147,7 @@ class RayExecution:
         if not room.fixed:
             return low, high
         cpus, fit = self._cpus_per_replica(), high
-        free = (
-            room.cpus - execution.cpus_per_read - execution.cpus_per_write
-        )  # what those need is not for engines
+        free = room.cpus - execution.cpus_per_read - execution.cpus_per_write  # else those would starve
         for wanted, there in ((cpus, free), (execution.gpus_per_replica, room.gpus)):
             if wanted:
                 fit = min(fit, int(there / wanted + 1e-6))

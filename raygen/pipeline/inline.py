@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from raygen.errors import StorageError
 from raygen.pipeline.host import chunks_in_flight
 from raygen.pipeline.work import Parcel, Report, Todo, Work
 
@@ -65,7 +66,10 @@ class InlineExecution:
         todo = parcel.todo
         if parcel.rows is None:
             return Report(todo.chunk, problem=parcel.problem)
-        attempt = self._work.begin(self._store, todo)
+        try:
+            attempt = self._work.begin(self._store, todo)
+        except StorageError as error:
+            return Report(todo.chunk, problem=str(error))
         if attempt is None:
             return Report(todo.chunk)
         result = self._host.run_chunk(parcel.rows)

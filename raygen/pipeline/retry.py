@@ -45,7 +45,8 @@ def retry_run(
     if run is None:
         say("no row failed; nothing to retry")
         merged = read_merged(store)
-        return RunResult(store.uri, "finished", merged.rows, merged.tokens, None, None)
+        # The report may be older than the last retry, if that one's driver died right after its manifest.
+        return RunResult(store.uri, "finished", merged.rows, merged.tokens, None, write_report(store))
     result = drive(run, inline=inline, display=display, say=say)
     if result.state != "finished":
         return result

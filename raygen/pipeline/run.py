@@ -20,7 +20,7 @@ from raygen.pipeline.summary import REPORT_KEY, write_report
 from raygen.pipeline.work import Work, grouped, todos_of
 from raygen.runs.commit import Commit, committed_chunks, put_commit, read_commits
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
-from raygen.runs.plan import Plan, check_resume, new_plan, pin
+from raygen.runs.plan import Plan, check_resume, listed, new_plan, pin
 from raygen.runs.retries import plan_retry, read_merged
 from raygen.storage import Store, open_store
 
@@ -42,8 +42,9 @@ class Prepared:
 def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
     """Read the source's metadata and describe the run. Raises UserError of every kind."""
     program = Program(job)
+    names = listed(job)
     source = open_source(job.source).plan(job.sink.chunk_rows)
-    return new_plan(job, source, pinned(models), program.check_columns(source))
+    return new_plan(job, source, pinned(models), program.check_columns(source), names)
 
 
 def prepare(job: Job) -> Prepared:

@@ -14,6 +14,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from functools import partial
 from typing import Any
 
@@ -185,8 +186,7 @@ def _unpack(data: Any) -> pa.Table:
 
 
 def _pack_todo(todo: Todo) -> list[Any]:
-    r = todo.range
-    return [todo.chunk, [r.file, r.start, r.stop, r.rows, r.first_row], todo.only]
+    return [todo.chunk, list(astuple(todo.range)), todo.only]
 
 
 def _unpack_todo(packed: list[Any]) -> Todo:

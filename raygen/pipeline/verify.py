@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,12 +21,13 @@ from raygen.pipeline.machine import machine_name
 from raygen.pipeline.models import resolve_models
 from raygen.pipeline.program import Program
 from raygen.pipeline.show import chunks_of
-from raygen.runs.commit import digest_of_ids, read_data
+from raygen.runs.commit import Commit, digest_of_ids, read_commit, read_data
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.outcome import STATUSES
 from raygen.runs.plan import Plan
-from raygen.storage import open_store
+from raygen.storage import Store, open_store
 
+READERS = 16  # commits read at once
 SHOWN = 20  # problems and differences listed
 
 
@@ -85,6 +87,8 @@ def verify_run(
     found = Verification(store.uri, store.exists(MANIFEST_KEY), rows_planned=plan.rows)
     if not found.finished:
         found.notes.append("not finished: only what is committed was checked")
+    else:
+        _against_commits(found, chunks)
     job = Job.model_validate(plan.job)
     tables: dict[int, pa.Table] = {}
     with UniqueIds() as unique:
@@ -134,6 +138,21 @@ def _chosen(row_ids: pa.ChunkedArray, share: float) -> pa.Array:
         ],
         pa.bool_(),
     )
+
+
+def _against_commits(found: Verification, chunks: list[tuple[Store, Commit]]) -> None:
+    """A finished run's manifest repeats its commits: do they still say the same?"""
+
+    def problem(place: tuple[Store, Commit]) -> str | None:
+        where, commit = place
+        try:
+            same = read_commit(where, commit.chunk) == commit
+        except (CorruptDataError, KeyNotFoundError) as error:
+            return str(error)
+        return None if same else f"{where.uri_of(commit.key)} differs from the manifest"
+
+    with ThreadPoolExecutor(READERS) as pool:
+        found.problems += filter(None, pool.map(problem, chunks))
 
 
 def _against_source(found: Verification, plan: Plan, job: Job, ids: dict[int, str]) -> None:

@@ -16,6 +16,8 @@ from raygen.runs.manifest import Manifest
 from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store
 
+LEFTOVER_S = 3600.0  # no single write takes as long
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -26,7 +28,7 @@ class Collected:
 
 
 def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float | None = None) -> Collected:
-    """Remove unreferenced data objects older than `grace_s` from a run and its retries.
+    """Remove unreferenced data objects older than `grace_s` from a run and its retries, and what killed writes left.
 
     Raises:
         CorruptDataError: a commit or the manifest cannot be read; nothing of that run or retry was removed.
@@ -57,6 +59,13 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
                 removed_bytes += info.size_bytes
                 if not dry_run:
                     store.delete(info.key)
+    for info in store.leftovers():
+        # A write that is under way looks the same: however short the grace period, it is left alone.
+        if (time.time() if now_s is None else now_s) - info.modified_s >= max(grace_s, LEFTOVER_S):
+            removed.append(info.key)
+            removed_bytes += info.size_bytes
+            if not dry_run:
+                store.delete(info.key)
     return Collected(removed, removed_bytes, young, pending)
 
 

@@ -91,9 +91,18 @@ def _encode(schema: pa.Schema) -> str:
 
 
 def new_plan(
-    job: Job, source: SourcePlan, models: dict[str, dict[str, Any]], kept: dict[str, pa.DataType]
+    job: Job,
+    source: SourcePlan,
+    models: dict[str, dict[str, Any]],
+    kept: dict[str, pa.DataType],
+    names: list[str],
 ) -> Plan:
-    """Describe a run that has not begun. `models` maps a model's name to its `ref` and `digest`."""
+    """Describe a run that has not begun.
+
+    Args:
+        models: a model's name -> its `ref` and `digest`.
+        names: `listed(job)`, taken before the source was planned: a file that arrives in between is then noticed.
+    """
     return Plan(
         run_id=uuid.uuid4().hex[:16],
         created_s=time.time(),
@@ -103,14 +112,15 @@ def new_plan(
         job=job.model_dump(mode="json"),
         models=models,
         inputs=source.inputs,
-        listing=listing_digest(_listed(job)),
+        listing=listing_digest(names),
         chunks=source.ranges,
         kept=kept,
         attempt_limit_s=job.execution.attempt_limit_s,
     )
 
 
-def _listed(job: Job) -> list[str]:
+def listed(job: Job) -> list[str]:
+    """Return the names of everything that the source's URIs match now. Raises SourceError, AccessError."""
     return [
         store.uri_of(info.key)
         for uri in job.source.uris
@@ -184,7 +194,7 @@ def _short(value: Any) -> str:
 
 def _changed_inputs(plan: Plan, job: Job) -> list[str]:
     """Compare the inputs with the pinned ones; content is only read where size or time differ."""
-    names = _listed(job)
+    names = listed(job)
     if listing_digest(names) != plan.listing:
         return _other_files(plan, names)
     changed = []

@@ -124,6 +124,10 @@ class Store(ABC):
             raise changed_input(self.uri_of(info.key))
         return f"sha256:{digest}"
 
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        """Yield what killed processes left of probes and, where `list` does not show it, of half-done writes."""
+        return self.list(".probe-")
+
     def exists(self, key: str) -> bool:
         try:
             self.stat(key)

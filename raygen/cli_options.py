@@ -1,0 +1,44 @@
+"""Arguments and options that several commands share, and how commands print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="a job's YAML file", show_default=False)]
+RunUri = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="a run directory: a path or s3://bucket/prefix", show_default=False),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="override a field, such as source.max_rows=20"),
+]
+Input = Annotated[Optional[str], typer.Option("--input", metavar="URI", help="override source.uri")]  # noqa: UP045
+Output = Annotated[
+    str | None, typer.Option("--output", metavar="URI", help="the run directory (default: runs/NAME)")
+]
+MaxRows = Annotated[int | None, typer.Option("--max-rows", min=1, help="only the first rows of the source")]
+BudgetTokens = Annotated[
+    int | None,
+    typer.Option("--budget-tokens", min=1, help="stop cleanly at this many tokens, prompts included"),
+]
+BudgetS = Annotated[
+    float | None, typer.Option("--budget-s", min=0, help="stop cleanly after this many seconds")
+]
+Inline = Annotated[bool, typer.Option("--inline", help="work in this process, without Ray")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    import orjson
+
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")

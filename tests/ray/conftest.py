@@ -1,0 +1,38 @@
+"""Ray for tests: an instance of this process, and command lines with instances of their own. One at a time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.ray.fragile import register
+
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@pytest.fixture(scope="module")
+def own_ray() -> Iterator[Any]:
+    """A local Ray of two logical CPUs, on loopback, whose workers know the fragile engine."""
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    import ray
+
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = (
+        False  # what the variable says, if Ray was imported before
+    )
+    register()
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=2**29,
+        log_to_driver=False,
+        logging_level="ERROR",
+        _node_ip_address="127.0.0.1",
+        runtime_env={"worker_process_setup_hook": register},
+    )
+    yield ray
+    ray.shutdown()

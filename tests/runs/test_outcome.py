@@ -1,0 +1,69 @@
+"""The outcome schema: fixed columns, and never one of null type."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raygen.runs.commit import encode_data
+from raygen.runs.outcome import FIELDS, OWN_COLUMNS, Outcome, outcome_schema, outcome_table
+from tests.runs.made import LINEAGE, outcomes
+
+
+def types_in(kind: pa.DataType) -> list[pa.DataType]:
+    """A type with all the types in it."""
+    return [kind, *(each for n in range(kind.num_fields) for each in types_in(kind.field(n).type))]
+
+
+def test_no_column_is_ever_of_null_type() -> None:
+    schema = outcome_schema({"empty": pa.null(), "n": pa.int32()})
+    assert schema.field("empty").type == pa.string()
+    assert not [f.name for f in schema for kind in types_in(f.type) if pa.types.is_null(kind)]
+
+
+@pytest.mark.parametrize(
+    "rows", [[], [Outcome("a", "failed", "why")], [Outcome("a", "accepted", samples=[{}])]]
+)
+def test_the_schema_is_the_same_whatever_the_rows(rows: list[Outcome]) -> None:
+    kept = {"topic": pa.string(), "when": pa.timestamp("us")}
+    table = outcome_table(rows, LINEAGE, kept)
+    assert table.schema.equals(outcome_schema(kept), check_metadata=True)
+    read = pq.read_table(io.BytesIO(encode_data(table)))
+    assert read.schema.equals(outcome_schema(kept))
+    assert read.num_rows == len(rows)
+
+
+def test_chunks_with_and_without_failures_make_one_table() -> None:
+    read = [
+        pq.read_table(io.BytesIO(encode_data(outcomes(n, statuses))))
+        for n, statuses in enumerate(["aaa", "fff"])
+    ]
+    assert pa.concat_tables(read).num_rows == 6
+
+
+def test_kept_columns_follow_with_their_own_types() -> None:
+    rows = [Outcome("a", "accepted", kept={"n": 3, "other": "left out"}), Outcome("b", "failed")]
+    table = outcome_table(rows, LINEAGE, {"n": pa.int16()})
+    assert table.column_names == [*OWN_COLUMNS, "n"]
+    assert table.column("n").to_pylist() == [3, None]
+    assert table.schema.field("n").type == pa.int16()
+
+
+def test_a_kept_value_that_does_not_fit_is_refused() -> None:
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
+        outcome_table([Outcome("a", "accepted", kept={"n": "text"})], LINEAGE, {"n": pa.int16()})
+
+
+def test_every_row_has_its_lineage() -> None:
+    table = outcomes(0)
+    assert [each["ai_generated"] for each in table.column("lineage").to_pylist()] == [True] * 3
+    assert [field.name for field in FIELDS if not field.nullable] == [
+        "row_id",
+        "status",
+        "samples",
+        "attempts",
+        "lineage",
+    ]

@@ -1,0 +1,107 @@
+"""Status: planned, running, interrupted or finished, told from the directory alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from raygen.errors import CorruptDataError, UserError
+from raygen.runs.manifest import finish
+from raygen.runs.plan import pin
+from raygen.runs.session import LOST_S, Session
+from raygen.runs.status import is_alive, read_status
+from tests.exactly_once.memory_store import MemoryStore
+from tests.runs.made import a_plan, put_chunk
+
+PLAN = a_plan(4)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    store = MemoryStore()
+    pin(store, PLAN)
+    return store
+
+
+@pytest.fixture(scope="module")
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_no_run_is_a_users_error() -> None:
+    with pytest.raises(UserError, match=r"memory://store: no run here \(no plan\.json\)"):
+        read_status(MemoryStore())
+
+
+def test_planned(store: MemoryStore) -> None:
+    status = read_status(store)
+    assert status.state == "planned"
+    assert status.chunks == {"total": 4, "committed": 0}
+    assert status.rows == {"total": 12, "accepted": 0, "rejected": 0, "failed": 0}
+    assert (status.sessions, status.rows_per_s, status.eta_s) == (0, None, None)
+
+
+def test_running(store: MemoryStore) -> None:
+    put_chunk(store, PLAN, 0, "arf")
+    session = Session(started_s=time.time() - 10)
+    session.points = [(session.started_s + 10, 6, 4, 0.5)]
+    session.write(store)
+    status = read_status(store)
+    assert status.state == "running"
+    assert status.rows == {"total": 12, "accepted": 1, "rejected": 1, "failed": 1}
+    assert status.tokens == {"prompt": 5, "output": 2}
+    assert (status.rows_per_s, status.eta_s, status.occupancy) == (0.6, 15.0, 0.5)
+    assert status.elapsed_s == pytest.approx(10, abs=1)
+
+
+def test_interrupted_by_a_stop(store: MemoryStore) -> None:
+    Session(state="interrupted", note="time budget of 5 s reached").write(store)
+    status = read_status(store)
+    assert (status.state, status.note, status.rows_per_s) == (
+        "interrupted",
+        "time budget of 5 s reached",
+        None,
+    )
+
+
+def test_interrupted_by_a_crash(store: MemoryStore, dead_pid: int) -> None:
+    Session(pid=dead_pid).write(store)
+    assert read_status(store).state == "interrupted"
+
+
+def test_interrupted_without_a_session_to_tell(store: MemoryStore) -> None:
+    put_chunk(store, PLAN, 0)
+    assert read_status(store).state == "interrupted"
+
+
+def test_finished(store: MemoryStore) -> None:
+    commits = [put_chunk(store, PLAN, chunk)[0] for chunk in range(4)]
+    assert read_status(store).state == "interrupted"
+    finish(store, PLAN, commits)
+    Session().write(store)  # another driver has not noticed yet
+    status = read_status(store)
+    assert status.state == "finished"
+    assert status.chunks == {"total": 4, "committed": 4}
+    assert status.rows["accepted"] == status.rows["total"] == 12
+    assert status.as_dict()["tokens"] == {"prompt": 20, "output": 8}
+
+
+def test_a_corrupt_commit_is_no_status(store: MemoryStore) -> None:
+    store.put("commits/00000000.json", b"garbage")
+    with pytest.raises(CorruptDataError):
+        read_status(store)
+
+
+def test_a_driver_elsewhere_lives_as_long_as_it_gives_signs(dead_pid: int) -> None:
+    now_s = time.time()
+    assert is_alive(Session(pid=os.getpid()))
+    assert not is_alive(Session(pid=dead_pid))
+    assert is_alive(Session(host="elsewhere", pid=dead_pid))
+    assert not is_alive(Session(host="elsewhere", pid=dead_pid, updated_s=now_s - LOST_S - 1))
+    assert not is_alive(Session(state="finished"))
