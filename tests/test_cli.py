@@ -245,3 +245,33 @@ def test_ctrl_c_keeps_what_is_committed(cli: Cli, job: Path, tmp_path: Path) -> 
 def test_import_and_help_are_quick_and_load_neither_torch_nor_ray() -> None:
     code = "import sys, raygen, raygen.cli; assert not {'torch', 'ray', 'pyarrow', 'boto3', 'transformers'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_broken_engine_ends_the_run_in_one_line_and_does_not_wait_for_other_chunks(
+    job: Path, tmp_path: Path
+) -> None:
+    code = """
+import asyncio, sys
+from raygen.engines.echo import EchoEngine
+from raygen.errors import EngineError
+async def generate(self, request):
+    if request.row_id == 'p40':
+        raise EngineError('the model is gone')
+    await asyncio.sleep(0 if int(request.row_id[1:]) < 30 else 3600)
+    return await plain(self, request)
+plain, EchoEngine.generate = EchoEngine.generate, generate
+from raygen.cli import main
+main()
+"""
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "run",
+        str(job),
+        "--inline",
+        "--set",
+        "execution.chunks_in_flight=3",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, "raygen: error: the model is gone\n")

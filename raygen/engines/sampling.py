@@ -20,9 +20,8 @@ import torch
 from raygen.config import Sampling
 
 BLOCK = 256  # arg-max and cumulative sums go over blocks first: several times faster over a long vocabulary
-NUCLEUS = (
-    512  # top_p looks at this many most probable tokens, and sorts the vocabulary only if they do not suffice
-)
+# top_p looks at so many most probable tokens, and sorts the vocabulary only if they do not suffice
+NUCLEUS = 512
 
 
 def uniforms(seeds: Sequence[int], indices: Sequence[int]) -> np.ndarray:
@@ -111,9 +110,9 @@ def _keep_top_p(probabilities_BV: torch.Tensor, top_p: Sequence[float]) -> None:
         wanted_B1 = total_B1 * _column([top_p[i] for i in limited], total_B1)
         before_BC = sorted_BC.cumsum(-1) - sorted_BC
         inside_BC = before_BC < wanted_B1
-        enough = (
-            (~inside_BC[:, -1]).tolist() if candidates < probabilities_BV.shape[1] else [True] * len(limited)
-        )
+        enough = (~inside_BC[:, -1]).tolist()
+        if candidates == probabilities_BV.shape[1]:
+            enough = [True] * len(limited)
         least_B1 = sorted_BC.masked_fill(~inside_BC, float("inf")).amin(-1, keepdim=True)
         kept_BV = part_BV.masked_fill(part_BV < least_B1, 0.0)
         done = [i for i, fits in enumerate(enough) if fits]

@@ -19,9 +19,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from raygen.errors import EngineError
 
 LENGTH_STEP = 16
-ROW_STEP = (
-    8  # fp32 products of 9 to 11 rows differ from longer ones when threads share them; multiples of 8 do not
-)
+ROW_STEP = 8  # where threads share an fp32 product, 9 rows differ from 8 or 16; multiples of 8 were all alike
 QUERY_BLOCK = 256  # queries whose scores are in memory at once; fixed, so that it is the same for every batch
 ATTENTION = "raygen_slots"  # unknown to transformers' masks on purpose: it then makes none, and Span decides
 
@@ -78,9 +76,8 @@ def attention(
     blocks = []
     for start in range(0, t, QUERY_BLOCK):
         stop = min(start + QUERY_BLOCK, t)
-        seen = (
-            stop if t == keys else keys
-        )  # in a prefill (queries = keys), later keys are out of sight anyway
+        # In a prefill the queries are the keys: later ones are out of sight of the whole block.
+        seen = stop if t == keys else keys
         block_BKRD = query_BKGTD[:, :, :, start:stop].reshape(b, k, -1, d)
         scores_BKGTL = torch.matmul(block_BKRD, key_BKDL[..., :seen]).float().mul_(scale)
         scores_BKGTL = scores_BKGTL.view(b, k, h // k, stop - start, seen)
@@ -180,9 +177,8 @@ class SlotCache(Cache):
             layer.values[target, :, :tokens] = layer.values[source, :, :tokens]
 
     def clear(self, slot: int) -> None:
-        """Zero a slot. What is out of sight has weight 0, but 0 x NaN is NaN: nothing broken may stay."""
+        """Zero a slot's values. What is out of sight has weight 0, but 0 x NaN is NaN: no NaN may stay."""
         for layer in self.layers:
-            layer.keys[slot].zero_()
             layer.values[slot].zero_()
 
     def _fit(self, tokens: int) -> None:

@@ -85,11 +85,9 @@ class ModelCache:
                 found = self._whole(entry)  # another process may have built it while this one waited
                 if found is not None:
                     return found
-                for left in (
-                    *self.root.glob(f".build-{name}-*"),
-                    entry,
-                ):  # of a process that died, or damaged
+                for left in self.root.glob(f".build-{name}-*"):  # of a process that died
                     shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(entry, ignore_errors=True)  # it is damaged, if it is there
                 return self._build(ref, entry, build)
         except OSError as error:
             raise ModelReferenceError(f"{ref}: cannot write the model cache {self.root}: {error}") from None

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -18,6 +19,8 @@ from raygen.errors import ConfigError, RaygenError
 
 LOCAL_STORE_BYTES = 2**30
 LOGS = "RAYGEN_RAY_LOGS"  # set: show what Ray and its workers log
+ANSWER_S = 10.0  # within which a cluster takes a connection
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 LEVEL = "RAY_BACKEND_LOG_LEVEL"
 
 
@@ -37,7 +40,9 @@ def connected() -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        # Despite its name, on Linux too: without it Ray exchanges 127.0.0.1 for the machine's own address, and listens there.
+    if not address or address.rpartition(":")[0] in LOOPBACK:
+        # Despite its name, on Linux too: without it Ray exchanges 127.0.0.1 for the machine's own address, listens there, and
+        # cannot find a cluster that listens on loopback.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -45,6 +50,8 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():  # a caller's own instance, a test's cluster
         yield
         return
+    if address:
+        _check_answers(address)
     with _calm():
         _connect(address)
     try:
@@ -75,6 +82,17 @@ def _connect(address: str | None) -> None:
         raise ConfigError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from None
     except (RuntimeError, OSError, ValueError) as error:
         raise RaygenError(f"Ray did not start: {error}") from error
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would ask a dead address for many minutes. Raises ConfigError."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdecimal():  # a client's address, or `auto`
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except OSError as error:
+        raise ConfigError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from None
 
 
 @contextlib.contextmanager

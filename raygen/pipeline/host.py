@@ -49,6 +49,7 @@ class EngineHost:
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True)
         self._engines = {name: engine_class(model.spec.engine)(model) for name, model in models.items()}
         self._lineage: dict[str, Any] = {}
+        self._chunks: set[asyncio.Task[Any]] = set()  # in work
         self._lookahead = lookahead(self._engines.values())
         self.tally = Tally()  # of all chunks, finished or not
 
@@ -117,10 +118,18 @@ class EngineHost:
         return found
 
     def close(self) -> None:
+        """End the engines. Threads that still wait in `run_chunk` get a CancelledError."""
+        self._call(self._cancel_rows())
         for engine in self._engines.values():
             self._call(engine.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
+
+    async def _cancel_rows(self) -> None:
+        rows = list(self._chunks)
+        for task in rows:
+            task.cancel()
+        await asyncio.gather(*rows, return_exceptions=True)
 
     def _call(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -129,6 +138,10 @@ class EngineHost:
         self, row_ids: list[str], rows: list[dict[str, Any]], errors: dict[int, RowError], tally: Tally
     ) -> list[Outcome]:
         """A few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
+        own = asyncio.current_task()
+        assert own is not None
+        self._chunks.add(own)
+        own.add_done_callback(self._chunks.discard)
         outcomes: list[Any] = [None] * len(row_ids)
         numbers = iter(range(len(row_ids)))
 

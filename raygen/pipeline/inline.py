@@ -30,19 +30,19 @@ class InlineExecution:
         """Yield a report for each chunk, as they end. After `stop` the chunks in flight end, and no new one begins."""
         wide = chunks_in_flight(self._work.job, self._work.models)
         running: set[Future[Report]] = set()
-        with ThreadPoolExecutor(wide, "chunk") as pool:
-            try:
-                for parcel in self._parcels():
-                    running.add(pool.submit(self._run, parcel))
-                    if len(running) >= wide:
-                        ended, running = wait(running, return_when=FIRST_COMPLETED)
-                        yield from (each.result() for each in ended)
-                while running:
+        pool = ThreadPoolExecutor(wide, "chunk")
+        try:
+            for parcel in self._parcels():
+                running.add(pool.submit(self._run, parcel))
+                if len(running) >= wide:
                     ended, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (each.result() for each in ended)
-            finally:
-                for each in running:
-                    each.cancel()
+            while running:
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (each.result() for each in ended)
+        finally:
+            # Whoever leaves early (Ctrl-C, a broken engine) does not wait for chunks that take minutes.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def stop(self) -> None:
         self._stop.set()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raygen.config import Sampling
-from raygen.engines.sampling import NUCLEUS, choose_tokens, uniforms
+from raygen.engines.sampling import NUCLEUS, _invert, choose_tokens, uniforms
 
 MASK = 2**64 - 1
 
@@ -120,6 +120,12 @@ def test_uniform_numbers_are_uniform_and_unrelated_to_their_neighbours(vary: str
 def test_uniform_numbers_are_hashes_by_the_published_function():
     assert [split_mix(0), split_mix(0x9E3779B97F4A7C15)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]
     assert uniforms([0, 2**53 - 1], [0, 5]).tolist() == [plain_uniform(0, 0), plain_uniform(2**53 - 1, 5)]
+
+
+def test_the_ends_of_the_uniform_numbers_fall_on_possible_tokens():
+    probabilities_BV = torch.zeros(2, 1024)
+    probabilities_BV[:, 300:700] = 0.1 / 3  # a sum that is not exact
+    assert _invert(probabilities_BV, np.array([0.0, 1 - 2.0**-53])) == [300, 699]
 
 
 def test_a_row_without_numbers_has_no_token_and_its_neighbours_have_theirs():

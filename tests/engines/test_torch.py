@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from raygen.config import ModelSpec, Sampling
 from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.batch import Batch, Sample
 from raygen.engines.decoder import SlotDecoder
+from raygen.engines.sampling import choose_tokens
 from raygen.engines.slots import ATTENTION
 from raygen.engines.stopping import StopRule
 from raygen.engines.torch import TorchEngine
@@ -33,7 +36,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen3": {"head_dim": 32},
     "gemma2": {"head_dim": 32, "sliding_window": 24, "attn_logit_softcapping": 5.0},
     "gemma3_text": {"head_dim": 32, "sliding_window": 24},
-    "phi3": {"pad_token_id": 0, "original_max_position_embeddings": 160},
+    "phi3": {"pad_token_id": 0, "original_max_position_embeddings": 640},
     "gpt_neox": {},
     "granite": {"logits_scaling": 3.0},
     "olmo2": {},
@@ -94,12 +97,10 @@ def run_batch(batch: Batch, waiting: list[Sample], pause: int = 0) -> None:
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_greedy_tokens_are_those_of_transformers_generate(kind: str):
-    model = tiny_model(kind, **ARCHITECTURES[kind])
+    model = tiny_model(kind, **{"max_position_embeddings": 640, **ARCHITECTURES[kind]})
     generator = random.Random(kind)
     vocabulary = model.config.vocab_size
-    prompts = [
-        [generator.randrange(2, vocabulary) for _ in range(n)] for n in (1, 5, 15, 16, 17, 33, 40, 64, 7, 90)
-    ]
+    prompts = [[generator.randrange(2, vocabulary) for _ in range(n)] for n in (1, 5, 16, 17, 33, 64, 7, 530)]
     expected = []
     for ids in prompts:
         out = model.generate(
@@ -112,6 +113,19 @@ def test_greedy_tokens_are_those_of_transformers_generate(kind: str):
     run_batch(Batch(SlotDecoder(model, 6), 6), list(samples), pause=3)  # joins and leaves in the middle
     assert [sample.tokens for sample in samples] == expected
     assert len({tuple(tokens) for tokens in expected}) > 5
+
+
+def test_sampled_tokens_are_those_of_one_text_alone_step_by_step():
+    model = tiny_model()
+    prompt, sampling = [5, 9, 77, 140], Sampling(temperature=0.9, top_p=0.95, max_tokens=30)
+    ids = list(prompt)
+    for index in range(30):
+        logits_V = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+        ids += choose_tokens(logits_V[None], [sampling], [1234], [index])
+    model.set_attn_implementation(ATTENTION)
+    sample = Sample(prompt, sampling, 1234, StopRule((), (), 30, str))
+    run_batch(Batch(SlotDecoder(model, 8), 8), [sample])
+    assert prompt + sample.tokens == ids
 
 
 def mixed_requests(count: int) -> list[GenerateRequest]:
@@ -149,15 +163,17 @@ def test_a_row_has_the_same_texts_whatever_the_batch(folder: Path, dtype: str):
     assert with_engine(engine_of(folder, dtype), one_by_one) == [whole[r.row_id] for r in requests[:6]]
 
 
-def test_any_number_of_rows_gives_a_row_the_same_numbers():
-    model = tiny_model()
+@pytest.mark.parametrize("threads", [1, 2])
+def test_any_number_of_rows_gives_a_row_the_same_numbers(threads: int):
+    torch.set_num_threads(threads)
+    model = tiny_model(num_hidden_layers=1)
     model.set_attn_implementation(ATTENTION)
     decoder = SlotDecoder(model, 40)
     prompts = [[(7 * i + j) % 250 + 4 for j in range(3 + i)] for i in range(40)]
     first_BV = decoder.prefill(prompts, [[i] for i in range(40)])
     tokens, positions = first_BV.argmax(-1).tolist(), [len(prompt) for prompt in prompts]
     all_BV = decoder.decode(tokens, positions)
-    for rows in range(1, 40):
+    for rows in (1, 2, 3, 8, 9, 10, 11, 17, 39):
         assert torch.equal(decoder.prefill(prompts[:rows], [[i] for i in range(rows)]), first_BV[:rows])
         assert torch.equal(decoder.decode(tokens[:rows], positions[:rows]), all_BV[:rows])
 
@@ -252,7 +268,7 @@ def test_a_row_whose_logits_are_no_numbers_fails_alone(tmp_path: Path):
         model.model.embed_tokens.weight[broken] = float("nan")
         model.lm_head.weight[broken] = 0  # nor does it say the word itself
     save_tiny(tmp_path, model)
-    texts = ["one", "two ~", "three", "~ four", "five", "six"]
+    texts = ["one", "~ two" + 40 * "x", "three", "~ four" + 40 * "x", "five", "six"]
 
     async def work(engine: TorchEngine) -> list[Any]:
         return await asyncio.gather(
@@ -300,8 +316,14 @@ def test_text_parts_are_joined_and_a_model_without_a_template_reads_the_contents
     assert plain.prompt_tokens == len(tiny_tokenizer()("one\ntwo")["input_ids"])
 
 
-def test_a_cancelled_request_frees_its_slots(folder: Path):
-    endless = Sampling(temperature=0, max_tokens=150)
+def test_a_cancelled_request_frees_its_slots(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    endless, joined, step = Sampling(temperature=0, max_tokens=150), [], Batch.step
+
+    def watched(self: Batch, joining: Sequence[Sample]) -> list[Sample]:
+        joined.extend(joining)
+        return step(self, joining)
+
+    monkeypatch.setattr(Batch, "step", watched)
 
     async def work(engine: TorchEngine) -> None:
         tasks = [asyncio.create_task(engine.generate(ask(i, "go", endless, [1, 2]))) for i in range(3)]
@@ -315,7 +337,8 @@ def test_a_cancelled_request_frees_its_slots(folder: Path):
             for e in await asyncio.gather(*tasks, return_exceptions=True)
         )
         result = await engine.generate(ask(9, "next"))
-        assert result.samples[0].output_tokens > 0
+        assert [len(sample.prompt) for sample in joined] == [4, 4, 6]  # those that waited never joined
+        assert max(len(sample.tokens) for sample in joined[:2]) < 140
         assert (engine.stats.in_flight, engine.stats.waiting, engine.stats.requests) == (0, 0, 1)
         assert engine.stats.output_tokens == result.samples[0].output_tokens
         assert engine.stats.prompt_tokens == result.prompt_tokens
@@ -402,6 +425,13 @@ def test_an_architecture_that_slots_do_not_fit_is_refused(kind: str):
         SlotDecoder(model, 8)
 
 
+def test_a_kind_of_layer_that_a_short_text_would_not_show_is_refused():
+    model = tiny_model()
+    model.config.layer_types = ["full_attention", "chunked_attention"]
+    with pytest.raises(EngineError, match="layers of type chunked_attention"):
+        SlotDecoder(model, 8)
+
+
 def test_an_attention_that_computes_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch):
     model = tiny_model()
     model.set_attn_implementation(ATTENTION)
@@ -423,6 +453,12 @@ def test_options_are_checked_before_anything_is_loaded(folder: Path):
     assert engine.capacity == 17
     assert engine.version.startswith(f"torch {torch.__version__.split('+')[0]}")
     assert ", transformers 5." in engine.version
+
+
+def test_the_module_of_the_engine_does_not_load_torch():
+    code = "import sys, raygen.engines.torch; print({'torch', 'transformers', 'ray'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "set()"
 
 
 @pytest.mark.model

@@ -1,0 +1,177 @@
+"""Chaos: one run on a cluster of three nodes, while its engines, tasks, nodes and drivers are killed.
+
+The oracle is the input alone (tests/exactly_once/oracle.py). RAYGEN_FULL=1 runs it at full size.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import raygen
+from raygen.errors import UserError
+from tests.ray import cases
+from tests.ray.processes import Process, descendants, wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
+
+FULL = bool(os.environ.get("RAYGEN_FULL"))
+ROWS = 20_000 if FULL else 5_000
+CHUNK_ROWS = 50
+# What happens, in this order, each time that the run has come a little further.
+BLOWS = [
+    "engine",
+    "task",
+    "driver",
+    "node",
+    "board",
+    "engine",
+    "task",
+    "driver",
+    "node",
+    "engine",
+    "engine",
+    "driver",
+]
+ROUNDS = 3 if FULL else 1
+NODE = {"num_cpus": 2, "object_store_memory": 100 * 2**20, "node_ip_address": "127.0.0.1"}
+SEED = int(os.environ.get("RAYGEN_CHAOS_SEED", 5))
+
+
+@dataclass
+class Chaos:
+    """A cluster, the driver of a run on it, and what was done to them."""
+
+    cluster: Any
+    folder: Path
+    random: random.Random
+    driver: subprocess.Popen[bytes] | None = None
+    done: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def committed(self) -> int:
+        return cases.commits_of(self.folder / "run")
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "driver.log"
+
+    def start_driver(self) -> None:
+        environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
+        with self.log.open("ab") as log:
+            command = cases.raygen("run", self.folder / "job.yaml")
+            self.driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def kill_driver(self) -> None:
+        assert self.driver is not None
+        self.driver.kill()
+        self.driver.wait()
+        self.start_driver()
+
+    def kill_worker(self, *titles: str) -> None:
+        """Kill a process that Ray calls by one of these titles, as soon as there is one."""
+        deadline_s = time.monotonic() + 60
+        while not (found := self._workers(titles)):
+            assert time.monotonic() < deadline_s, f"no worker process {titles}"
+            time.sleep(0.02)
+        self.random.choice(found).kill()
+
+    def _workers(self, titles: tuple[str, ...]) -> list[Process]:
+        return [each for each in descendants(os.getpid()) if each.command.startswith(titles)]
+
+    def replace_node(self) -> None:
+        """Take away a node without warning, by preference one with an engine; add another a little later."""
+        nodes = list(self.cluster.worker_nodes)
+        engines = {each.parent for each in self._workers(("ray::MapWorker",))}
+        busy = [node for node in nodes if self._raylet(node) in engines]
+        self.cluster.remove_node(self.random.choice(busy or nodes), allow_graceful=False)
+        time.sleep(1)
+        self.cluster.add_node(wait=False, **NODE)
+
+    @staticmethod
+    def _raylet(node: Any) -> int:
+        return int(node.all_processes["raylet"][0].process.pid)
+
+    def strike(self, blow: str) -> None:
+        if blow == "driver":
+            self.kill_driver()
+        elif blow == "node":
+            self.replace_node()
+        elif blow == "engine":
+            self.kill_worker("ray::MapWorker")
+        elif blow == "board":
+            self.kill_worker("ray::Board")
+        else:
+            self.kill_worker("ray::MapBatches(read)", "ray::MapBatches(commit)")
+        self.done[blow] += 1
+
+
+@pytest.fixture
+def chaos(tmp_path: Path) -> Iterator[Chaos]:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    found = Chaos(cluster, tmp_path, random.Random(SEED))
+    try:
+        for _ in range(2):
+            cluster.add_node(**NODE)
+        yield found
+    finally:
+        if found.driver is not None:
+            found.driver.kill()
+            found.driver.wait()
+        cluster.shutdown()
+
+
+def test_a_run_survives_the_loss_of_engines_tasks_nodes_and_drivers(chaos: Chaos) -> None:
+    began_s = time.monotonic()
+    cases.write_job(
+        chaos.folder,
+        ROWS,
+        CHUNK_ROWS,
+        models=cases.echo_model(delay_s=0.5, concurrency=25),
+        execution={"replicas": [3, 3], "chunks_in_flight": 2},
+    )
+    run, chunks = chaos.folder / "run", ROWS // CHUNK_ROWS
+    blows = BLOWS * ROUNDS
+    chaos.start_driver()
+    for number, blow in enumerate(blows):
+        goal = int((number + 0.5) * 0.9 * chunks / len(blows))
+        _wait_for(chaos, goal)
+        with pytest.raises(UserError, match="not finished"):  # what is there is not visible yet
+            raygen.open_run(str(run))
+        chaos.strike(blow)
+    assert chaos.driver is not None
+    assert chaos.driver.wait(timeout=300) == 0, chaos.log.read_text()[-3000:]
+
+    objects = cases.objects_of(run)
+    cases.assert_exact(objects, cases.expected(ROWS, CHUNK_ROWS))
+    view = raygen.open_run(str(run))
+    assert (view.to_arrow().num_rows, view.dataset().count_rows()) == (ROWS, ROWS)
+    written = sum(key.startswith("data/") for key in objects)
+    recomputed = (written - chunks) / chunks
+    print(
+        f"\nchaos: {ROWS:,} rows in {time.monotonic() - began_s:.0f} s; "
+        + ", ".join(f"{count} {blow}" for blow, count in sorted(chaos.done.items()))
+        + f" killed; lost 0, doubled 0, dangling 0; written again {recomputed:.1%}"
+    )
+    assert chaos.done["engine"] + chaos.done["task"] >= 5
+    assert chaos.done["node"] >= 2
+    assert chaos.done["driver"] >= 3
+    assert recomputed <= 0.15
+
+
+def _wait_for(chaos: Chaos, commits: int) -> None:
+    assert chaos.driver is not None
+    driver = chaos.driver
+    wait_until(lambda: chaos.committed >= commits or driver.poll() is not None, 240, f"{commits} commits")
+    assert driver.poll() is None, f"the driver ended early:\n{chaos.log.read_text()[-3000:]}"
