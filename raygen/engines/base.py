@@ -54,9 +54,9 @@ class EngineStats:
     requests: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
-    in_flight: int = 0  # requests the engine works on now
-    waiting: int = 0  # requests it holds back
-    limit: int = 0  # how many it could work on now
+    in_flight: int = 0  # what the engine works on now, in the unit of `limit`: requests, or samples
+    waiting: int = 0  # what it holds back
+    limit: int = 0  # how much it could work on now
     extra: dict[str, float] = field(default_factory=dict)  # the engine's own figures, such as `refused_429`
 
 

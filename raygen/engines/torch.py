@@ -40,11 +40,13 @@ class Pending:
 
 
 class TorchEngine(Engine):
+    deciding_options = frozenset({"context_tokens"})
+
     class Options(Frozen):
         threads: int | None = Field(
-            None, ge=1, le=1024, description="CPU threads; torch's own choice if unset"
+            None, ge=1, le=1024, description="CPU threads; one for each core if unset"
         )
-        max_batch: int = Field(64, ge=1, le=4096, description="samples generated at once")
+        max_batch: int = Field(128, ge=1, le=4096, description="samples generated at once")
         context_tokens: int | None = Field(
             None,
             ge=2,
@@ -56,7 +58,7 @@ class TorchEngine(Engine):
 
     @classmethod
     def cpus(cls, cores: int, gpus: float) -> float:
-        """Beside a GPU, one; else all cores of a node but one: two engines on one CPU only slow each other down."""
+        """Beside a GPU, one; else all cores of a node but one: two engines on one CPU slow each other."""
         return 1.0 if gpus else max(0.5, cores - 1.0)
 
     def __init__(self, model: ResolvedModel) -> None:
@@ -83,7 +85,7 @@ class TorchEngine(Engine):
     def _load(self) -> tuple[CausalLM, Batch]:
         if self.model.path is None:
             raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
-        # OpenMP reads this when torch is loaded. Threads that spin while they wait take the cores from all else:
+        # OpenMP reads this when torch is loaded. Threads that spin while they wait take cores from all else:
         # beside two busy processes on 2 cores, passive ones gave 3 to 10 times the tokens a second.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import torch
@@ -92,8 +94,8 @@ class TorchEngine(Engine):
         from raygen.engines.slots import ATTENTION
         from raygen.models.causal_lm import load_causal_lm
 
-        if self.options.threads is not None:
-            torch.set_num_threads(self.options.threads)
+        # Said outright: Ray sets OMP_NUM_THREADS by the CPUs that an actor asked for, and bits may depend on threads.
+        torch.set_num_threads(self.options.threads or len(os.sched_getaffinity(0)))
         device = self.options.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -189,8 +191,8 @@ class TorchEngine(Engine):
             pending.finished.set_result(None)
 
     def _count(self) -> None:
-        self.stats.in_flight = sum(pending.started for pending in self._requests)
-        self.stats.waiting = len(self._requests) - self.stats.in_flight
+        self.stats.in_flight = len(self._owner)
+        self.stats.waiting = sum(not sample.cancelled for _, sample in self._waiting)
 
     def _end(self, reason: EngineError) -> None:
         self._broken = reason

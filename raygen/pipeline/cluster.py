@@ -44,6 +44,9 @@ def connected() -> Iterator[None]:
         # Despite its name, on Linux too: without it Ray exchanges 127.0.0.1 for the machine's own address, listens there, and
         # cannot find a cluster that listens on loopback.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # A killed driver's share of the cluster is kept for 180 s, and Ray Data rounds the others' down, to nothing on small
+    # nodes: whoever resumes at once would wait. Drivers ask again every 10 s.
+    os.environ.setdefault("RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S", "20")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 

@@ -38,10 +38,10 @@ def plain_choice(logits_V: torch.Tensor, settings: Sampling, seed: int, index: i
     weights = torch.softmax(scaled_V, -1).double().tolist()
     if settings.top_p < 1:
         wanted, above, kept = sum(weights) * settings.top_p, 0.0, set()
-        for weight in sorted(set(weights), reverse=True):
+        for weight, times in sorted(Counter(weights).items(), reverse=True):
             if above < wanted:
                 kept.add(weight)
-            above += weight * weights.count(weight)
+            above += weight * times
         weights = [weight if weight in kept else 0.0 for weight in weights]
     target, reached = plain_uniform(seed, index) * sum(weights), 0.0
     for token, weight in enumerate(weights):
@@ -70,14 +70,14 @@ SETTINGS = [
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_equals_the_plain_sampler(vocabulary: int, dtype: torch.dtype):
     generator = torch.Generator().manual_seed(vocabulary)
-    logits_BV = (torch.randn(44, vocabulary, generator=generator) * 3).to(dtype)  # bfloat16 has many ties
+    logits_BV = (torch.randn(33, vocabulary, generator=generator) * 3).to(dtype)  # bfloat16 has many ties
     logits_BV[::5, 1:4] = -math.inf
-    settings = [SETTINGS[i % len(SETTINGS)] for i in range(44)]
-    seeds = [i * 0x1FFFFFFFFFF % 2**53 for i in range(44)]
-    indices = [i * i for i in range(44)]
+    settings = [SETTINGS[i % len(SETTINGS)] for i in range(33)]
+    seeds = [i * 0x1FFFFFFFFFF % 2**53 for i in range(33)]
+    indices = [i * i for i in range(33)]
     expected = [plain_choice(*row) for row in zip(logits_BV, settings, seeds, indices, strict=True)]
     assert choose_tokens(logits_BV, settings, seeds, indices) == expected
-    alone = [choose_tokens(logits_BV[i, None], [settings[i]], [seeds[i]], [indices[i]])[0] for i in range(44)]
+    alone = [choose_tokens(logits_BV[i, None], [settings[i]], [seeds[i]], [indices[i]])[0] for i in range(33)]
     assert alone == expected
 
 
