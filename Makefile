@@ -36,7 +36,7 @@ bench-scale: setup
 
 demo: setup
 	$(BIN)/raygen data python-docs --to data/passages.parquet
-	$(BIN)/raygen run jobs/python_docs_questions.yaml
+	$(BIN)/raygen run jobs/python_docs_questions.yaml --max-rows 160
 	$(BIN)/raygen show runs/python-docs-questions -n 3
 
 clean:
