@@ -65,7 +65,7 @@ def commits(client: Any) -> int:
 
 
 def test_ten_kills_change_nothing(s3: Any, cli: Cli, tmp_path: Path) -> None:
-    rows, chunk_rows, chance = 800, 10, random.Random(3)
+    rows, chunk_rows, chance = 1200, 10, random.Random(3)
     job = cases.write_job(
         tmp_path,
         rows,
