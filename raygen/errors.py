@@ -6,7 +6,8 @@ RaygenError                     anything raygen raises on purpose               
 |   |-- SourceError             the input: missing, unreadable, without the columns, duplicate ids
 |   |-- AccessError             a bucket or credential
 |   |-- ModelReferenceError     a model reference that does not resolve, pickled weights
-|   `-- RunConflictError        the output holds another job's run
+|   |-- RunConflictError        the output holds another job's run
+|   `-- EngineConfigError       (also an EngineError) the engine cannot do what the job says: key, model, address
 |-- RowError                    one row's failure: becomes a failed outcome, never stops a run
 |-- EngineError                 the engine itself is broken: ends its actor, which is started again
 |-- StorageError                the store refused or did not answer
@@ -69,6 +70,10 @@ class RowError(RaygenError):
 
 
 class EngineError(RaygenError):
+    pass
+
+
+class EngineConfigError(UserError, EngineError):
     pass
 
 

@@ -275,3 +275,31 @@ main()
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (1, "raygen: error: the model is gone\n")
+
+
+def test_a_row_that_breaks_its_template_fails_alone_and_the_report_is_written(
+    cli: Cli, job: Path, tmp_path: Path
+) -> None:
+    bomb = "steps.0.generate.prompt=\"{{ text * (99999999999 if text.startswith('passage 7 ') else 1) }}\""
+    done = cli("run", job, "--inline", "--set", bomb)
+    assert done.code == 3, done.err
+    assert "99 accepted, 0 rejected, 1 failed" in done.out
+    assert (tmp_path / "run" / "report.html").exists()
+    row = json.loads(cli("show", tmp_path / "run", "--status", "failed", "--json").out)
+    assert (row["row_id"], row["reason"]) == ("p7", "template_error")
+
+
+def test_an_output_behind_a_file_is_refused(cli: Cli, job: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    refused = cli("run", job, "--inline", "--output", tmp_path / "file")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+
+
+def test_a_source_without_readable_rows_is_refused(cli: Cli, job: Path, tmp_path: Path) -> None:
+    (tmp_path / "junk.jsonl").write_bytes(b"\x00\x01\n" * 5)
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    for name, words in (("junk", "none of the first rows"), ("empty", "no rows")):
+        refused = cli(
+            "run", job, "--inline", "--set", "source={format: jsonl}", "--input", tmp_path / f"{name}.jsonl"
+        )
+        assert (refused.code, words in refused.err) == (2, True), refused.err

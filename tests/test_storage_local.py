@@ -172,7 +172,7 @@ def test_pipes_and_folders_are_no_objects(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         find_inputs(str(tmp_path / "pipe"))
     store.put("file", b"")
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.raises(AccessError, match="a file stands where a directory has to be"):
         store.put("file/below", b"")
 
 

@@ -8,7 +8,7 @@ from collections import deque
 
 from raygen.engines.admission import Admission
 from raygen.engines.base import EngineStats
-from raygen.errors import EngineError
+from raygen.errors import EngineConfigError
 
 
 class Gate:
@@ -33,10 +33,10 @@ class Gate:
     async def enter(self, again: bool = False) -> int:
         """Wait for admission; return the ticket to hand back to `served`, `refused` or `failed`.
 
-        Raises EngineError once the gate is shut.
+        Raises EngineConfigError once the gate is shut.
         """
         if self._shut is not None:
-            raise EngineError(self._shut)
+            raise EngineConfigError(self._shut)
         ticket = self.admission.admit(self._loop.time())
         if ticket is not None:  # then nobody waits: whoever could go was let in when the slot became free
             self._show()
@@ -79,7 +79,7 @@ class Gate:
         self._let_in()
 
     def shut(self, message: str) -> None:
-        """The endpoint is of no use: everybody who waits or comes gets EngineError(message)."""
+        """The endpoint is of no use: everybody who waits or comes gets EngineConfigError(message)."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -88,7 +88,7 @@ class Gate:
             while line:
                 future = line.popleft()
                 if not future.done():
-                    future.set_exception(EngineError(message))
+                    future.set_exception(EngineConfigError(message))
         self._show()
 
     def _let_in(self) -> None:

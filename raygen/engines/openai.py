@@ -18,7 +18,7 @@ from raygen.engines.backoff import RetryBudget, retry_after_s
 from raygen.engines.base import Engine, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.chat_completions import Action, Answer, Trouble, read_answer, request_body
 from raygen.engines.gate import Gate
-from raygen.errors import EngineError, RowError
+from raygen.errors import EngineConfigError, EngineError, RowError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -244,11 +244,11 @@ class OpenAIEngine(Engine):
         name = self.options.api_key_env
         key = os.environ.get(name, "").strip()
         if not key and "api_key_env" in self.options.model_fields_set:
-            raise EngineError(
+            raise EngineConfigError(
                 f"model {self.model.name!r}: environment variable {name} (api_key_env) is not set"
             )
         if not key.isprintable() or not key.isascii():
-            raise EngineError(
+            raise EngineConfigError(
                 f"model {self.model.name!r}: environment variable {name} holds what no key may hold"
             )
         return key
@@ -267,7 +267,7 @@ class OpenAIEngine(Engine):
             )
         message = f"{name}: {remedy}; the endpoint says: {self._clean(trouble.message)}"
         self._gate.shut(message)
-        return EngineError(message)
+        return EngineConfigError(message)
 
     def _clean(self, message: str) -> str:
         message = " ".join(message.split())

@@ -69,15 +69,19 @@ class RayExecution:
         work = self._work
         wide = chunks_in_flight(work.job, work.models)
         groups = [stages.pack_group(group) for group in self._todos]
-        # A worker process costs more to start than many chunks to read: no more of them than cores can feed.
-        tasks = max(2, int(self._capacity.cpus)) if self._capacity.fixed else None
+        # A worker process costs more to start than many chunks to read: on one machine, no more of them than help. Reading
+        # streams; writing waits for the store.
+        half = int(self._capacity.cpus / 2)
+        widths = (max(1, half), max(2, half)) if self._capacity.fixed else (None, None)
         with warnings.catch_warnings():
             # Ray 2.60 warns of its own settings as it copies them; and retries can only be set with what 2.64 will drop.
             warnings.simplefilter("ignore", DeprecationWarning)
             with ray.data.DataContext.current(_context()):
-                return self._stages(groups, wide, tasks)
+                return self._stages(groups, wide, *widths)
 
-    def _stages(self, groups: list[bytes], wide: int, tasks: int | None) -> ray.data.Dataset:
+    def _stages(
+        self, groups: list[bytes], wide: int, readers: int | None, writers: int | None
+    ) -> ray.data.Dataset:
         work, execution = self._work, self._work.job.execution
         items = [{"group": group} for group in groups]
         return (
@@ -86,7 +90,7 @@ class RayExecution:
                 partial(stages.read, work=work, board=self._board),
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=ray.data.TaskPoolStrategy(tasks),
+                compute=ray.data.TaskPoolStrategy(readers),
                 num_cpus=execution.cpus_per_read,
                 ray_remote_args_fn=_task_retries,
             )
@@ -110,7 +114,7 @@ class RayExecution:
                 partial(stages.commit, work=work),
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=ray.data.TaskPoolStrategy(tasks),
+                compute=ray.data.TaskPoolStrategy(writers),
                 num_cpus=execution.cpus_per_write,
                 ray_remote_args_fn=_task_retries,
             )

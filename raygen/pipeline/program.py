@@ -12,7 +12,7 @@ import pyarrow as pa
 from raygen.config import Job
 from raygen.data.base import SourcePlan
 from raygen.engines.base import Engine, GenerateResult
-from raygen.errors import ConfigError, EngineError, RowError
+from raygen.errors import ConfigError, EngineError, RowError, SourceError
 from raygen.pipeline.generate import GenerateStep
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
 
@@ -50,6 +50,13 @@ class Program:
         Raises:
             ConfigError: a template, `keep`, `messages` or `images` names a column that the source lacks, or that is raygen's own.
         """
+        uris = ", ".join(self.job.source.uris)
+        if not source.columns and not source.ranges:
+            raise SourceError(f"source.uri: {uris}: no rows; there is nothing to generate from")
+        if not source.columns:
+            raise SourceError(
+                f"source.uri: {uris}: none of the first rows can be read as {self.job.source.format}"
+            )
         wanted = {**self.step.columns, **dict.fromkeys(self.job.keep, "keep")}
         for column, where in wanted.items():
             if column not in source.columns:

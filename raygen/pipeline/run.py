@@ -121,7 +121,7 @@ def drive(
     store, plan = run.store, run.plan
     if store.exists(MANIFEST_KEY):
         say(f"{store.uri} is finished; nothing to do")
-        return _finished(store, plan, Manifest.load(store))
+        return _finished(store, plan, Manifest.load(store), say)
     single_committer = not store.has_conditional_put()
     if single_committer:
         say(
@@ -162,7 +162,7 @@ def drive(
         known.update((commit.chunk, commit) for commit in read_commits(store, unread))
         manifest = finish(store, plan, known.values())
         monitor.finished()
-    return _finished(store, plan, manifest)
+    return _finished(store, plan, manifest, say)
 
 
 def _pass(
@@ -220,9 +220,12 @@ def _load(store: Store, chunks: list[int], known: dict[int, Commit], monitor: Mo
             monitor.loaded(commit)
 
 
-def _finished(store: Store, plan: Plan, manifest: Manifest) -> RunResult:
+def _finished(store: Store, plan: Plan, manifest: Manifest, say: Callable[[str], None]) -> RunResult:
     """The result of a finished run, with its report; a session may have died before it wrote one."""
     report = None
     if plan.only is None:  # a retry is reported with the run that it mends
-        report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else write_report(store)
+        try:
+            report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else write_report(store)
+        except Exception as error:  # noqa: BLE001 - the outcomes are there, whatever became of their picture
+            say(f"the report could not be written: {type(error).__name__}: {error}")
     return RunResult(store.uri, "finished", manifest.rows, manifest.tokens, None, report)

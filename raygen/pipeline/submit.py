@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import logging
+import os
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from raygen.config import Job, load_job
 from raygen.errors import ConfigError, RaygenError
 
 EXCLUDED = [
@@ -20,6 +26,7 @@ EXCLUDED = [
     ".pytest_cache/",
     ".hypothesis/",
 ]
+POLL_S = 1.0
 
 
 def submit_job(
@@ -34,7 +41,8 @@ def submit_job(
     """Submit `raygen run JOB ARGUMENTS`; with `wait`, follow its logs and return its exit code.
 
     Raises:
-        ConfigError: the job file is not below the working directory, or no job server answers at `address`.
+        ConfigError: the job file or its output would not work there, no job server answers at `address`, or it wants
+            another token. RaygenError: the job ended without an exit code.
     """
     working_dir = working_dir.resolve()
     try:
@@ -43,42 +51,90 @@ def submit_job(
         raise ConfigError(
             f"{job}: not below {working_dir}; name the directory to send with --working-dir"
         ) from None
-    if not job.is_file():
-        raise ConfigError(f"{job}: no such file")
+    _check_output(_effective(job, arguments))
+    client = _client(address)
+    submission = _submit(client, ["python", "-m", "raygen.cli", "run", str(inside), *arguments], working_dir)
+    try:
+        say(f"submitted {submission} to {address}")
+        return _follow(client, submission, say) if wait else 0
+    except KeyboardInterrupt:
+        say(f"{submission} goes on; to end it: ray job stop --address {address} {submission}")
+        raise
+
+
+def _effective(job: Path, arguments: Sequence[str]) -> Job:
+    """The job as `raygen run` will see it. Raises ConfigError: better here than from the cluster."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--input")
+    parser.add_argument("--output")
+    parser.add_argument("--max-rows", type=int)
+    try:
+        given, _ = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from None
+    return load_job(job, given.set, input_uri=given.input, output_uri=given.output, max_rows=given.max_rows)
+
+
+def _check_output(job: Job) -> None:
+    if "://" not in job.output_uri and not Path(job.output_uri).is_absolute():
+        raise ConfigError(
+            f"output {job.output_uri!r}: on the cluster this is a temporary directory of one node, which vanishes; "
+            "give --output s3://bucket/prefix, or an absolute path that all nodes share"
+        )
+
+
+def _client(address: str) -> Any:
     if not address.startswith(("http://", "https://")):
         raise ConfigError(
             f"--address {address!r}: expected the job server's URL, such as http://127.0.0.1:8265"
         )
-    from ray.job_submission import JobStatus, JobSubmissionClient
+    kept = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
+    if "RAY_AUTH_TOKEN" in os.environ or Path(kept).expanduser().is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray is imported
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
 
+    for module in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(module).setLevel(logging.WARNING)  # they tell every step on standard error
     try:
-        client = JobSubmissionClient(address)
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ConfigError(
+            f"--address {address}: the cluster does not let you in ({error.message.splitlines()[0]}); "
+            "put its token into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        ) from None
     except (ConnectionError, RuntimeError) as error:
         raise ConfigError(
             f"--address {address}: no Ray job server answers there: {str(error).splitlines()[0]}"
         ) from None
-    # An exit code other than 0 makes Ray call a job failed; the last line of its log says which code it was.
-    command = f"python -m raygen.cli run {shlex.quote(str(inside))} {shlex.join(arguments)}"
-    command += "; code=$?; echo raygen-exit-code=$code; exit $code"
-    submission = client.submit_job(
-        entrypoint=f"sh -c {shlex.quote(command)}",
-        runtime_env={"working_dir": str(working_dir), "excludes": EXCLUDED},
-    )
-    say(f"submitted {submission} to {address}")
-    if not wait:
-        return 0
-    last = ""
 
-    async def follow() -> None:
-        nonlocal last
+
+def _submit(client: Any, command: list[str], working_dir: Path) -> str:
+    try:
+        submission: str = client.submit_job(
+            entrypoint=shlex.join(command),
+            runtime_env={"working_dir": str(working_dir), "excludes": EXCLUDED},
+        )
+    except (ValueError, RuntimeError) as error:  # a directory that is too large, a server that refuses
+        raise ConfigError(f"{working_dir}: not submitted: {str(error).splitlines()[0]}") from None
+    return submission
+
+
+def _follow(client: Any, submission: str, say: Callable[[str], None]) -> int:
+    """Pass on the job's log until it ends, then return its exit code."""
+
+    async def log() -> None:
         async for text in client.tail_job_logs(submission):
             print(text, end="", flush=True)
-            last = (last + text)[-500:]
 
-    asyncio.run(follow())
-    status = client.get_job_status(submission)
-    if "raygen-exit-code=" in last:
-        return int(last.rsplit("raygen-exit-code=", 1)[1].split()[0])
-    if status == JobStatus.SUCCEEDED:
-        return 0
-    raise RaygenError(f"{submission} ended as {status}: {client.get_job_info(submission).message}")
+    try:
+        asyncio.run(log())
+    except (OSError, RuntimeError) as error:
+        say(f"the log broke off ({error}); waiting for {submission} to end")
+    while not (status := client.get_job_status(submission)).is_terminal():
+        time.sleep(POLL_S)
+    info = client.get_job_info(submission)
+    if info.driver_exit_code is None or info.driver_exit_code < 0:  # by a signal, or before it began
+        raise RaygenError(f"{submission} ended as {status}: {info.message}")
+    return int(info.driver_exit_code)

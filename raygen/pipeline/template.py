@@ -52,5 +52,7 @@ class Template:
             raise RowError(
                 "missing_column", f"{self.where}: {error.message}; the row has: {', '.join(row)}"
             ) from None
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        except (
+            TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError, RecursionError
+        ) as error:  # fmt: skip
             raise RowError("template_error", f"{self.where}: {type(error).__name__}: {error}") from None

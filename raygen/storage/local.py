@@ -136,6 +136,8 @@ def _refused(action: str, path: Path, error: OSError) -> Exception:
     message = f"cannot {action} {path}: {os.strerror(error.errno) if error.errno else error}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return AccessError(f"{message}; check owner and permissions")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return AccessError(f"{message}; a file stands where a directory has to be")
     return StorageError(message)
 
 

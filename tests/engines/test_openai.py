@@ -19,7 +19,7 @@ from raygen.config import Job, ModelSpec, Sampling
 from raygen.engines import openai as engine_module
 from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.openai import OpenAIEngine
-from raygen.errors import EngineError, RowError
+from raygen.errors import EngineConfigError, EngineError, RowError
 
 QUICK = MockOptions(latency_s=0.001)
 SECRET = "sk-proj-Abc123"
@@ -225,7 +225,7 @@ def test_no_message_holds_the_key(monkeypatch: pytest.MonkeyPatch):
 def test_what_no_row_survives_stops_the_engine(status: int, body: dict[str, Any], words: list[str]):
     rows = [request(str(n)) for n in range(20)]
     errors, _, mock = ask(*rows, respond=replies(status, body, {"Location": "/other"}), concurrency=2)
-    assert {type(error) for error in errors} == {EngineError}
+    assert {type(error) for error in errors} == {EngineConfigError}
     assert all(word in str(error) for error in errors for word in words)
     assert "\n" not in str(errors[0])
     assert mock.counters.requests <= 2  # those who waited are not sent

@@ -14,6 +14,13 @@ from tests.ray.fragile import register
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get("RAYGEN_FULL"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="RAYGEN_FULL=1 runs it"))
+
+
 @pytest.fixture(scope="module")
 def own_ray() -> Iterator[Any]:
     """A local Ray of two logical CPUs, on loopback, whose workers know the fragile engine."""
