@@ -95,11 +95,11 @@ def scale(folder: Path, sizes: list[int], pairs: int) -> dict[int, dict[str, flo
 
 
 def resume(folder: Path, chunks: int) -> float:
-    """Commit most of a plan of many chunks, then measure how soon a resume commits the next one."""
+    """Commit a part of a plan of many chunks, then measure how soon a resume commits the next one."""
     write_input(folder / "many.parquet", chunks)
     write_job(folder / "many.yaml", folder / "many.parquet", 1)
     output = folder / "run-many"
-    run("run", str(folder / "many.yaml"), "--output", str(output), "--inline", "--budget-s", "150")
+    run("run", str(folder / "many.yaml"), "--output", str(output), "--inline", "--budget-s", "45")
     before = len(os.listdir(output / "commits"))
     began_s = time.time()
     process = subprocess.Popen(

@@ -31,6 +31,7 @@ def own_ray() -> Iterator[Any]:
         False  # what the variable says, if Ray was imported before
     )
     register()
+    os.putenv("RAY_BACKEND_LOG_LEVEL", "fatal")  # as raygen does for its own
     ray.init(
         address="local",
         num_cpus=2,
@@ -41,5 +42,6 @@ def own_ray() -> Iterator[Any]:
         _node_ip_address="127.0.0.1",
         runtime_env={"worker_process_setup_hook": register},
     )
+    os.unsetenv("RAY_BACKEND_LOG_LEVEL")
     yield ray
     ray.shutdown()
