@@ -6,10 +6,24 @@ An engine module must import without its heavy library (torch, aiohttp): it is i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from raygen.config import Frozen, ModelSpec, Sampling
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class TokenMask(Protocol):
+    """Says which token may come next: the hook for constrained output, such as a grammar."""
+
+    def __call__(self, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray | None:
+        """Return a bool array (V,), True where a token is allowed after `tokens`; None allows all.
+
+        Must depend on its arguments alone. An array that allows nothing fails the row (`mask_forbids_all`).
+        """
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,6 +46,18 @@ class GenerateRequest:
     ]  # chat messages; content is text, or OpenAI content parts (text, image_url)
     sampling: Sampling
     seeds: list[int]  # each in [0, 2**53)
+    adapter: str | None = None  # one of the model's adapters; None is the model itself
+    token_mask: TokenMask | None = None
+
+
+@dataclass(slots=True)
+class TokenLogprob:
+    """Natural logarithm of a token's probability, as the model gave it: before temperature, penalties, bias and masks."""
+
+    token_id: int
+    token: str
+    logprob: float
+    top: list[tuple[int, str, float]] = field(default_factory=list)  # the most probable: id, token, logprob
 
 
 @dataclass(slots=True)
@@ -39,6 +65,8 @@ class GeneratedSample:
     text: str
     finish_reason: str  # stop | length | content_filter | tool_calls
     output_tokens: int
+    token_ids: list[int] | None = None  # where the engine knows them
+    logprobs: list[TokenLogprob] | None = None  # one a token, when the sampling asks for them
 
 
 @dataclass(slots=True)

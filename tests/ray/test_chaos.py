@@ -88,9 +88,15 @@ class Chaos:
 
     def kill_worker(self, *titles: str) -> None:
         """Kill a process that Ray calls by one of these titles, as soon as there is one."""
-        wait_until(lambda: bool(self._workers(titles)) or self._ended(), 60, f"a process {titles}")
-        assert not self._ended(), f"the driver ended early:\n{self.log.read_text()[-3000:]}"
-        self.random.choice(self._workers(titles)).kill()
+        found: list[Process] = []  # looked at once: the tasks of Ray Data come and go within milliseconds
+
+        def seen() -> bool:
+            found[:] = self._workers(titles)
+            return bool(found) or self._ended()
+
+        wait_until(seen, 60, f"a process {titles}")
+        assert found, f"the driver ended early:\n{self.log.read_text()[-3000:]}"
+        self.random.choice(found).kill()
 
     def _workers(self, titles: tuple[str, ...]) -> list[Process]:
         return [each for each in descendants(os.getpid()) if each.command.startswith(titles)]

@@ -150,7 +150,7 @@ def test_a_killed_command_leaves_no_engine_behind(tmp_path: Path) -> None:
         # Ray's two agents of a node follow after a minute: they try to tell the dead cluster first.
         agents = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
         wait_until(
-            lambda: all(p.command in agents for p in of_session(process.pid)), 20, "Ray's processes to end"
+            lambda: all(p.command in agents for p in of_session(process.pid)), 60, "Ray's processes to end"
         )
 
 
