@@ -87,7 +87,9 @@ class Sampling(Frozen):
         {}, max_length=1024, description="token id: what to add to its logit"
     )
     max_tokens: int = Field(256, ge=1, le=1_000_000)
-    min_tokens: int = Field(0, ge=0, le=1_000_000, description="before these, no end-of-text token and no stop")
+    min_tokens: int = Field(
+        0, ge=0, le=1_000_000, description="before these, no end-of-text token and no stop"
+    )
     stop: tuple[str, ...] = Field((), max_length=16)
     stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field((), max_length=64)
     logprobs: int | None = Field(

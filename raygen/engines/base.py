@@ -6,7 +6,7 @@ An engine module must import without its heavy library (torch, aiohttp): it is i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -76,6 +76,16 @@ class GenerateResult:
 
 
 @dataclass(slots=True)
+class GenerateChunk:
+    """A piece of one sample's text, as it comes."""
+
+    index: int  # of the sample, in the order of the request's seeds
+    text: str  # what is new
+    output_tokens: int  # so far
+    finish_reason: str | None = None  # with the last piece
+
+
+@dataclass(slots=True)
 class EngineStats:
     """Totals since the start, and gauges of this moment; read about once a second by the progress display."""
 
@@ -117,6 +127,12 @@ class Engine(ABC):
     @abstractmethod
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         """Return one sample for every seed of the request."""
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        """Yield text as it comes; an engine that cannot yields each sample whole. Raises what `generate` raises."""
+        result = await self.generate(request)
+        for index, sample in enumerate(result.samples):
+            yield GenerateChunk(index, sample.text, sample.output_tokens, sample.finish_reason)
 
     async def close(self) -> None:  # noqa: B027 - an engine without resources needs none
         """Release what `start` took."""

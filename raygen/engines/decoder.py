@@ -1,20 +1,22 @@
-"""SlotDecoder: a causal LM over slots. Tokens in, logits out; knows neither requests nor sampling."""
+"""Decoder: a causal LM over slots. Tokens of many samples in, logits out; knows neither requests nor sampling."""
 
-# Shape letters: B = rows, T = tokens, D = model width, V = vocabulary.
+# Shape letters: N = tokens of this pass, B = rows whose logits are wanted, D = model width, V = vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from raygen.engines.slots import ATTENTION, LENGTH_STEP, ROW_STEP, SlotCache, Span, round_up
+from raygen.engines.attention import ATTENTION, Pass, Span
+from raygen.engines.kv_cache import KVCache
+from raygen.engines.memory import STEP, Slot, round_up
 from raygen.errors import EngineError
 
-PREFILL_TOKENS = 8192  # of one forward pass, unless a single prompt is longer: bounds its memory
 KNOWN_LAYER_TYPES = {"full_attention", "sliding_attention"}
 CHECK_TOKENS, CHECK_STEPS = 21, 3
+CHECK_SLOT = Slot(0, 32, 0)
 CHECK_ERROR = {
     torch.float32: 1e-3,
     torch.float16: 2e-2,
@@ -22,32 +24,38 @@ CHECK_ERROR = {
 }  # relative, of all logits of a row
 
 
-class LastToken(torch.nn.Module):
-    """Stands before the output layer and passes only each row's last token: logits for all cost too much."""
+class WantedTokens(torch.nn.Module):
+    """Stands before the output layer and passes only the tokens whose logits are wanted: all cost too much."""
 
     def __init__(self, head: torch.nn.Module) -> None:
         super().__init__()
         self.head = head
-        self.last_B: torch.Tensor
+        self.wanted_B: torch.Tensor
 
-    def forward(self, hidden_BTD: torch.Tensor) -> torch.Tensor:
-        rows = torch.arange(len(self.last_B), device=hidden_BTD.device)
-        last_BD = hidden_BTD[rows, self.last_B]
-        spare = round_up(len(rows), ROW_STEP) - len(rows)
-        last_BD = torch.nn.functional.pad(last_BD, (0, 0, 0, spare))
-        logits: torch.Tensor = self.head(last_BD)[: len(rows), None]
+    def forward(self, hidden_1ND: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(hidden_1ND[:, self.wanted_B])
         return logits
 
 
-class SlotDecoder:
-    """Runs a transformers causal LM with a key/value cache of `slots` slots.
+class Decoder:
+    """Runs a transformers causal LM over a cache of `positions` positions and `blocks` prefix blocks.
+
+    Args:
+        select: told before each pass which adapter each of its N tokens wants.
 
     Raises:
         EngineError: the architecture does not fit, or computes something else here than by its own attention.
     """
 
-    def __init__(self, model: Any, slots: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        positions: int,
+        blocks: int,
+        select: Callable[[Sequence[str | None]], None] | None = None,
+    ) -> None:
         self._model = model
+        self._select = select
         self._device = next(model.parameters()).device
         config = model.config.get_text_config(decoder=True)
         unknown = set(getattr(config, "layer_types", None) or ()) - KNOWN_LAYER_TYPES
@@ -60,74 +68,55 @@ class SlotDecoder:
                     else "its attention is its own"
                 )
             )
-        self._head = LastToken(model.get_output_embeddings())
+        self._head = WantedTokens(model.get_output_embeddings())
         model.set_output_embeddings(self._head)
-        self._cache = SlotCache(config.num_hidden_layers, slots, self._device)
+        self.cache = KVCache(config.num_hidden_layers, positions, blocks)
         self._check()
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]], slots: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Fill the slots of each prompt and return the logits of its next token, (B, V).
-
-        A prompt's pass is padded to its own length's step, whatever else is in the batch.
-        """
-        logits: list[torch.Tensor | None] = [None] * len(prompts)
-        lengths = [round_up(len(prompt), LENGTH_STEP) for prompt in prompts]
-        for tokens in sorted(set(lengths)):
-            alike = [i for i, length in enumerate(lengths) if length == tokens]
-            step = max(1, PREFILL_TOKENS // tokens)
-            for group in (alike[i : i + step] for i in range(0, len(alike), step)):
-                group_BV = self._prefill_alike([prompts[i] for i in group], [slots[i] for i in group], tokens)
-                for i, logits_V in zip(group, group_BV, strict=True):
-                    logits[i] = logits_V
-        return torch.stack([row for row in logits if row is not None])
-
-    def _prefill_alike(
-        self, prompts: Sequence[Sequence[int]], slots: Sequence[Sequence[int]], tokens: int
+    def forward(
+        self,
+        decode: Sequence[tuple[Span, int, str | None]],
+        pieces: Sequence[tuple[Span, Sequence[int], str | None]],
+        wanted: Sequence[int],
     ) -> torch.Tensor:
-        # Padding stands after the prompt, where it is not seen; its last token, lest an odd one brings NaN.
-        padded = [[*prompt, *[prompt[-1]] * (tokens - len(prompt))] for prompt in prompts]
-        rows = [row for row, wanted in enumerate(slots) for _ in wanted]
-        self._cache.write_prompts(rows, [slot for wanted in slots for slot in wanted], tokens)
-        positions_BT = torch.arange(tokens, device=self._device).expand(len(prompts), -1)
-        return self._forward(padded, positions_BT, [len(prompt) - 1 for prompt in prompts], tokens)
+        """Compute one pass and return logits, (B, V).
 
-    @torch.inference_mode()
-    def decode(self, tokens: Sequence[int], positions: Sequence[int]) -> torch.Tensor:
-        """Append tokens[i] at positions[i] of slot i and return the logits of the next ones, (B, V).
-
-        Row i is slot i, so rows are packed: `move` fills the gaps. Rows are added up to ROW_STEP; what they
-        write, at position 0 of unused slots, is never read.
+        Args:
+            decode: span, token and adapter of running samples, by slot length and slot.
+            pieces: span, tokens and adapter of pieces of prompts.
+            wanted: numbers, in decode then pieces, of those whose last token's logits are wanted, ascending.
         """
-        rows = len(tokens)
-        spare = [0] * (round_up(rows, ROW_STEP) - rows)
-        self._cache.write_tokens([*positions, *spare])
-        positions_BT = self._cache.positions[:, None]
-        logits_BV = self._forward([[t] for t in [*tokens, *spare]], positions_BT, [0] * len(positions_BT))
-        return logits_BV[:rows]
+        now = Pass(
+            [span for span, _, _ in decode],
+            [span for span, _, _ in pieces],
+            self.cache.positions,
+            self._device,
+        )
+        ids = [token for _, token, _ in decode]
+        adapters = [adapter for _, _, adapter in decode]
+        last = list(range(len(decode))) + [0] * len(pieces)
+        for number in now.order:
+            _, tokens, adapter = pieces[number]
+            ids += tokens
+            adapters += [adapter] * len(tokens)
+            last[len(decode) + number] = len(ids) - 1
+        if self._select is not None:
+            self._select([*adapters, *[None] * now.filling])
+        return self._run(now, [*ids, *[0] * now.filling], [last[number] for number in wanted])
 
-    def _forward(
-        self, ids: list[list[int]], positions_BT: torch.Tensor, last: list[int], keys: int | None = None
-    ) -> torch.Tensor:
-        self._head.last_B = torch.tensor(last, device=self._device)
-        logits_BTV: torch.Tensor = self._model(
-            input_ids=torch.tensor(ids, device=self._device),
-            position_ids=positions_BT,
-            past_key_values=self._cache,
+    def _run(self, now: Pass, ids: list[int], last: list[int]) -> torch.Tensor:
+        self.cache.now = now
+        filled = last + [0] * (round_up(max(len(last), 1), STEP) - len(last))
+        self._head.wanted_B = torch.tensor(filled, device=self._device)
+        logits_1BV: torch.Tensor = self._model(
+            input_ids=torch.tensor([ids], device=self._device),
+            position_ids=now.position_N[None],
+            past_key_values=self.cache,
             use_cache=True,
-            span=Span(positions_BT, keys or self._cache.attended),
+            now=now,
         ).logits
-        return logits_BTV[:, -1]
-
-    def move(self, source: int, target: int, tokens: int) -> None:
-        """Copy the first `tokens` positions of one slot to another."""
-        with torch.inference_mode():
-            self._cache.move(source, target, tokens)
-
-    def clear(self, slot: int) -> None:
-        """Forget a slot whose numbers are broken."""
-        with torch.inference_mode():
-            self._cache.clear(slot)
+        return logits_1BV[0, : len(last)]
 
     @torch.inference_mode()
     def _check(self) -> None:
@@ -136,15 +125,17 @@ class SlotDecoder:
         ids = [(7919 * i + 101) % vocabulary for i in range(CHECK_TOKENS + CHECK_STEPS)]
         try:
             self._model.set_attn_implementation("eager")
-            self._head.last_B = torch.tensor([len(ids) - 1], device=self._device)
+            self._head.wanted_B = torch.tensor([len(ids) - 1], device=self._device)
             expected_V = self._model(
                 input_ids=torch.tensor([ids], device=self._device), use_cache=False
             ).logits[0, -1]
             self._model.set_attn_implementation(ATTENTION)
-            got_V = self.prefill([ids[:CHECK_TOKENS]], [[0]])[0]
+            got_V = self.forward([], [(Span(CHECK_SLOT, 0, CHECK_TOKENS), ids[:CHECK_TOKENS], None)], [0])[0]
             for position in range(CHECK_TOKENS, len(ids)):
-                got_V = self.decode([ids[position]], [position])[0]
-            self.clear(0)
+                got_V = self.forward(
+                    [(Span(CHECK_SLOT, position, position + 1), ids[position], None)], [], [0]
+                )[0]
+            self.cache.clear(CHECK_SLOT)
         except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
             raise EngineError(f"engine `torch` cannot run {type(self._model).__name__}: {error}") from error
         distance = float((got_V.float() - expected_V.float()).norm() / expected_V.float().norm())

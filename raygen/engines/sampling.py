@@ -1,27 +1,59 @@
-"""Sampling: from logits to token ids. What a row gets depends on its own logits, settings and seed alone.
+"""Sampling: from logits to token ids. What a row gets depends on its own logits, settings, tokens and seed alone.
 
-The candidates of a row are defined without an order, so that ties, frequent in bfloat16, need no rule:
-- temperature divides the logits; 0 means the most probable token, the lowest id of equals;
+In this order, as transformers and vLLM have it:
+- log-probabilities are those of the model's own logits (logprobs.py);
+- token mask, min_tokens, logit bias and penalties change logits (adjust.py);
+- temperature divides them; 0 means the most probable token, the lowest id of equals;
 - top_k keeps the tokens whose logit is at least the k-th largest;
+- min_p keeps those at least so probable, as a part of the most probable one;
 - top_p then keeps a token if all strictly more probable ones have less than `top_p` of what is left.
-Among the candidates a token is drawn by inverting their cumulative probability, in the order of ids, at a
-uniform number: a hash of the sample's seed and the token's index. No generator, hence no state to restore.
+The candidates of a row are so defined without an order, and ties, frequent in bfloat16, need no rule. One is drawn
+by inverting the candidates' cumulative probability, in the order of ids, at a uniform number: a hash of the sample's
+seed and the token's index. No generator, hence no state to restore.
 """
 
 # Shape letters: B = rows, V = vocabulary, C = candidates looked at for top_p.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from raygen.config import Sampling
+from raygen.engines.adjust import adjust, needs_adjusting
+from raygen.engines.base import TokenMask
+from raygen.engines.logprobs import token_logprobs
+from raygen.engines.stopping import StopRule
+from raygen.errors import RowError
 
 BLOCK = 256  # arg-max and cumulative sums go over blocks first: several times faster over a long vocabulary
 # top_p looks at so many most probable tokens, and sorts the vocabulary only if they do not suffice
 NUCLEUS = 512
+
+
+class Draw(Protocol):
+    """What sampling reads of a sample."""
+
+    prompt: list[int]
+    tokens: list[int]  # so far
+    sampling: Sampling
+    seed: int  # in [0, 2**64)
+    rule: StopRule
+    token_mask: TokenMask | None
+
+
+@dataclass(slots=True)
+class Choice:
+    """A row's next token. Log-probabilities (natural) if its sampling asks for them."""
+
+    token: int
+    logprob: float | None = None
+    top: list[tuple[int, float]] = field(default_factory=list)  # most probable first; the lower id of equals
 
 
 def uniforms(seeds: Sequence[int], indices: Sequence[int]) -> np.ndarray:
@@ -42,16 +74,14 @@ def _mix(state: np.ndarray) -> np.ndarray:
         return np.asarray(state ^ (state >> np.uint64(31)))
 
 
-def choose_tokens(
-    logits_BV: torch.Tensor, settings: Sequence[Sampling], seeds: Sequence[int], indices: Sequence[int]
-) -> list[int | None]:
-    """Return each row's next token; None for a row whose logits are not numbers (NaN, +inf, or all -inf).
+def choose_tokens(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Choice | RowError]:
+    """Return each row's next token, or the error that ends this row alone.
 
     Args:
         logits_BV: any floating dtype; -inf forbids a token.
-        settings: temperature, top_k and top_p of each row.
-        seeds: of each row's sample, in [0, 2**64).
-        indices: how many tokens each sample has so far.
+        draws: the rows' samples.
+
+    Errors are `nan_logits` (NaN, +inf, or all -inf), `mask_forbids_all`, `token_mask_failed` and `invalid_sampling`.
     """
     rows, vocabulary = logits_BV.shape
     padded = -(-vocabulary // BLOCK) * BLOCK
@@ -59,20 +89,51 @@ def choose_tokens(
     filled_BV[:, :vocabulary] = logits_BV
     best_B, token_B = _largest(filled_BV)
     sound = torch.isfinite(best_B).tolist()
-    tokens: list[int | None] = [t if ok else None for t, ok in zip(token_B.tolist(), sound, strict=True)]
-    drawn = [i for i in range(rows) if sound[i] and settings[i].temperature > 0]
+    errors: dict[int, RowError] = {
+        i: RowError("nan_logits", f"the model gave no numbers at token {len(draws[i].tokens) + 1}")
+        for i in range(rows)
+        if not sound[i]
+    }
+    wanted = [i for i, draw in enumerate(draws) if draw.sampling.logprobs is not None and sound[i]]
+    raw_BV = filled_BV[wanted, :vocabulary] if wanted else None
+    changed = [i for i, draw in enumerate(draws) if sound[i] and needs_adjusting(draw)]
+    for i in changed:
+        try:
+            adjust(filled_BV[i, :vocabulary], draws[i])
+        except RowError as error:
+            errors[i] = error
+            filled_BV[i] = 0
+    if changed:
+        best_B, token_B = _largest(filled_BV)
+        for i in changed:
+            if i not in errors and best_B[i] == float("-inf"):
+                errors[i] = RowError(
+                    "mask_forbids_all", f"no token is allowed at token {len(draws[i].tokens) + 1}"
+                )
+    tokens: list[int] = token_B.tolist()
+    drawn = [i for i, draw in enumerate(draws) if i not in errors and draw.sampling.temperature > 0]
     if drawn:
-        scaled_BV = filled_BV[drawn].sub_(
-            best_B[drawn, None]
-        )  # the maximum is 0, however small the temperature
-        scaled_BV.div_(_column([settings[i].temperature for i in drawn], scaled_BV))
-        _keep_top_k(scaled_BV, [settings[i].top_k for i in drawn])
+        settings = [draws[i].sampling for i in drawn]
+        # The maximum becomes 0, however small the temperature.
+        scaled_BV = filled_BV[drawn].sub_(best_B[drawn, None])
+        scaled_BV.div_(_column([each.temperature for each in settings], scaled_BV))
+        _keep_top_k(scaled_BV, [each.top_k for each in settings])
+        _keep_min_p(scaled_BV, [each.min_p for each in settings])
         probabilities_BV = torch.softmax(scaled_BV, -1)
-        _keep_top_p(probabilities_BV, [settings[i].top_p for i in drawn])
-        uniform_B = uniforms([seeds[i] for i in drawn], [indices[i] for i in drawn])
+        _keep_top_p(probabilities_BV, [each.top_p for each in settings])
+        uniform_B = uniforms([draws[i].seed for i in drawn], [len(draws[i].tokens) for i in drawn])
         for i, token in zip(drawn, _invert(probabilities_BV, uniform_B), strict=True):
             tokens[i] = token
-    return tokens
+    found: list[Choice | RowError] = [
+        errors[i] if i in errors else Choice(token) for i, token in enumerate(tokens)
+    ]
+    for row, i in enumerate(wanted):
+        choice = found[i]
+        if isinstance(choice, Choice) and raw_BV is not None:
+            choice.logprob, choice.top = token_logprobs(
+                raw_BV[row], choice.token, draws[i].sampling.logprobs or 0
+            )
+    return found
 
 
 def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
@@ -96,6 +157,14 @@ def _keep_top_k(scaled_BV: torch.Tensor, top_k: Sequence[int]) -> None:
         largest_BC = scaled_BV[limited].topk(max(top_k[i] for i in limited), -1).values
         kth_B = torch.tensor([top_k[i] - 1 for i in limited], device=scaled_BV.device)
         least_B1 = largest_BC.gather(1, kth_B[:, None])
+        scaled_BV[limited] = scaled_BV[limited].masked_fill_(scaled_BV[limited] < least_B1, float("-inf"))
+
+
+def _keep_min_p(scaled_BV: torch.Tensor, min_p: Sequence[float]) -> None:
+    """Set to -inf what is less probable than min_p times the most probable, whose scaled logit is 0."""
+    limited = [i for i, p in enumerate(min_p) if p > 0]
+    if limited:
+        least_B1 = _column([math.log(min_p[i]) for i in limited], scaled_BV)
         scaled_BV[limited] = scaled_BV[limited].masked_fill_(scaled_BV[limited] < least_B1, float("-inf"))
 
 

@@ -17,39 +17,54 @@ class StopRule:
         eos_ids: tokens that end the text and are no part of it.
         limit: tokens generated at most, an end-of-text token included; at least 1.
         decode: turns token ids into text, special tokens left out.
+        min_tokens: before so many, nothing but the limit ends the text; a stop string must then end after them.
     """
 
     def __init__(
-        self, stop: Sequence[str], eos_ids: Collection[int], limit: int, decode: Callable[[list[int]], str]
+        self,
+        stop: Sequence[str],
+        eos_ids: Collection[int],
+        limit: int,
+        decode: Callable[[list[int]], str],
+        *,
+        min_tokens: int = 0,
     ) -> None:
-        self._stop = tuple(stop)
-        self._eos_ids = eos_ids
-        self._limit = limit
-        self._decode = decode
-        self._window = TOKENS_PER_CHARACTER * max(map(len, self._stop), default=0) + SPARE_TOKENS
+        self.stop = tuple(stop)
+        self.eos_ids = frozenset(eos_ids)
+        self.min_tokens = min_tokens
+        self.limit = limit
+        self.decode = decode
+        self._window = TOKENS_PER_CHARACTER * max(map(len, self.stop), default=0) + SPARE_TOKENS
 
     def check(self, tokens: list[int]) -> str | None:
         """Return the finish reason of a sample with these tokens (`stop` or `length`), or None to go on.
 
         To be called after every token: only the last one can bring the end.
         """
-        if tokens[-1] in self._eos_ids or self._completes_stop(tokens):
+        if len(tokens) >= self.min_tokens and (tokens[-1] in self.eos_ids or self._completes_stop(tokens)):
             return "stop"
-        return "length" if len(tokens) >= self._limit else None
+        return "length" if len(tokens) >= self.limit else None
 
     def text(self, tokens: list[int]) -> str:
         """Return the text of a finished sample."""
-        if tokens and tokens[-1] in self._eos_ids:
+        if tokens and tokens[-1] in self.eos_ids:
             tokens = tokens[:-1]
-        text = self._decode(tokens)
-        return text[: min((text.index(stop) for stop in self._stop if stop in text), default=len(text))]
+        text = self.decode(tokens)
+        return text[: self._find(tokens, text)]
 
     def _completes_stop(self, tokens: list[int]) -> bool:
         """Look at the last tokens (cheap); only when they hold a stop string, at the whole text (exact)."""
-        if not self._stop or not self._contains_stop(tokens[-self._window :]):
+        if not self.stop:
             return False
-        return len(tokens) <= self._window or self._contains_stop(tokens)
+        last = self.decode(tokens[-self._window :])
+        if not any(stop in last for stop in self.stop):
+            return False
+        return self._find(tokens, self.decode(tokens)) is not None
 
-    def _contains_stop(self, tokens: list[int]) -> bool:
-        text = self._decode(tokens)
-        return any(stop in text for stop in self._stop)
+    def _find(self, tokens: list[int], text: str) -> int | None:
+        """Where the earliest stop string begins, of those that end after `min_tokens` - 1 tokens."""
+        if not self.stop:
+            return None
+        before = len(self.decode(tokens[: self.min_tokens - 1])) if self.min_tokens > 1 else 0
+        found = (text.find(stop, max(0, before - len(stop) + 1)) for stop in self.stop)
+        return min((place for place in found if place >= 0), default=None)

@@ -1,6 +1,6 @@
 """The torch engine: causal LMs on this machine's CPU or GPU, by transformers' own model classes.
 
-Requests wait in a queue, join a running batch between two steps and leave it when done. The tokens of a row
+Requests join the running ones between two steps and leave when done (continuous batching). The tokens of a row
 depend on its prompt, its sampling settings and its seeds alone: never on the batch, the order or a restart.
 """
 
@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
 from raygen.config import Frozen
-from raygen.engines.base import Engine, GeneratedSample, GenerateRequest, GenerateResult, ResolvedModel
-from raygen.engines.batch import Batch, Sample
+from raygen.engines.base import (
+    Engine,
+    GenerateChunk,
+    GeneratedSample,
+    GenerateRequest,
+    GenerateResult,
+    ResolvedModel,
+    TokenLogprob,
+)
+from raygen.engines.memory import Memory
+from raygen.engines.prefixes import Prefixes
+from raygen.engines.sample import Sample
+from raygen.engines.scheduler import PIECE
+from raygen.engines.stepper import Stepper
 from raygen.engines.stopping import StopRule
+from raygen.engines.text_stream import TextStream
 from raygen.errors import EngineError, RowError
 
 if TYPE_CHECKING:
@@ -36,7 +48,7 @@ class Pending:
 
     samples: list[Sample]
     finished: asyncio.Future[None]
-    started: bool = False
+    progress: asyncio.Event = field(default_factory=asyncio.Event)  # a sample got a token
 
 
 class TorchEngine(Engine):
@@ -46,7 +58,18 @@ class TorchEngine(Engine):
         threads: int | None = Field(
             None, ge=1, le=1024, description="CPU threads; one for each core if unset"
         )
-        max_batch: int = Field(128, ge=1, le=4096, description="samples generated at once")
+        max_batch: int = Field(256, ge=1, le=4096, description="samples generated at once")
+        prompt_tokens_per_step: int = Field(
+            512, ge=PIECE, le=65536, description="of prompts, computed beside the running samples' tokens"
+        )
+        kv_cache_gib: float | None = Field(
+            None,
+            gt=0,
+            description="memory for keys and values; unset: up to 4 on a CPU, four fifths of what is free on a GPU",
+        )
+        prefix_share: float = Field(
+            0.125, ge=0, le=0.5, description="part of that memory for beginnings of prompts, kept for reuse"
+        )
         context_tokens: int | None = Field(
             None,
             ge=2,
@@ -63,8 +86,9 @@ class TorchEngine(Engine):
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
-        self._waiting: deque[tuple[Pending, Sample]] = deque()
-        self._owner: dict[Sample, Pending] = {}  # of every sample in the batch
+        self._computes = ""  # said when it is not the job's dtype
+        self._inbox: list[Sample] = []
+        self._owner: dict[Sample, Pending] = {}
         self._requests: set[Pending] = set()
         self._broken: EngineError | None = EngineError(f"model {model.name!r}: the engine is not started")
 
@@ -72,17 +96,16 @@ class TorchEngine(Engine):
         # One thread for all that blocks: the event loop stays free, and torch's threads have one master.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch-engine")
         try:
-            self._lm, self._batch = await self._work(self._load)
+            self._lm, self._stepper = await self._work(self._load)
         except BaseException:
             self._worker.shutdown(wait=False)
             raise
-        self._context = min(self._lm.context_tokens, self.options.context_tokens or self._lm.context_tokens)
-        self.stats.limit = self._batch.limit
+        self.stats.limit = self.options.max_batch
         self._broken = None
         self._wake = asyncio.Event()
         self._runner = asyncio.create_task(self._run())
 
-    def _load(self) -> tuple[CausalLM, Batch]:
+    def _load(self) -> tuple[CausalLM, Stepper]:
         if self.model.path is None:
             raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
         # OpenMP reads this when torch is loaded. Threads that spin while they wait take cores from all else:
@@ -90,26 +113,72 @@ class TorchEngine(Engine):
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import torch
 
-        from raygen.engines.decoder import SlotDecoder
-        from raygen.engines.slots import ATTENTION
+        from raygen.engines.attention import ATTENTION
+        from raygen.engines.budget import kv_budget
+        from raygen.engines.decoder import Decoder
         from raygen.models.causal_lm import load_causal_lm
 
         # Said outright: Ray sets OMP_NUM_THREADS by the CPUs that an actor asked for, and bits may depend on threads.
         torch.set_num_threads(self.options.threads or len(os.sched_getaffinity(0)))
-        device = self.options.device
+        options, device = self.options, self.options.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             lm = load_causal_lm(self.model.path, self.model.spec.dtype, device, ATTENTION)
-            decoder = SlotDecoder(lm.model, self.options.max_batch)
+            if str(lm.model.dtype) != f"torch.{self.model.spec.dtype}":
+                self._computes = f", computed in {str(lm.model.dtype).removeprefix('torch.')}"
+            self._context = min(lm.context_tokens, options.context_tokens or lm.context_tokens)
+            positions, blocks = kv_budget(
+                lm.model,
+                self._context,
+                options.max_batch,
+                options.kv_cache_gib,
+                options.prefix_share,
+                self.model.name,
+            )
+            decoder = Decoder(lm.model, positions, blocks)
         except (
             RuntimeError,
             AssertionError,
         ) as error:  # no such device, a device without a driver, no memory
             raise EngineError(f"model {self.model.name!r} on device {device}: {error}") from error
-        return lm, Batch(decoder, self.options.max_batch)
+        memory = Memory(positions, self._context, options.max_batch, decoder.cache)
+        return lm, Stepper(
+            decoder, memory, Prefixes(blocks), options.max_batch, options.prompt_tokens_per_step
+        )
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
+        async with self._submitted(request) as pending:
+            await pending.finished
+        samples = pending.samples
+        self._count_done(samples)
+        return GenerateResult([self._finished(sample) for sample in samples], len(samples[0].prompt))
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        """Yield text as it comes, sample by sample; the last piece of each has its finish reason.
+
+        A caller that stops listening cancels the request. Raises what `generate` raises.
+        """
+        async with self._submitted(request) as pending:
+            streams = [TextStream(sample.rule) for sample in pending.samples]
+            ended = [False] * len(streams)
+            while not all(ended):
+                await pending.progress.wait()
+                pending.progress.clear()
+                if pending.finished.done():
+                    pending.finished.result()  # raises
+                for index, sample in enumerate(pending.samples):
+                    if ended[index]:
+                        continue
+                    ended[index] = sample.finish_reason is not None
+                    text = streams[index].push(sample.tokens, ended[index])
+                    if text or ended[index]:
+                        yield GenerateChunk(index, text, len(sample.tokens), sample.finish_reason)
+        self._count_done(pending.samples)
+
+    @asynccontextmanager
+    async def _submitted(self, request: GenerateRequest) -> AsyncIterator[Pending]:
+        """Queue a request's samples; what is not done at the end of the `with` is cancelled. Raises RowError, EngineError."""
         if self._broken is not None:
             raise self._broken
         messages = [_text_only(message) for message in request.messages]
@@ -122,83 +191,95 @@ class TorchEngine(Engine):
                 f"the prompt has {len(prompt)} tokens; the context holds {self._context} with output",
             )
         rule = self._stop_rule(request, len(prompt))
-        samples = [Sample(prompt, request.sampling, seed, rule) for seed in request.seeds]
-        await self._finish(samples)
-        output_tokens = sum(len(sample.tokens) for sample in samples)
+        samples = [
+            Sample(prompt, request.sampling, seed, rule, request.adapter, request.token_mask)
+            for seed in request.seeds
+        ]
+        pending = Pending(samples, asyncio.get_running_loop().create_future())
+        self._requests.add(pending)
+        self._owner.update(dict.fromkeys(samples, pending))
+        self._inbox += samples
+        self._wake.set()
+        try:
+            yield pending
+        finally:
+            for sample in samples:  # a cancelled request, or one with a broken sample, frees its slots
+                sample.cancelled = sample.cancelled or not sample.done
+                self._owner.pop(sample, None)
+            self._requests.discard(pending)
+            self._wake.set()
+
+    def _count_done(self, samples: list[Sample]) -> None:
         self.stats.requests += 1
-        self.stats.prompt_tokens += len(prompt)
-        self.stats.output_tokens += output_tokens
-        return GenerateResult(
-            [GeneratedSample(s.text, s.finish_reason or "stop", len(s.tokens)) for s in samples], len(prompt)
+        self.stats.prompt_tokens += len(samples[0].prompt)
+
+    def _finished(self, sample: Sample) -> GeneratedSample:
+        logprobs = None
+        if sample.sampling.logprobs is not None:
+            logprobs = [
+                TokenLogprob(
+                    choice.token,
+                    self._lm.token_text(choice.token),
+                    choice.logprob or 0.0,
+                    [(token, self._lm.token_text(token), logprob) for token, logprob in choice.top],
+                )
+                for choice in sample.choices
+            ]
+        return GeneratedSample(
+            sample.text, sample.finish_reason or "stop", len(sample.tokens), list(sample.tokens), logprobs
         )
 
     def _stop_rule(self, request: GenerateRequest, prompt_tokens: int) -> StopRule:
         stop = request.sampling.stop
         ids = (self._lm.special_id(string) for string in stop)
-        specials = frozenset(token for token in ids if token is not None)
+        ends = self._lm.eos_ids | {token for token in ids if token is not None}
         limit = min(request.sampling.max_tokens, self._context - prompt_tokens)
-        return StopRule(stop, self._lm.eos_ids | specials, limit, self._lm.decode)
-
-    async def _finish(self, samples: list[Sample]) -> None:
-        """Queue the samples and wait until all are done. Raises the first error of one."""
-        if not samples:
-            return
-        pending = Pending(samples, asyncio.get_running_loop().create_future())
-        self._requests.add(pending)
-        self._waiting.extend((pending, sample) for sample in samples)
-        self._count()
-        self._wake.set()
-        try:
-            await pending.finished
-        finally:
-            for sample in samples:  # a cancelled request, or one with a broken sample, frees its slots
-                sample.cancelled = sample.cancelled or not sample.done
-            self._requests.discard(pending)
-            self._count()
-            self._wake.set()
+        return StopRule(
+            stop,
+            ends | set(request.sampling.stop_token_ids),
+            limit,
+            self._lm.decode,
+            min_tokens=request.sampling.min_tokens,
+        )
 
     async def _run(self) -> None:
-        """Step the batch as long as there is work; any error but a row's ends the engine."""
+        """Step as long as there is work; any error but a row's ends the engine."""
         try:
             while True:
-                joining = self._next_samples()
-                if not joining and not self._owner:
+                joining, self._inbox = self._inbox, []
+                touched = await self._work(lambda: self._stepper.step(joining))  # noqa: B023 - awaited at once
+                self._measure()
+                for sample in touched:
+                    self._settle(sample)
+                if not touched and not self._inbox and not self._stepper.busy:
                     self._wake.clear()
                     await self._wake.wait()
-                    continue
-                self._count()
-                for sample in await self._work(lambda: self._batch.step(joining)):  # noqa: B023 - awaited at once
-                    self._settle(self._owner.pop(sample), sample)
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
             self._end(EngineError(f"model {self.model.name!r} stopped: {type(error).__name__}: {error}"))
 
-    def _next_samples(self) -> list[Sample]:
-        joining: list[Sample] = []
-        while self._waiting and len(self._owner) < self._batch.limit:
-            pending, sample = self._waiting.popleft()
-            if not sample.cancelled:
-                pending.started = True
-                self._owner[sample] = pending
-                joining.append(sample)
-        return joining
-
-    def _settle(self, pending: Pending, sample: Sample) -> None:
-        if pending.finished.done():
+    def _settle(self, sample: Sample) -> None:
+        self.stats.output_tokens += sample.error is None
+        pending = self._owner.get(sample)
+        if pending is None or pending.finished.done():
             return
         if sample.error is not None:
             pending.finished.set_exception(sample.error)
         elif all(other.done for other in pending.samples):
             pending.finished.set_result(None)
+        pending.progress.set()
 
-    def _count(self) -> None:
-        self.stats.in_flight = len(self._owner)
-        self.stats.waiting = sum(not sample.cancelled for _, sample in self._waiting)
+    def _measure(self) -> None:
+        self.stats.in_flight = self._stepper.running
+        self.stats.waiting = self._stepper.waiting + len(self._inbox)
+        self.stats.extra.update(self._stepper.figures())
 
     def _end(self, reason: EngineError) -> None:
         self._broken = reason
         for pending in self._requests:
             if not pending.finished.done():
                 pending.finished.set_exception(reason)
+                pending.finished.exception()  # a stream that nobody reads on must not be reported
+                pending.progress.set()
 
     async def _work(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, function)
@@ -212,7 +293,7 @@ class TorchEngine(Engine):
         if hasattr(self, "_worker"):
             await asyncio.to_thread(self._worker.shutdown)
             vars(self).pop("_lm", None)
-            vars(self).pop("_batch", None)
+            vars(self).pop("_stepper", None)
 
     @property
     def capacity(self) -> int:
@@ -220,7 +301,7 @@ class TorchEngine(Engine):
 
     @property
     def version(self) -> str:
-        return f"torch {version('torch')}, transformers {version('transformers')}"
+        return f"torch {version('torch')}, transformers {version('transformers')}{self._computes}"
 
 
 def _text_only(message: dict[str, Any]) -> dict[str, Any]:

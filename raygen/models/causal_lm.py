@@ -52,6 +52,11 @@ class CausalLM:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    def token_text(self, token: int) -> str:
+        """Return one token as text, special ones too; what is no text alone becomes a replacement character."""
+        text: str = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        return text
+
     def special_id(self, text: str) -> int | None:
         """Return the id of a special token by its text: `decode` leaves it out, so no search finds it."""
         found = self.tokenizer.get_added_vocab().get(text)
@@ -63,7 +68,7 @@ def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> Causal
 
     Args:
         path: config.json, safetensors and tokenizer; nothing in it is ever run.
-        dtype: `bfloat16`, `float16` or `float32`.
+        dtype: `bfloat16`, `float16` or `float32`: of the weights, and of the computation unless `compute_dtype` says float32.
         device: a torch device.
         attention: name of a registered transformers attention function.
 
@@ -83,8 +88,22 @@ def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> Causal
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise EngineError(f"cannot load a causal LM from {path}: {first_line(error)}") from error
-    model.to(device).eval()
+    model.to(device, getattr(torch, compute_dtype(dtype, device))).eval()
     return CausalLM(model, tokenizer, _eos_ids(model, tokenizer), _context_tokens(model.config))
+
+
+def compute_dtype(dtype: str, device: str) -> str:
+    """Return what a device computes in.
+
+    An x86 CPU without instructions for 16 bits takes five times longer for them: there it is float32.
+    """
+    if device != "cpu" or dtype == "float32":
+        return dtype
+    known = torch.cpu.get_capabilities()
+    needed = ("avx512_bf16", "amx_bf16") if dtype == "bfloat16" else ("avx512_fp16", "amx_fp16")
+    if known.get("architecture") == "x86_64" and not any(known.get(name) for name in needed):
+        return "float32"
+    return dtype
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:

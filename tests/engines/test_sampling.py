@@ -10,9 +10,25 @@ import pytest
 import torch
 
 from raygen.config import Sampling
-from raygen.engines.sampling import NUCLEUS, _invert, choose_tokens, uniforms
+from raygen.engines import sampling as module
+from raygen.engines.sample import Sample
+from raygen.engines.sampling import NUCLEUS, Choice, _invert, uniforms
+from raygen.engines.stopping import StopRule
 
 MASK = 2**64 - 1
+ENDS = StopRule((), (), 10**6, str)
+
+
+def choose_tokens(
+    logits_BV: torch.Tensor, settings: list[Sampling], seeds: list[int], indices: list[int]
+) -> list[int | None]:
+    """The tokens; None where the row's logits were refused."""
+    draws = [
+        Sample([], each, seed, ENDS, tokens=[0] * index)
+        for each, seed, index in zip(settings, seeds, indices, strict=True)
+    ]
+    found = module.choose_tokens(logits_BV, draws)
+    return [choice.token if isinstance(choice, Choice) else None for choice in found]
 
 
 def split_mix(state: int) -> int:

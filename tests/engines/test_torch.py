@@ -12,36 +12,20 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
 from raygen.config import ModelSpec, Sampling
 from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
-from raygen.engines.batch import Batch, Sample
-from raygen.engines.decoder import SlotDecoder
-from raygen.engines.sampling import choose_tokens
-from raygen.engines.slots import ATTENTION
-from raygen.engines.stopping import StopRule
+from raygen.engines.sample import Sample
+from raygen.engines.stepper import Stepper
 from raygen.engines.torch import TorchEngine
-from raygen.errors import EngineError, RowError
+from raygen.errors import EngineConfigError, EngineError, RowError
 from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
-WINDOW = {"sliding_window": 24, "use_sliding_window": True, "max_window_layers": 0}
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "mistral": {"sliding_window": 24},
-    "qwen2": WINDOW,
-    "qwen3": {"head_dim": 32},
-    "gemma2": {"head_dim": 32, "sliding_window": 24, "attn_logit_softcapping": 5.0},
-    "gemma3_text": {"head_dim": 32, "sliding_window": 24},
-    "phi3": {"pad_token_id": 0, "original_max_position_embeddings": 640},
-    "gpt_neox": {},
-    "granite": {"logits_scaling": 3.0},
-    "olmo2": {},
-    "mixtral": {"num_local_experts": 4, "sliding_window": None},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -83,51 +67,6 @@ def answer(engine: TorchEngine, *requests: GenerateRequest) -> list[GenerateResu
     return with_engine(engine, lambda e: asyncio.gather(*map(e.generate, requests)))
 
 
-def run_batch(batch: Batch, waiting: list[Sample], pause: int = 0) -> None:
-    """Drive a batch as the engine does; a sample joins only every `pause` steps."""
-    running, steps = 0, 0
-    while waiting or running:
-        room = batch.limit - running
-        joining = waiting[: room if not pause else min(room, steps % pause == 0)]
-        del waiting[: len(joining)]
-        running += len(joining)
-        running -= len(batch.step(joining))
-        steps += 1
-
-
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_greedy_tokens_are_those_of_transformers_generate(kind: str):
-    model = tiny_model(kind, **{"max_position_embeddings": 640, **ARCHITECTURES[kind]})
-    generator = random.Random(kind)
-    vocabulary = model.config.vocab_size
-    prompts = [[generator.randrange(2, vocabulary) for _ in range(n)] for n in (1, 5, 16, 17, 33, 64, 7, 530)]
-    expected = []
-    for ids in prompts:
-        out = model.generate(
-            torch.tensor([ids]), max_new_tokens=30, do_sample=False, eos_token_id=1, pad_token_id=0
-        )
-        expected.append(out[0, len(ids) :].tolist())
-    model.set_attn_implementation(ATTENTION)
-    rule = StopRule((), {1}, 30, str)
-    samples = [Sample(ids, GREEDY, 0, rule) for ids in prompts]
-    run_batch(Batch(SlotDecoder(model, 6), 6), list(samples), pause=3)  # joins and leaves in the middle
-    assert [sample.tokens for sample in samples] == expected
-    assert len({tuple(tokens) for tokens in expected}) > 5
-
-
-def test_sampled_tokens_are_those_of_one_text_alone_step_by_step():
-    model = tiny_model()
-    prompt, sampling = [5, 9, 77, 140], Sampling(temperature=0.9, top_p=0.95, max_tokens=30)
-    ids = list(prompt)
-    for index in range(30):
-        logits_V = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
-        ids += choose_tokens(logits_V[None], [sampling], [1234], [index])
-    model.set_attn_implementation(ATTENTION)
-    sample = Sample(prompt, sampling, 1234, StopRule((), (), 30, str))
-    run_batch(Batch(SlotDecoder(model, 8), 8), [sample])
-    assert prompt + sample.tokens == ids
-
-
 def mixed_requests(count: int) -> list[GenerateRequest]:
     generator = random.Random(5)
     requests = []
@@ -161,21 +100,6 @@ def test_a_row_has_the_same_texts_whatever_the_batch(folder: Path, dtype: str):
         return [await engine.generate(request) for request in requests[:6]]
 
     assert with_engine(engine_of(folder, dtype), one_by_one) == [whole[r.row_id] for r in requests[:6]]
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_any_number_of_rows_gives_a_row_the_same_numbers(threads: int):
-    torch.set_num_threads(threads)
-    model = tiny_model(num_hidden_layers=1)
-    model.set_attn_implementation(ATTENTION)
-    decoder = SlotDecoder(model, 40)
-    prompts = [[(7 * i + j) % 250 + 4 for j in range(3 + i)] for i in range(40)]
-    first_BV = decoder.prefill(prompts, [[i] for i in range(40)])
-    tokens, positions = first_BV.argmax(-1).tolist(), [len(prompt) for prompt in prompts]
-    all_BV = decoder.decode(tokens, positions)
-    for rows in (1, 2, 3, 8, 9, 10, 11, 17, 39):
-        assert torch.equal(decoder.prefill(prompts[:rows], [[i] for i in range(rows)]), first_BV[:rows])
-        assert torch.equal(decoder.decode(tokens[:rows], positions[:rows]), all_BV[:rows])
 
 
 def test_samples_of_a_row_are_those_of_their_seeds(folder: Path):
@@ -282,6 +206,80 @@ def test_a_row_whose_logits_are_no_numbers_fails_alone(tmp_path: Path):
     assert [r.code for r in results if isinstance(r, RowError)] == ["nan_logits", "nan_logits"]
 
 
+def test_text_streams_in_pieces_that_sum_up_to_the_answer(folder: Path):
+    request = ask(0, "tell me", Sampling(temperature=1, max_tokens=40, stop=("th",)), [3, 4, 5])
+
+    async def work(engine: TorchEngine) -> tuple[list[Any], GenerateResult]:
+        chunks = [chunk async for chunk in engine.stream(request)]
+        return chunks, await engine.generate(request)
+
+    chunks, whole = with_engine(engine_of(folder), work)
+    for index, sample in enumerate(whole.samples):
+        own = [chunk for chunk in chunks if chunk.index == index]
+        assert "".join(chunk.text for chunk in own) == sample.text
+        assert [chunk.finish_reason for chunk in own[:-1]] == [None] * (len(own) - 1)
+        assert (own[-1].finish_reason, own[-1].output_tokens) == (sample.finish_reason, sample.output_tokens)
+    assert len(chunks) > 15
+
+
+def test_a_stream_that_nobody_reads_on_is_cancelled_and_errors_reach_the_reader(folder: Path):
+    async def work(engine: TorchEngine) -> None:
+        stream = engine.stream(ask(0, "go", Sampling(temperature=0, max_tokens=150)))
+        await anext(stream)
+        await stream.aclose()
+        while engine.stats.in_flight:
+            await asyncio.sleep(0.001)
+        assert engine.stats.output_tokens < 100
+        with pytest.raises(RowError, match="the context holds"):
+            await anext(engine.stream(ask(1, "x" * 200)))
+        with pytest.raises(RowError, match="0 to"):
+            await anext(engine.stream(ask(1, "x", Sampling(logit_bias={10**6: 1.0}))))
+
+    with_engine(engine_of(folder), work)
+
+
+def test_logprobs_come_with_their_tokens(folder: Path):
+    [result] = answer(engine_of(folder), ask(0, "tell", Sampling(temperature=0, max_tokens=5, logprobs=2)))
+    [sample] = result.samples
+    assert sample.logprobs is not None
+    assert [each.token_id for each in sample.logprobs] == sample.token_ids
+    for each in sample.logprobs:
+        assert each.top[0] == (each.token_id, each.token, each.logprob)  # greedy
+        assert each.top[1][2] <= each.logprob <= 0
+
+
+def test_a_token_mask_decides_what_may_be_said(folder: Path):
+    digits = [tiny_tokenizer().convert_tokens_to_ids(c) for c in "0123456789"]
+    allowed = np.zeros(len(tiny_tokenizer()), bool)
+    allowed[digits] = True
+    request = ask(0, "a number", Sampling(temperature=1, max_tokens=12))
+    request.token_mask = lambda prompt, tokens: allowed
+    [result] = answer(engine_of(folder), request)
+    assert result.samples[0].text.isdigit()
+    assert len(result.samples[0].text) == 12
+
+
+def test_memory_that_does_not_hold_one_row_is_refused_with_what_would(folder: Path):
+    engine = engine_of(folder, kv_cache_gib=0.0001)
+    with pytest.raises(
+        EngineConfigError, match=r"160 tokens need .* MiB.*there are 0.1 MiB.*at most \d+ fit"
+    ):
+        asyncio.run(engine.start())
+
+
+def test_the_engine_tells_how_full_it_is(folder: Path):
+    async def work(engine: TorchEngine) -> dict[str, float]:
+        await asyncio.gather(
+            *(engine.generate(ask(i, "the same beginning " + "ab"[i], seeds=[1, 2])) for i in range(2))
+        )
+        return engine.stats.extra
+
+    figures = with_engine(engine_of(folder), work)
+    assert figures["prompt_tokens_computed"] < figures["prompt_tokens_reused"]
+    assert figures["kv_limit"] > 1000
+    assert figures["preemptions"] == 0
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [
@@ -317,13 +315,13 @@ def test_text_parts_are_joined_and_a_model_without_a_template_reads_the_contents
 
 
 def test_a_cancelled_request_frees_its_slots(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    endless, joined, step = Sampling(temperature=0, max_tokens=150), [], Batch.step
+    endless, joined, step = Sampling(temperature=0, max_tokens=150), [], Stepper.step
 
-    def watched(self: Batch, joining: Sequence[Sample]) -> list[Sample]:
+    def watched(self: Stepper, joining: Sequence[Sample]) -> list[Sample]:
         joined.extend(joining)
         return step(self, joining)
 
-    monkeypatch.setattr(Batch, "step", watched)
+    monkeypatch.setattr(Stepper, "step", watched)
 
     async def work(engine: TorchEngine) -> None:
         tasks = [asyncio.create_task(engine.generate(ask(i, "go", endless, [1, 2]))) for i in range(3)]
@@ -337,10 +335,11 @@ def test_a_cancelled_request_frees_its_slots(folder: Path, monkeypatch: pytest.M
             for e in await asyncio.gather(*tasks, return_exceptions=True)
         )
         result = await engine.generate(ask(9, "next"))
-        assert [len(sample.prompt) for sample in joined] == [4, 4, 6]  # those that waited never joined
-        assert max(len(sample.tokens) for sample in joined[:2]) < 140
-        assert (engine.stats.in_flight, engine.stats.waiting, engine.stats.requests) == (0, 0, 1)
-        assert engine.stats.output_tokens == result.samples[0].output_tokens
+        lengths = [len(sample.tokens) for sample in joined]
+        assert max(lengths[:2]) < 140
+        assert lengths[2:] == [0, 0, 0, 0, result.samples[0].output_tokens]  # those that waited got none
+        assert engine.stats.requests == 1
+        assert engine.stats.output_tokens == sum(lengths)
         assert engine.stats.prompt_tokens == result.prompt_tokens
 
     with_engine(engine_of(folder, max_batch=2), work)
@@ -348,14 +347,14 @@ def test_a_cancelled_request_frees_its_slots(folder: Path, monkeypatch: pytest.M
 
 def test_the_event_loop_stays_free_while_the_model_works(folder: Path, monkeypatch: pytest.MonkeyPatch):
     threads = set()
-    step = Batch.step
+    step = Stepper.step
 
-    def slow(self: Batch, joining: Sequence[Sample]) -> list[Sample]:
+    def slow(self: Stepper, joining: Sequence[Sample]) -> list[Sample]:
         threads.add(threading.current_thread().name)
         time.sleep(0.05)
         return step(self, joining)
 
-    monkeypatch.setattr(Batch, "step", slow)
+    monkeypatch.setattr(Stepper, "step", slow)
 
     async def work(engine: TorchEngine) -> int:
         task, beats = (
@@ -374,10 +373,10 @@ def test_the_event_loop_stays_free_while_the_model_works(folder: Path, monkeypat
 def test_a_failing_step_breaks_the_engine_and_leaves_nobody_waiting(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(self: Batch, joining: Sequence[Sample]) -> list[Sample]:
+    def fail(self: Stepper, joining: Sequence[Sample]) -> list[Sample]:
         raise MemoryError("no more memory")
 
-    monkeypatch.setattr(Batch, "step", fail)
+    monkeypatch.setattr(Stepper, "step", fail)
 
     async def work(engine: TorchEngine) -> None:
         results = await asyncio.gather(
@@ -415,34 +414,6 @@ def test_what_cannot_be_loaded_is_an_engine_error(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
     with pytest.raises(EngineError, match="cannot load a causal LM"):
         asyncio.run(engine_of(tmp_path).start())
-
-
-@pytest.mark.parametrize("kind", ["mamba", "bloom"])
-def test_an_architecture_that_slots_do_not_fit_is_refused(kind: str):
-    sizes = {"n_layer": 2, "n_head": 4, "state_size": 4} if kind == "bloom" else {"state_size": 4}
-    model = tiny_model(kind, num_key_value_heads=4, **sizes)
-    with pytest.raises(EngineError, match="cannot run"):
-        SlotDecoder(model, 8)
-
-
-def test_a_kind_of_layer_that_a_short_text_would_not_show_is_refused():
-    model = tiny_model()
-    model.config.layer_types = ["full_attention", "chunked_attention"]
-    with pytest.raises(EngineError, match="layers of type chunked_attention"):
-        SlotDecoder(model, 8)
-
-
-def test_an_attention_that_computes_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    model = tiny_model()
-    model.set_attn_implementation(ATTENTION)
-    SlotDecoder(model, 8)
-    model = tiny_model()
-    model.set_attn_implementation(ATTENTION)
-    monkeypatch.setattr(
-        "raygen.engines.slots.Span.hidden", lambda self, window: self._key_L > self._query_BT1 + 1
-    )
-    with pytest.raises(EngineError, match="differ from those of the model's own attention"):
-        SlotDecoder(model, 8)
 
 
 def test_options_are_checked_before_anything_is_loaded(folder: Path):
