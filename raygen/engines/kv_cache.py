@@ -9,10 +9,11 @@ view, and attention needs no copy of them.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -137,7 +138,12 @@ def _zeros(like: torch.Tensor, *shape: int) -> torch.Tensor:
     size = math.prod(shape) * like.element_size()
     if like.device.type != "cpu" or not size:
         return like.new_zeros(shape)
-    return torch.from_numpy(np.zeros(size, np.uint8)).view(like.dtype).view(shape)
+    pages = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        # The system clears pages when they are first used: in small ones that took seconds of the first steps.
+        with suppress(OSError):  # a kernel without them
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=like.dtype).view(shape)
 
 
 def _one(layer: KVLayer, slot: Slot) -> tuple[torch.Tensor, torch.Tensor]:
