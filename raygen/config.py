@@ -50,7 +50,7 @@ class Source(Frozen):
 
 
 class ModelSpec(Frozen):
-    family: Literal["causal_lm"]
+    family: Literal["causal_lm", "embedder", "classifier"]
     engine: str
     ref: str | None = Field(
         None,
@@ -64,6 +64,9 @@ class ModelSpec(Frozen):
         from raygen.engines import engine_class
 
         engine = engine_class(self.engine)
+        if self.family not in engine.families:
+            taken = ", ".join(sorted(engine.families))
+            raise ValueError(f"engine {self.engine!r} takes models of family {taken}, not {self.family!r}")
         if engine.needs_ref and not self.ref:
             raise ValueError(f"engine {self.engine!r} needs a `ref`")
         try:
@@ -193,6 +196,12 @@ class Job(Frozen):
             if step.generate.model not in self.models:
                 raise ValueError(
                     f"steps.{number}.generate.model: no model {step.generate.model!r}; models: {', '.join(self.models)}"
+                )
+            family = self.models[step.generate.model].family
+            if family != "causal_lm":
+                raise ValueError(
+                    f"steps.{number}.generate.model: {step.generate.model!r} is of family {family!r}, which generates "
+                    "no text; allowed: causal_lm"
                 )
         return self
 

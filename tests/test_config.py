@@ -58,6 +58,18 @@ def test_ready_jobs_are_valid(path: Path) -> None:
         ({"models": {"w": {"family": "causal_lm", "engine": "ehco"}}}, ["'ehco'", "echo", "openai", "torch"]),
         ({"models": {"w": {"family": "causal_lm", "engine": "torch"}}}, ["ref"]),
         (
+            {"models": {"w": {"family": "embedder", "engine": "torch", "ref": "/m"}}},
+            ["models.w", "'torch'", "causal_lm", "not 'embedder'"],
+        ),
+        (
+            {"models": {"w": {"family": "causal_lm", "engine": "encoder", "ref": "/m"}}},
+            ["models.w", "'encoder'", "classifier, embedder", "not 'causal_lm'"],
+        ),
+        (
+            {"models": {"w": {"family": "embedder", "engine": "encoder", "ref": "/m"}}},
+            ["steps.0.generate.model", "'w'", "'embedder'", "allowed: causal_lm"],
+        ),
+        (
             {"models": {"w": {"family": "causal_lm", "engine": "echo", "options": {"dely_s": 1}}}},
             ["dely_s", "delay_s"],
         ),

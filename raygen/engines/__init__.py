@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 ENGINES = {
     "echo": "raygen.engines.echo:EchoEngine",
+    "encoder": "raygen.engines.encoder:EncoderEngine",
     "openai": "raygen.engines.openai:OpenAIEngine",
     "torch": "raygen.engines.torch:TorchEngine",
+    "vllm": "raygen.engines.vllm:VLLMEngine",
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from raygen.config import Frozen, ModelSpec, Sampling
+from raygen.errors import RowError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +87,31 @@ class GenerateChunk:
 
 
 @dataclass(slots=True)
+class EmbedRequest:
+    row_id: str
+    texts: Sequence[str]
+
+
+@dataclass(slots=True)
+class EmbedResult:
+    vectors: np.ndarray  # float32 (texts, width), in the order of the request
+    tokens: int  # of all texts, with what the tokenizer adds
+
+
+@dataclass(slots=True)
+class ClassifyRequest:
+    row_id: str
+    texts: Sequence[str | tuple[str, str]]  # a text, or a pair such as (premise, hypothesis)
+
+
+@dataclass(slots=True)
+class ClassifyResult:
+    probabilities: list[dict[str, float]]  # one a text: by label, in the model's order
+    logits: np.ndarray  # float32 (texts, labels)
+    tokens: int  # of all texts, with what the tokenizer adds
+
+
+@dataclass(slots=True)
 class EngineStats:
     """Totals since the start, and gauges of this moment; read about once a second by the progress display."""
 
@@ -101,10 +127,11 @@ class EngineStats:
 class Engine(ABC):
     """A loaded model. Built inside its actor from plain configuration, started once, closed at the end.
 
-    `generate` may be called from many tasks of one event loop at once. It raises RowError for what concerns one
-    row (the row becomes a failed outcome) and EngineError when the engine as a whole is broken.
+    `generate`, `embed` and `classify` may be called from many tasks of one event loop at once. They raise RowError for
+    what concerns one row (the row becomes a failed outcome) and EngineError when the engine as a whole is broken.
     """
 
+    families: ClassVar[frozenset[str]] = frozenset({"causal_lm"})  # of models that it takes
     needs_ref: ClassVar[bool] = True  # does the job have to name a `ref`?
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
@@ -133,6 +160,21 @@ class Engine(ABC):
         result = await self.generate(request)
         for index, sample in enumerate(result.samples):
             yield GenerateChunk(index, sample.text, sample.output_tokens, sample.finish_reason)
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """Return one vector for every text of the request. Raises RowError, EngineError."""
+        raise self._unsupported("embeds no texts")
+
+    async def classify(self, request: ClassifyRequest) -> ClassifyResult:
+        """Return the probabilities of every text of the request. Raises RowError, EngineError."""
+        raise self._unsupported("classifies no texts")
+
+    def _unsupported(self, lack: str) -> RowError:
+        name, family = self.model.name, self.model.spec.family
+        return RowError(
+            "engine_unsupported",
+            f"model {name!r} (engine `{self.model.spec.engine}`, family {family}) {lack}",
+        )
 
     async def close(self) -> None:  # noqa: B027 - an engine without resources needs none
         """Release what `start` took."""

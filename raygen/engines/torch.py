@@ -7,13 +7,12 @@ depend on its prompt, its sampling settings and its seeds alone: never on the ba
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import Field
 
@@ -33,7 +32,9 @@ from raygen.engines.sample import Sample
 from raygen.engines.scheduler import PIECE
 from raygen.engines.stepper import Stepper
 from raygen.engines.stopping import StopRule
+from raygen.engines.text_messages import text_only
 from raygen.engines.text_stream import TextStream
+from raygen.engines.worker import start_torch
 from raygen.errors import EngineError, RowError
 
 if TYPE_CHECKING:
@@ -108,21 +109,13 @@ class TorchEngine(Engine):
     def _load(self) -> tuple[CausalLM, Stepper]:
         if self.model.path is None:
             raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
-        # OpenMP reads this when torch is loaded. Threads that spin while they wait take cores from all else:
-        # beside two busy processes on 2 cores, passive ones gave 3 to 10 times the tokens a second.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        import torch
-
+        options = self.options
+        device = start_torch(options.threads, options.device)
         from raygen.engines.attention import ATTENTION
         from raygen.engines.budget import kv_budget
         from raygen.engines.decoder import Decoder
         from raygen.models.causal_lm import load_causal_lm
 
-        # Said outright: Ray sets OMP_NUM_THREADS by the CPUs that an actor asked for, and bits may depend on threads.
-        torch.set_num_threads(self.options.threads or len(os.sched_getaffinity(0)))
-        options, device = self.options, self.options.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             lm = load_causal_lm(self.model.path, self.model.spec.dtype, device, ATTENTION)
             if str(lm.model.dtype) != f"torch.{self.model.spec.dtype}":
@@ -181,7 +174,7 @@ class TorchEngine(Engine):
         """Queue a request's samples; what is not done at the end of the `with` is cancelled. Raises RowError, EngineError."""
         if self._broken is not None:
             raise self._broken
-        messages = [_text_only(message) for message in request.messages]
+        messages = text_only(request.messages, "torch")
         prompt = await self._work(lambda: self._lm.encode(messages))
         if self._broken is not None:  # it may have ended meanwhile
             raise self._broken
@@ -231,8 +224,7 @@ class TorchEngine(Engine):
 
     def _stop_rule(self, request: GenerateRequest, prompt_tokens: int) -> StopRule:
         stop = request.sampling.stop
-        ids = (self._lm.special_id(string) for string in stop)
-        ends = self._lm.eos_ids | {token for token in ids if token is not None}
+        ends = self._lm.end_ids(stop)
         limit = min(request.sampling.max_tokens, self._context - prompt_tokens)
         return StopRule(
             stop,
@@ -302,26 +294,3 @@ class TorchEngine(Engine):
     @property
     def version(self) -> str:
         return f"torch {version('torch')}, transformers {version('transformers')}{self._computes}"
-
-
-def _text_only(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the message with its content as one string.
-
-    Raises:
-        RowError: `engine_unsupported`, it holds an image; `invalid_messages`, it has no text.
-    """
-    content = message.get("content")
-    if isinstance(content, str) or (content is None and "tool_calls" in message):
-        return message
-    parts: list[Any] = content if isinstance(content, list) else [content]
-    for part in parts:
-        if not isinstance(part, dict) or not isinstance(part.get("text", ""), str):
-            raise RowError(
-                "invalid_messages", f"a message's content is text or a list of parts, not {part!r:.80}"
-            )
-        if part.get("type") != "text":
-            kind = part.get("type")
-            raise RowError(
-                "engine_unsupported", f"engine `torch` takes text only, not a part of type {kind!r}"
-            )
-    return {**message, "content": "".join(part.get("text", "") for part in parts)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from raygen.config import StorageOptions
 from raygen.errors import KeyNotFoundError, ModelReferenceError, StorageError
-from raygen.models.weights import check_names, is_model_file
+from raygen.models.weights import check_names, is_model_file, is_module_config
 from raygen.storage import ObjectInfo, Store, open_store, split_uri
 
 PART_BYTES = 32 * 2**20
@@ -16,7 +16,7 @@ THREADS = 4
 
 
 def find_objects(uri: str, options: StorageOptions | None, where: str) -> tuple[Store, list[ObjectInfo]]:
-    """Return a model's objects: of the prefix itself, not of folders below it.
+    """Return a model's objects: of the prefix itself, and the configs of a sentence encoder's modules below it.
 
     Raises:
         ModelReferenceError: there are none, or none with weights; the store does not answer.
@@ -27,7 +27,7 @@ def find_objects(uri: str, options: StorageOptions | None, where: str) -> tuple[
             store, key = split_uri(uri, options)
             return store, [store.stat(key)]
         store = open_store(uri, options)
-        found = [info for info in store.list() if "/" not in info.key]
+        found = [info for info in store.list() if "/" not in info.key or is_module_config(info.key)]
     except KeyNotFoundError:
         raise ModelReferenceError(f"{where}: there is no such object") from None
     except StorageError as error:
@@ -42,7 +42,9 @@ def fetch_objects(store: Store, infos: Sequence[ObjectInfo], target: Path, where
     """Put the objects into `target`. Raises ModelReferenceError, also when one changes while it is read."""
 
     def fetch(info: ObjectInfo) -> None:
-        with (target / info.key.rpartition("/")[2]).open("wb") as copy:
+        path = target / (info.key if is_module_config(info.key) else info.key.rpartition("/")[2])
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as copy:
             for start in range(0, info.size_bytes, PART_BYTES):
                 copy.write(store.get_range(info.key, start, min(start + PART_BYTES, info.size_bytes)))
         if store.stat(info.key).version != info.version:

@@ -1,4 +1,4 @@
-"""The causal LM family: a transformers model that continues text, its tokenizer, and where its texts end."""
+"""The causal LM family: a transformers model that continues text, and what it computes in."""
 
 from __future__ import annotations
 
@@ -9,58 +9,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from raygen.errors import EngineError, RowError
+from raygen.errors import EngineError
+from raygen.models.chat_tokenizer import ChatTokenizer, context_of, eos_ids_of
 from raygen.models.messages import first_line
 
 
 @dataclass(slots=True)
-class CausalLM:
+class CausalLM(ChatTokenizer):
     model: Any  # a transformers PreTrainedModel in evaluation mode
-    tokenizer: Any
-    eos_ids: frozenset[int]
-    context_tokens: int  # prompt and generated tokens together
-
-    def encode(self, messages: list[dict[str, Any]]) -> list[int]:
-        """Return the token ids of a chat, by the model's own template; without one, of the joined contents.
-
-        Raises:
-            RowError: `invalid_messages`, the template or the tokenizer refuses them; `empty_prompt`.
-        """
-        try:
-            if self.tokenizer.chat_template:
-                text = self.tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True
-                )
-                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            else:
-                text = "\n".join(message["content"] for message in messages)
-                ids = self.tokenizer(text)["input_ids"]
-        except Exception as error:  # templates are programs of the model's maker: any error is possible
-            raise RowError(
-                "invalid_messages",
-                f"the model's chat template or tokenizer refuses them: {first_line(error)}",
-            ) from error
-        if not ids:
-            if self.tokenizer.bos_token_id is None:
-                raise RowError(
-                    "empty_prompt", "the prompt has no tokens, and the model has none to begin a text with"
-                )
-            ids = [self.tokenizer.bos_token_id]
-        return list(ids)
-
-    def decode(self, ids: list[int]) -> str:
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
-
-    def token_text(self, token: int) -> str:
-        """Return one token as text, special ones too; what is no text alone becomes a replacement character."""
-        text: str = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
-        return text
-
-    def special_id(self, text: str) -> int | None:
-        """Return the id of a special token by its text: `decode` leaves it out, so no search finds it."""
-        found = self.tokenizer.get_added_vocab().get(text)
-        return found if found is not None and self.tokenizer.added_tokens_decoder[found].special else None
 
 
 def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> CausalLM:
@@ -89,7 +45,8 @@ def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> Causal
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise EngineError(f"cannot load a causal LM from {path}: {first_line(error)}") from error
     model.to(device, getattr(torch, compute_dtype(dtype, device))).eval()
-    return CausalLM(model, tokenizer, _eos_ids(model, tokenizer), _context_tokens(model.config))
+    eos_ids = eos_ids_of(model.generation_config, model.config, tokenizer)
+    return CausalLM(tokenizer, eos_ids, context_of(model.config), model)
 
 
 def compute_dtype(dtype: str, device: str) -> str:
@@ -104,24 +61,3 @@ def compute_dtype(dtype: str, device: str) -> str:
     if known.get("architecture") == "x86_64" and not any(known.get(name) for name in needed):
         return "float32"
     return dtype
-
-
-def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Union: chat models name the end of a turn in the generation config only, or in the tokenizer only."""
-    named = [model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id]
-    lists = [ids if isinstance(ids, list) else [ids] for ids in named if ids is not None]
-    return frozenset(token for ids in lists for token in ids)
-
-
-def _context_tokens(config: Any) -> int:
-    text_config = config.get_text_config(decoder=True)
-    context = int(getattr(text_config, "max_position_embeddings", 0) or 2048)
-    rope = getattr(text_config, "rope_parameters", None) or {}
-    for parameters in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
-        # These change all frequencies once any row of a batch is longer: rows would depend on each other.
-        if parameters.get("rope_type") in ("dynamic", "longrope"):
-            original = parameters.get("original_max_position_embeddings") or getattr(
-                text_config, "original_max_position_embeddings", None
-            )
-            context = min(context, int(original or context))
-    return context

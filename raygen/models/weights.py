@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from raygen.errors import ModelReferenceError
 
 # A model's files: what is fetched, what its digest covers. GGUF files become safetensors on arrival.
 MODEL_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja")
+# Of the modules of a sentence encoder, as sentence-transformers writes them: 1_Pooling/config.json.
+MODULE_CONFIG = re.compile(r"\d{1,3}_\w{1,80}/config\.json", re.ASCII)
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 DIGESTS_NAME = "digests.json"
 READ_BYTES = 2**20
@@ -34,6 +37,11 @@ class FileDigest:
 def is_model_file(name: str) -> bool:
     """Is this name, without a folder, one of a model's files?"""
     return name.endswith(MODEL_SUFFIXES) and not name.startswith(".") and name != DIGESTS_NAME
+
+
+def is_module_config(path: str) -> bool:
+    """Is this path the config of a sentence encoder's module? Nothing else in a folder below is a model's."""
+    return MODULE_CONFIG.fullmatch(path) is not None
 
 
 def check_names(names: Collection[str], where: str) -> None:
@@ -99,14 +107,15 @@ def hash_file(path: Path) -> str:
 def digest_files(directory: Path, known: Mapping[str, FileDigest]) -> dict[str, FileDigest]:
     """Return the digests of a directory's model files; one as large and as old as in `known` is not read."""
     found = {}
-    for path in sorted(directory.iterdir()):
-        if not is_model_file(path.name) or not path.is_file():
+    for path in sorted([*directory.iterdir(), *directory.glob("*/config.json")]):
+        name = path.relative_to(directory).as_posix()
+        if not (is_module_config(name) or (is_model_file(name) and "/" not in name)) or not path.is_file():
             continue
         stat = path.stat()
-        before = known.get(path.name)
+        before = known.get(name)
         if before is None or (before.size_bytes, before.modified_ns) != (stat.st_size, stat.st_mtime_ns):
             before = FileDigest(stat.st_size, stat.st_mtime_ns, hash_file(path))
-        found[path.name] = before
+        found[name] = before
     return found
 
 

@@ -1,0 +1,100 @@
+"""The chat tokenizer: chat messages to token ids by the model's own template, and tokens back to text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from raygen.errors import EngineError, RowError
+from raygen.models.messages import first_line
+
+
+@dataclass(slots=True)
+class ChatTokenizer:
+    tokenizer: Any  # transformers' own
+    eos_ids: frozenset[int]  # any of them ends a text
+    context_tokens: int  # prompt and generated tokens together
+
+    def encode(self, messages: list[dict[str, Any]]) -> list[int]:
+        """Return the token ids of a chat, by the model's own template; without one, of the joined contents.
+
+        Raises:
+            RowError: `invalid_messages`, the template or the tokenizer refuses them; `empty_prompt`.
+        """
+        try:
+            if self.tokenizer.chat_template:
+                text = self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=True
+                )
+                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            else:
+                text = "\n".join(message["content"] for message in messages)
+                ids = self.tokenizer(text)["input_ids"]
+        except Exception as error:  # templates are programs of the model's maker: any error is possible
+            raise RowError(
+                "invalid_messages",
+                f"the model's chat template or tokenizer refuses them: {first_line(error)}",
+            ) from error
+        if not ids:
+            if self.tokenizer.bos_token_id is None:
+                raise RowError(
+                    "empty_prompt", "the prompt has no tokens, and the model has none to begin a text with"
+                )
+            ids = [self.tokenizer.bos_token_id]
+        return list(ids)
+
+    def decode(self, ids: list[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def token_text(self, token: int) -> str:
+        """Return one token as text, special ones too; what is no text alone becomes a replacement character."""
+        text: str = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        return text
+
+    def special_id(self, text: str) -> int | None:
+        """Return the id of a special token by its text: `decode` leaves it out, so no search finds it."""
+        found = self.tokenizer.get_added_vocab().get(text)
+        return found if found is not None and self.tokenizer.added_tokens_decoder[found].special else None
+
+    def end_ids(self, stop: tuple[str, ...]) -> frozenset[int]:
+        """Return the tokens that end a text with these stop strings: some of them may be special tokens."""
+        return self.eos_ids | {found for text in stop if (found := self.special_id(text)) is not None}
+
+
+def load_chat_tokenizer(path: str) -> ChatTokenizer:
+    """Load the tokenizer of a model directory, and what its configs say; no weights. Raises EngineError."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise EngineError(f"cannot load a tokenizer from {path}: {first_line(error)}") from error
+    try:
+        generation = GenerationConfig.from_pretrained(path, local_files_only=True)
+    except OSError:  # a model need not have one
+        generation = None
+    return ChatTokenizer(tokenizer, eos_ids_of(generation, config, tokenizer), context_of(config))
+
+
+def eos_ids_of(generation_config: Any, config: Any, tokenizer: Any) -> frozenset[int]:
+    """Union: chat models name the end of a turn in the generation config only, or in the tokenizer only."""
+    named = [getattr(each, "eos_token_id", None) for each in (generation_config, config, tokenizer)]
+    lists = [ids if isinstance(ids, list) else [ids] for ids in named if ids is not None]
+    return frozenset(token for ids in lists for token in ids)
+
+
+def context_of(config: Any) -> int:
+    """Return how many tokens a model's config lets prompt and output have together."""
+    text_config = config.get_text_config(decoder=True)
+    context = int(getattr(text_config, "max_position_embeddings", 0) or 2048)
+    rope = getattr(text_config, "rope_parameters", None) or {}
+    for parameters in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
+        # These change all frequencies once any row of a batch is longer: rows would depend on each other.
+        if parameters.get("rope_type") in ("dynamic", "longrope"):
+            original = parameters.get("original_max_position_embeddings") or getattr(
+                text_config, "original_max_position_embeddings", None
+            )
+            context = min(context, int(original or context))
+    return context
