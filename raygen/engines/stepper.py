@@ -33,6 +33,7 @@ class Stepper:
         self._prefixes = prefixes
         self.scheduler = Scheduler(memory, prefixes, rows, prompt_tokens)
         self.steps = 0
+        self._kv_peak = 0
 
     @property
     def running(self) -> int:
@@ -54,6 +55,7 @@ class Stepper:
             "preemptions": self.scheduler.preemptions,
             "steps": self.steps,
             "kv_positions": self._memory.used,
+            "kv_peak": self._kv_peak,
             "kv_limit": self._memory.positions,
         }
 
@@ -64,6 +66,7 @@ class Stepper:
         if not step:
             return []
         self.steps += 1
+        self._kv_peak = max(self._kv_peak, self._memory.used)
         cache = self._decoder.cache
         for sample, nodes in step.loads:
             cache.load(self._memory.slot(sample), [node.block for node in nodes])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from raygen.engines.figures import kv_use, prefix_hit_rate
 from raygen.evaluate import display, plots
 from raygen.evaluate.remedies import remedy
 
@@ -94,6 +95,7 @@ class ReportData:
     throughput: Sequence[
         plots.Point
     ] = ()  # seconds since the start, rows done, output tokens done, occupancy 0..1
+    engine: dict[str, float] = field(default_factory=dict)  # figures of the engines, over all sessions
     errors: Sequence[ErrorCount] = ()
     reasons: dict[str, int] = field(default_factory=dict)  # rejected rows by reason
     lengths: Sequence[int] = ()  # output tokens of a sample of the generated samples
@@ -179,7 +181,24 @@ def _figures(data: ReportData) -> list[tuple[str, str, str]]:
         ("Output tokens", display.number(output), f"{per_second(output)} a second"),
         ("Prompt tokens", display.number(data.tokens.prompt), f"{per_second(data.tokens.prompt)} a second"),
         ("Chunks committed", chunks, again),
+        *_engine_figures(data),
     ]
+
+
+def _engine_figures(data: ReportData) -> list[tuple[str, str, str]]:
+    """Key figures of engines that keep prompts and memory of their own."""
+    found = []
+    if (hit_rate := prefix_hit_rate(data.engine)) is not None:
+        computed = display.number(int(data.engine.get("prompt_tokens_computed", 0)))
+        found.append(("Prefixes reused", f"{hit_rate:.0%}", f"of the prompts; {computed} tokens computed"))
+    if (peak := kv_use(data.engine, "kv_peak")) is not None:
+        preemptions = display.count(int(data.engine.get("preemptions", 0)), "preemption")
+        found.append(("Key/value memory", f"{peak:.0%}", f"used at most, {preemptions}"))
+    if data.throughput:
+        filled = [occupancy for *_, occupancy in data.throughput if occupancy > 0]
+        if filled:
+            found.append(("Engines filled", f"{sum(filled) / len(filled):.0%}", "on average while working"))
+    return found
 
 
 def _causes(errors: Sequence[ErrorCount]) -> list[tuple[str, int, ErrorCount]]:

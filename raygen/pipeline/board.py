@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from raygen.engines.figures import GAUGES
+
 SILENT_S = 10.0  # an engine that has not posted for longer is gone
 
 
@@ -32,7 +34,7 @@ class Board:
             alive = now_s - posted_s < SILENT_S
             found["replicas"] += alive
             for key, value in figures.items():
-                if alive or key not in ("in_flight", "waiting", "limit"):
+                if alive or key not in GAUGES:
                     found[key] = found.get(key, 0) + value
         return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
+from raygen.engines.figures import kv_use, prefix_hit_rate
 from raygen.errors import ConfigError
 from raygen.pipeline.monitor import Display, Progress
 from raygen.runs.status import Status
@@ -40,8 +41,25 @@ def summary(progress: Progress) -> str:
     ]
     if progress.occupancy is not None:
         parts.append(f"engines {progress.occupancy:.0%} full")
+    parts += engine_parts(progress)
     parts.append(f"ETA {duration(progress.eta_s)}")
     return " · ".join(parts)
+
+
+def engine_parts(progress: Progress) -> list[str]:
+    """What engines say beyond tokens: only what is worth a place in the line."""
+    figures, parts = progress.engine, []
+    if progress.prefill_per_s is not None:
+        parts.append(f"prefill {progress.prefill_per_s:,.0f} tokens/s")
+    if hit_rate := prefix_hit_rate(figures):
+        parts.append(f"prefixes reused {hit_rate:.0%}")
+    if waiting := figures.get("waiting"):
+        parts.append(f"queue {waiting:,.0f}")
+    if (use := kv_use(figures)) is not None:
+        parts.append(f"KV {use:.0%}")
+    if preemptions := figures.get("preemptions"):
+        parts.append(f"preemptions {preemptions:,.0f}")
+    return parts
 
 
 class LineDisplay:
@@ -97,13 +115,19 @@ class LiveDisplay:
             f"engines {progress.replicas}, {occupancy} full",
             f"ETA {duration(progress.eta_s)}",
         )
+        engine = Text(" · ".join(engine_parts(progress)), style="dim")
         state = " (stopping)" if progress.stopping else "" if progress.replicas else " (starting engines)"
         title = Text(
             f"{progress.name}{state}  {done:,}/{progress.rows_total:,} rows  {duration(progress.elapsed_s)}"
         )
         title.stylize("bold")
         self._live.update(
-            Group(title, ProgressBar(total=max(1, progress.rows_total), completed=done, width=60), figures)
+            Group(
+                title,
+                ProgressBar(total=max(1, progress.rows_total), completed=done, width=60),
+                figures,
+                engine,
+            )
         )
 
     def say(self, line: str) -> None:

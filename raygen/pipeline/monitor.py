@@ -43,6 +43,7 @@ class Progress:
     output_tokens: int
     rows_per_s: float  # over the last ten seconds
     tokens_per_s: float
+    prefill_per_s: float | None  # prompt tokens computed; None: the engines do not say
     occupancy: float | None  # of the engines, 0..1
     replicas: int
     eta_s: float | None
@@ -79,8 +80,8 @@ class Monitor:
         self._session = Session()
         self._execution: Execution | None = None
         self._recent: list[
-            tuple[float, int, int]
-        ] = []  # (monotonic s, rows, output tokens) of the last seconds
+            tuple[float, int, int, float | None]
+        ] = []  # (monotonic s, rows, output tokens, prompt tokens computed) of the last seconds
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._stopped_s: float | None = None
@@ -221,11 +222,15 @@ class Monitor:
         occupancy = min(1.0, engine.get("in_flight", 0) / limit) if limit else None
         now_s, done = time.monotonic(), sum(live.values())
         self._recent = [each for each in self._recent if now_s - each[0] < 10] + [
-            (now_s, done, output_tokens)
+            (now_s, done, output_tokens, engine.get("prompt_tokens_computed"))
         ]
         span_s = now_s - self._recent[0][0]
         rows_per_s = (done - self._recent[0][1]) / span_s if span_s > 0 else 0.0
         tokens_per_s = (output_tokens - self._recent[0][2]) / span_s if span_s > 0 else 0.0
+        first, last_computed = self._recent[0][3], self._recent[-1][3]
+        prefill_per_s = None
+        if first is not None and last_computed is not None and span_s > 0:
+            prefill_per_s = (last_computed - first) / span_s
         self._session.add_point(done, output_tokens, occupancy or 0.0)
         total = self._plan.rows if self._plan.only is None else sum(map(len, self._plan.only.values()))
         left = total - sum(rows.values())
@@ -236,7 +241,7 @@ class Monitor:
                 Progress(
                     self._plan.name, total, rows,
                     (self._chunks, len(self._plan.todo)), earlier.tokens["output"] + output_tokens,
-                    rows_per_s, tokens_per_s, occupancy, int(engine.get("replicas", 0)),
+                    rows_per_s, tokens_per_s, prefill_per_s, occupancy, int(engine.get("replicas", 0)),
                     left / pace if pace > 0 else None, now_s - self._began_s, self.stopping, engine,
                 )
             )  # fmt: skip

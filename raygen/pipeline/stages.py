@@ -26,6 +26,7 @@ from raygen import errors
 from raygen.data.base import Range
 from raygen.errors import RaygenError, StorageError
 from raygen.pipeline.host import ChunkResult
+from raygen.pipeline.metrics import EngineMetrics
 from raygen.pipeline.work import Report, Todo, Work
 from raygen.runs.commit import Commit
 
@@ -88,6 +89,7 @@ class Generate:
         except RaygenError as error:
             self._broken = error
         self._name = ray.get_runtime_context().get_actor_id() or "engine"
+        self._metrics = EngineMetrics(work.job.name)
         threading.Thread(target=self._push, daemon=True).start()
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
@@ -117,8 +119,10 @@ class Generate:
 
     def _push(self) -> None:
         while True:
+            figures = self._host.gauges()
+            self._metrics.show(figures)
             with contextlib.suppress(ray.exceptions.RayError):  # the board is being started again
-                self._stopping = ray.get(self._board.push.remote(self._name, self._host.gauges()))
+                self._stopping = ray.get(self._board.push.remote(self._name, figures))
             time.sleep(PUSH_S)
 
 

@@ -14,6 +14,7 @@ import yaml
 from raygen.config import Job
 from raygen.data import open_source
 from raygen.data.base import rows_of
+from raygen.engines.figures import merged_figures
 from raygen.errors import RaygenError, RowError
 from raygen.pipeline.program import Program
 from raygen.runs.commit import Commit, read_data
@@ -60,6 +61,7 @@ def report_data(store: Store) -> ReportData:
         chunks=report.Chunks(len(merged.plan.chunks), len(chunks), recomputed),
         tokens=report.Tokens(**merged.tokens),
         throughput=_throughput(sessions),
+        engine=merged_figures(session.engine for session in sessions),
         errors=errors,
         reasons=reasons,
         lengths=lengths,

@@ -110,6 +110,13 @@ FULL = ReportData(
     rows=Rows(1204, 1190, 4, 10),
     chunks=Chunks(10, 10, 1),
     tokens=Tokens(60_200, 120_400),
+    engine={
+        "prompt_tokens_computed": 1900,
+        "prompt_tokens_reused": 3100,
+        "preemptions": 1,
+        "kv_peak": 256,
+        "kv_limit": 1024,
+    },
     throughput=[
         *((t, t * 2, t * 200, 0.9) for t in range(1, 302)),
         *((t + 4000, 602 + t * 2, 60_200 + t * 200, 0.9) for t in range(301)),
@@ -176,8 +183,16 @@ def test_figures_are_right(full: Page) -> None:
         "Chunks committed 10 of 10 1 computed again",
         "Started 2026-01-02 03:04:05 UTC",
         "The store has no conditional writes.",
+        "Prefixes reused 62% of the prompts; 1,900 tokens computed",
+        "Key/value memory 25% used at most, 1 preemption",
+        "Engines filled ",
     ):
         assert said in full.text
+
+
+def test_engines_that_say_nothing_have_no_figures() -> None:
+    text = Page(render_report(EMPTY)).text
+    assert not any(label in text for label in ("Prefixes reused", "Key/value memory", "Engines filled"))
 
 
 def test_funnel_has_counts_and_shares(full: Page) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,36 @@ def test_a_budget_stops_cleanly_on_ray(tmp_path: Path) -> None:
     quick = load_job(tmp_path / "job.yaml", ["models.writer.options={}"])
     assert run_job(quick).exit_code == 0
     cases.assert_exact(cases.objects_of(tmp_path / "run"), cases.expected(400, 10))
+
+
+def test_engine_figures_are_served_to_prometheus(own_ray: Any) -> None:
+    """What an engine posts is on the page that Ray's agent of the node serves."""
+
+    @own_ray.remote(num_cpus=0)
+    class Reporter:
+        def show(self) -> None:
+            from raygen.pipeline.metrics import EngineMetrics
+
+            self.metrics = EngineMetrics("a-run")
+            self.metrics.show({"prompt_tokens_computed": 25, "prompt_tokens_reused": 75, "preemptions": 3})
+
+    reporter = Reporter.remote()
+    own_ray.get(reporter.show.remote())
+    page = f"http://127.0.0.1:{own_ray.nodes()[0]['MetricsExportPort']}/metrics"
+
+    def served() -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(page, timeout=5) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if 'run="a-run"' in line]
+            found = {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines}
+            return found == {
+                "ray_raygen_engine_prompt_tokens_computed": 25,
+                "ray_raygen_engine_prompt_tokens_reused": 75,
+                "ray_raygen_engine_preemptions": 3,
+                "ray_raygen_engine_prefix_hit_rate": 0.75,
+            }
+        return False
+
+    wait_until(served, 60, "the figures on the page for Prometheus")
 
 
 def test_stopping_survives_the_loss_of_the_board(own_ray: Any, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""Engine figures: which of the numbers that engines post are gauges, and what the others mean together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+# Of this moment: summed over living engines. All others are totals since an engine's start.
+GAUGES = frozenset({"in_flight", "waiting", "limit", "kv_positions", "kv_limit"})
+
+
+def prefix_hit_rate(figures: Mapping[str, float]) -> float | None:
+    """Return the share of prompt tokens that were not computed again, 0..1; None of engines that do not say."""
+    reused = figures.get("prompt_tokens_reused")
+    if reused is None:
+        return None
+    tokens = reused + figures.get("prompt_tokens_computed", 0)
+    return reused / tokens if tokens else None
+
+
+def kv_use(figures: Mapping[str, float], of: str = "kv_positions") -> float | None:
+    """Return how full the memory for keys and values is, 0..1; None of engines without one.
+
+    Args:
+        of: `kv_positions`, now; `kv_peak`, at most so far.
+    """
+    limit = figures.get("kv_limit")
+    return figures.get(of, 0) / limit if limit else None
+
+
+def merged_figures(sessions: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the figures of a run: totals of its sessions added up, the largest of gauges and peaks."""
+    found: dict[str, float] = {}
+    for figures in sessions:
+        for key, value in figures.items():
+            largest = key in GAUGES or key == "kv_peak"
+            found[key] = max(found.get(key, 0), value) if largest else found.get(key, 0) + value
+    return found

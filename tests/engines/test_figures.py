@@ -1,0 +1,63 @@
+"""Engine figures: shares, and how sessions add up; the board's gauges and the lines that people read."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from raygen.engines.figures import GAUGES, kv_use, merged_figures, prefix_hit_rate
+from raygen.pipeline import board as board_module
+from raygen.pipeline.board import Board
+from raygen.pipeline.display import engine_parts, summary
+from raygen.pipeline.monitor import Progress
+
+TORCH = {
+    "in_flight": 4,
+    "waiting": 1200,
+    "limit": 8,
+    "kv_positions": 300,
+    "kv_peak": 500,
+    "kv_limit": 1000,
+    "prompt_tokens_computed": 100,
+    "prompt_tokens_reused": 300,
+    "preemptions": 2,
+}
+PROGRESS = Progress(
+    "n", 10, {"accepted": 1, "rejected": 0, "failed": 0}, (1, 2), 5, 1.0, 2.0, 345.0, 0.5, 1, 3.0, 4.0, False, TORCH
+)  # fmt: skip
+
+
+def test_shares():
+    assert prefix_hit_rate(TORCH) == 0.75
+    assert (kv_use(TORCH), kv_use(TORCH, "kv_peak")) == (0.3, 0.5)
+    assert prefix_hit_rate({"requests": 3}) is None
+    assert prefix_hit_rate({"prompt_tokens_computed": 0, "prompt_tokens_reused": 0}) is None
+    assert kv_use({"requests": 3}) is None
+
+
+def test_sessions_add_up_but_for_gauges_and_peaks():
+    merged = merged_figures([TORCH, {**TORCH, "kv_peak": 400, "waiting": 0}])
+    assert merged["prompt_tokens_reused"] == 600
+    assert (merged["kv_peak"], merged["kv_limit"], merged["waiting"]) == (500, 1000, 1200)
+
+
+def test_gauges_of_a_silent_engine_do_not_count_its_totals_do(monkeypatch: pytest.MonkeyPatch):
+    now_s = 100.0
+    monkeypatch.setattr(board_module.time, "monotonic", lambda: now_s)
+    board = Board()
+    board.push("gone", dict(TORCH))
+    now_s = 200.0
+    board.push("alive", dict(TORCH))
+    found: dict[str, Any] = board.gauges()
+    assert found["replicas"] == 1
+    for key, value in TORCH.items():
+        assert found[key] == (value if key in GAUGES else 2 * value)
+
+
+def test_the_line_says_what_the_engines_say():
+    line = summary(PROGRESS)
+    assert "prefill 345 tokens/s · prefixes reused 75% · queue 1,200 · KV 30% · preemptions 2 · ETA" in line
+    silent = dataclasses.replace(PROGRESS, engine={"requests": 1}, prefill_per_s=None)
+    assert engine_parts(silent) == []
