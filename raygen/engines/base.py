@@ -55,10 +55,12 @@ class GenerateRequest:
 class TokenLogprob:
     """Natural logarithm of a token's probability, as the model gave it: before temperature, penalties, bias and masks."""
 
-    token_id: int
+    token_id: int | None  # None: an endpoint that does not say
     token: str
     logprob: float
-    top: list[tuple[int, str, float]] = field(default_factory=list)  # the most probable: id, token, logprob
+    top: list[tuple[int | None, str, float]] = field(
+        default_factory=list
+    )  # the most probable: id, token, logprob
 
 
 @dataclass(slots=True)

@@ -13,11 +13,16 @@ from typing import Any
 
 import orjson
 
-from raygen.engines.base import GeneratedSample, GenerateRequest
+from raygen.engines.base import GeneratedSample, GenerateRequest, TokenLogprob
 from raygen.errors import RowError
 
 # Error codes and types that servers give a prompt beyond their context: OpenAI, llama.cpp.
 TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
+# Sampling that is sent under its own name. The last five are not OpenAI's; vLLM, SGLang and llama.cpp take them.
+FIELDS = (
+    *("top_p", "stop", "presence_penalty", "frequency_penalty"),
+    *("top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids"),
+)
 RETRIED = {408, 409, 425}
 OVERLOADED = {503, 529}
 LONGEST_MESSAGE = 4096  # characters kept of an endpoint's message before it is cleaned and cut
@@ -60,6 +65,8 @@ def request_body(
 
     Raises RowError `bad_request`: the messages hold what JSON cannot, such as bytes or half a surrogate pair.
     """
+    if request.token_mask is not None:
+        raise RowError("engine_unsupported", "engine `openai` takes no token mask")
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
@@ -67,12 +74,12 @@ def request_body(
         "temperature": sampling.temperature,
         max_tokens_field: sampling.max_tokens,
     }
-    if sampling.top_p != 1:
-        body["top_p"] = sampling.top_p
-    if sampling.top_k:
-        body["top_k"] = sampling.top_k  # not OpenAI's own; vLLM, SGLang and llama.cpp take it
-    if sampling.stop:
-        body["stop"] = sampling.stop
+    default = type(sampling)()
+    body |= {name: value for name in FIELDS if (value := getattr(sampling, name)) != getattr(default, name)}
+    if sampling.logit_bias:
+        body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
+    if sampling.logprobs is not None:
+        body |= {"logprobs": True, "top_logprobs": sampling.logprobs}
     if samples != 1:
         body["n"] = samples
     if seed is not None:
@@ -127,7 +134,12 @@ def _read_samples(body: dict[str, Any], wanted: int) -> Answer | Trouble:
     # The protocol gives the tokens of all choices together: an even share each, the remainder to the first.
     share, remainder = divmod(output_tokens or 0, len(choices))
     samples = [
-        GeneratedSample(_text(choice["message"]), str(choice.get("finish_reason") or "unknown"), share)
+        GeneratedSample(
+            _text(choice["message"]),
+            str(choice.get("finish_reason") or "unknown"),
+            share,
+            logprobs=_logprobs(choice.get("logprobs")),
+        )
         for choice in choices
     ]
     samples[0].output_tokens += remainder
@@ -141,6 +153,23 @@ def _text(message: dict[str, Any]) -> str:
     if content is None:  # a tool call, a filtered answer: the finish reason tells
         return ""
     return "".join(part["text"] for part in content if part.get("type") == "text")
+
+
+def _logprobs(given: dict[str, Any] | None) -> list[TokenLogprob] | None:
+    if not given or given.get("content") is None:
+        return None
+    return [
+        TokenLogprob(
+            None,
+            str(token["token"]),
+            float(token["logprob"]),
+            [
+                (None, str(other["token"]), float(other["logprob"]))
+                for other in token.get("top_logprobs") or []
+            ],
+        )
+        for token in given["content"]
+    ]
 
 
 def _error_of(raw: bytes) -> Any:

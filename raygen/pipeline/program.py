@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raygen.config import Job
 from raygen.data.base import SourcePlan
-from raygen.engines.base import Engine, GenerateResult
+from raygen.engines.base import Engine, GenerateResult, TokenLogprob
 from raygen.errors import ConfigError, EngineError, RowError, SourceError
 from raygen.pipeline.generate import GenerateStep
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
@@ -114,6 +114,7 @@ class Program:
                 "finish_reason": sample.finish_reason,
                 "seed": seed,
                 "usage": {"prompt_tokens": result.prompt_tokens, "output_tokens": sample.output_tokens},
+                "logprobs": None if sample.logprobs is None else [_logprob(each) for each in sample.logprobs],
             }
             for index, (seed, sample) in enumerate(zip(seeds, result.samples, strict=True))
         ]
@@ -130,3 +131,10 @@ def failed(row_id: str, code: str, message: str, step: str) -> Outcome:
     message = message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 3]}..."
     attempt = {"step": step, "attempt": 0, "decision": "failed", "detail": code}
     return Outcome(row_id, FAILED, code, [], [attempt], {"code": code, "message": message, "step": step})
+
+
+def _logprob(token: TokenLogprob) -> dict[str, Any]:
+    """Return a token as an outcome holds it."""
+    names = ("token_id", "token", "logprob")
+    top = [dict(zip(names, other, strict=True)) for other in token.top]
+    return {"token_id": token.token_id, "token": token.token, "logprob": token.logprob, "top": top}

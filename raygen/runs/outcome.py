@@ -8,10 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ACCEPTED, REJECTED, FAILED = STATUSES = ("accepted", "rejected", "failed")
 
 USAGE = pa.struct([("prompt_tokens", pa.int64()), ("output_tokens", pa.int64())])
+_TOKEN = [("token_id", pa.int64()), ("token", pa.string()), ("logprob", pa.float64())]
+TOKEN_LOGPROB = pa.struct([*_TOKEN, ("top", pa.list_(pa.struct(_TOKEN)))])
 SAMPLE = pa.struct(
     [
         ("index", pa.int32()),
@@ -22,6 +24,7 @@ SAMPLE = pa.struct(
         ("seed", pa.int64()),
         ("scores", pa.map_(pa.string(), pa.float64())),
         ("usage", USAGE),
+        ("logprobs", pa.list_(TOKEN_LOGPROB)),  # one a token, when the sampling asks for them
     ]
 )
 ATTEMPT = pa.struct(

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from raygen.config import Sampling
-from raygen.engines.base import GeneratedSample, GenerateRequest
+from raygen.engines.base import GeneratedSample, GenerateRequest, TokenLogprob
 from raygen.engines.chat_completions import Action, Answer, Trouble, read_answer, request_body
 from raygen.errors import RowError
 
@@ -34,6 +34,55 @@ def test_the_body_holds_all_that_is_set():
         "model": "m", "messages": MESSAGES, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "stop": ["END"],
         "max_completion_tokens": 5, "n": 3, "min_p": 0.1,
     }  # fmt: skip
+
+
+def test_every_setting_that_is_not_at_its_default_is_sent():
+    changed = {
+        "min_p": 0.1, "repetition_penalty": 1.2, "presence_penalty": 0.5, "frequency_penalty": -0.5,
+        "logit_bias": {7: -100.0}, "min_tokens": 3, "stop_token_ids": (1, 2), "logprobs": 0,
+        "temperature": 0.25, "top_p": 0.5, "top_k": 9, "max_tokens": 11, "stop": ("END",),
+    }  # fmt: skip
+    assert set(changed) == set(Sampling.model_fields), "a new setting must be sent, or refused"
+    body = body_of(Sampling(**changed))
+    expected = changed | {"logit_bias": {"7": -100.0}, "stop": ["END"], "stop_token_ids": [1, 2]}
+    expected |= {"logprobs": True, "top_logprobs": 0, "model": "m", "messages": MESSAGES, "seed": 7}
+    assert body == expected
+
+
+def test_a_token_mask_is_refused():
+    request = GenerateRequest("r", MESSAGES, Sampling(), [7], token_mask=lambda tokens: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(RowError, match="takes no token mask") as caught:
+        request_body("m", request, samples=1, seed=7, max_tokens_field="max_tokens", extra={})
+    assert caught.value.code == "engine_unsupported"
+
+
+def test_log_probabilities_are_read():
+    given = choice(0) | {
+        "logprobs": {
+            "content": [
+                {
+                    "token": "Hi",
+                    "logprob": -0.5,
+                    "bytes": [72, 105],
+                    "top_logprobs": [{"token": "Ho", "logprob": -1}],
+                },
+                {"token": "!", "logprob": -2},
+            ]
+        }
+    }
+    answer = read({"choices": [given]})
+    assert isinstance(answer, Answer)
+    assert answer.samples[0].logprobs == [
+        TokenLogprob(None, "Hi", -0.5, [(None, "Ho", -1.0)]),
+        TokenLogprob(None, "!", -2.0),
+    ]
+    for nothing in (None, {}, {"content": None}):
+        answer = read({"choices": [choice(0) | {"logprobs": nothing}]})
+        assert isinstance(answer, Answer)
+        assert answer.samples[0].logprobs is None
+    broken = read({"choices": [choice(0) | {"logprobs": {"content": [{"token": "x"}]}}]})
+    assert isinstance(broken, Trouble)
+    assert broken.code == "bad_answer"
 
 
 @pytest.mark.parametrize("content", ["half a pair \ud800", b"bytes"])

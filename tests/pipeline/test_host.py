@@ -10,7 +10,14 @@ import pytest
 
 from raygen.config import Job
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, JSON, ROW_ID, SourcePlan
-from raygen.engines.base import Engine, GeneratedSample, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.base import (
+    Engine,
+    GeneratedSample,
+    GenerateRequest,
+    GenerateResult,
+    ResolvedModel,
+    TokenLogprob,
+)
 from raygen.errors import ConfigError, EngineError, RowError
 from raygen.pipeline.host import EngineHost, chunks_in_flight
 from raygen.pipeline.program import Program
@@ -47,7 +54,10 @@ class OddEngine(Engine):
             texts = ["", ""]
         if "short" in prompt:
             texts = texts[:1]
-        return GenerateResult([GeneratedSample(text, reason, 2) for text in texts], 3)
+        logprobs = None
+        if request.sampling.logprobs is not None:
+            logprobs = [TokenLogprob(7, "a", -0.5, [(7, "a", -0.5)]), TokenLogprob(None, "b", -1.0)]
+        return GenerateResult([GeneratedSample(text, reason, 2, logprobs=logprobs) for text in texts], 3)
 
 
 @pytest.fixture
@@ -100,6 +110,24 @@ def test_one_bad_row_never_hurts_another(odd: Job) -> None:
         "step": "generate",
     }
     assert found[4]["error"]["step"] == "read"
+
+
+def test_log_probabilities_reach_the_outcome(odd: Job) -> None:
+    [plain] = run(odd, rows(["fine"]))
+    assert [sample["logprobs"] for sample in plain["samples"]] == [None, None]
+    step = odd.steps[0].generate
+    asking = step.model_copy(update={"sampling": step.sampling.model_copy(update={"logprobs": 1})})
+    job = odd.model_copy(update={"steps": (odd.steps[0].model_copy(update={"generate": asking}),)})
+    [row] = run(job, rows(["fine"]))
+    assert row["samples"][0]["logprobs"] == [
+        {
+            "token_id": 7,
+            "token": "a",
+            "logprob": -0.5,
+            "top": [{"token_id": 7, "token": "a", "logprob": -0.5}],
+        },
+        {"token_id": None, "token": "b", "logprob": -1.0, "top": []},
+    ]
 
 
 def test_rows_without_text_are_rejected_with_the_reason(odd: Job) -> None:
