@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: setup check test test-full test-vllm bench bench-openai bench-scale demo clean
+.PHONY: setup check test test-full test-vllm bench bench-openai bench-scale bench-engine demo clean
 
 setup: $(STAMP)
 
@@ -42,7 +42,12 @@ $(VLLM_STAMP): pyproject.toml constraints.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(VLLM_STAMP)
 
-bench: bench-openai bench-scale
+bench: bench-openai bench-scale bench-engine
+
+# Nothing else may run beside it. With vLLM in the comparison: make test-vllm first.
+bench-engine: setup
+	$(BIN)/python -m benchmarks.text_engine --workload chat
+	$(BIN)/python -m benchmarks.text_engine --workload heavy --repeats 1
 
 bench-openai: setup
 	$(BIN)/python -m benchmarks.openai_engine

@@ -57,6 +57,9 @@ class ModelSpec(Frozen):
         description="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir; the name of the model for `openai`",
     )
     dtype: Literal["bfloat16", "float16", "float32"] = "float32"
+    adapters: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")], str] = Field(
+        {}, max_length=256, description="LoRA adapters that are resident with it: name, reference"
+    )
     options: dict[str, Any] = Field({}, description="how the engine runs")
 
     @model_validator(mode="after")
@@ -67,6 +70,8 @@ class ModelSpec(Frozen):
         if self.family not in engine.families:
             taken = ", ".join(sorted(engine.families))
             raise ValueError(f"engine {self.engine!r} takes models of family {taken}, not {self.family!r}")
+        if self.adapters and not engine.takes_adapters:
+            raise ValueError(f"engine {self.engine!r} takes no adapters")
         if engine.needs_ref and not self.ref:
             raise ValueError(f"engine {self.engine!r} needs a `ref`")
         try:
@@ -128,6 +133,9 @@ class Generate(Frozen):
     prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
     messages: str | None = Field(None, description="a column of chat messages: [{role, content}, ...]")
     images: tuple[str, ...] = Field((), description="columns of image bytes, sent with the prompt")
+    adapter: str | None = Field(
+        None, description="one of the model's adapters, or a template that names one; empty: the model itself"
+    )
     samples: int = Field(1, ge=1, le=1024)
     sampling: Sampling = Sampling()
 
@@ -196,6 +204,12 @@ class Job(Frozen):
             if step.generate.model not in self.models:
                 raise ValueError(
                     f"steps.{number}.generate.model: no model {step.generate.model!r}; models: {', '.join(self.models)}"
+                )
+            adapter, known = step.generate.adapter, self.models[step.generate.model].adapters
+            if adapter and adapter not in known and ("{" not in adapter or not known):
+                raise ValueError(
+                    f"steps.{number}.generate.adapter: model {step.generate.model!r} has no adapter {adapter!r}; "
+                    f"adapters: {', '.join(known) or 'none'}"
                 )
             family = self.models[step.generate.model].family
             if family != "causal_lm":

@@ -58,6 +58,14 @@ def test_ready_jobs_are_valid(path: Path) -> None:
         ({"models": {"w": {"family": "causal_lm", "engine": "ehco"}}}, ["'ehco'", "echo", "openai", "torch"]),
         ({"models": {"w": {"family": "causal_lm", "engine": "torch"}}}, ["ref"]),
         (
+            {"models": {"w": {"family": "causal_lm", "engine": "echo", "adapters": {"a": "/a"}}}},
+            ["models.w", "'echo'", "takes no adapters"],
+        ),
+        (
+            {"steps": [{"generate": {"model": "w", "prompt": "x", "adapter": "de"}}]},
+            ["steps.0.generate.adapter", "no adapter 'de'", "adapters: none"],
+        ),
+        (
             {"models": {"w": {"family": "embedder", "engine": "torch", "ref": "/m"}}},
             ["models.w", "'torch'", "causal_lm", "not 'embedder'"],
         ),

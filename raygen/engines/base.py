@@ -6,7 +6,7 @@ An engine module must import without its heavy library (torch, aiohttp): it is i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -28,6 +28,15 @@ class TokenMask(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
+class ResolvedAdapter:
+    """A LoRA adapter's reference after it was resolved."""
+
+    ref: str
+    path: str
+    digest: str  # sha256 of its files
+
+
+@dataclass(slots=True, frozen=True)
 class ResolvedModel:
     """A model reference after it was resolved, once, by the driver."""
 
@@ -35,6 +44,7 @@ class ResolvedModel:
     spec: ModelSpec
     path: str | None  # local directory with safetensors and tokenizer; None for engines without weights
     digest: str  # sha256 of the weights, or a name for what has none
+    adapters: Mapping[str, ResolvedAdapter] = field(default_factory=dict)  # by the job's name for it
 
 
 @dataclass(slots=True)
@@ -135,6 +145,7 @@ class Engine(ABC):
 
     families: ClassVar[frozenset[str]] = frozenset({"causal_lm"})  # of models that it takes
     needs_ref: ClassVar[bool] = True  # does the job have to name a `ref`?
+    takes_adapters: ClassVar[bool] = False
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
     accepts_images: ClassVar[bool] = False

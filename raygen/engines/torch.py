@@ -53,6 +53,7 @@ class Pending:
 
 
 class TorchEngine(Engine):
+    takes_adapters = True
     deciding_options = frozenset({"context_tokens"})
 
     class Options(Frozen):
@@ -111,10 +112,12 @@ class TorchEngine(Engine):
             raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
         options = self.options
         device = start_torch(options.threads, options.device)
+        from raygen.engines.adapters import AdapterBank
         from raygen.engines.attention import ATTENTION
         from raygen.engines.budget import kv_budget
         from raygen.engines.decoder import Decoder
         from raygen.models.causal_lm import load_causal_lm
+        from raygen.models.lora import load_lora
 
         try:
             lm = load_causal_lm(self.model.path, self.model.spec.dtype, device, ATTENTION)
@@ -129,7 +132,8 @@ class TorchEngine(Engine):
                 options.prefix_share,
                 self.model.name,
             )
-            decoder = Decoder(lm.model, positions, blocks)
+            bank = AdapterBank(lm.model, {n: load_lora(a.path) for n, a in self.model.adapters.items()})
+            decoder = Decoder(lm.model, positions, blocks, bank.select if self.model.adapters else None)
         except (
             RuntimeError,
             AssertionError,
@@ -174,6 +178,12 @@ class TorchEngine(Engine):
         """Queue a request's samples; what is not done at the end of the `with` is cancelled. Raises RowError, EngineError."""
         if self._broken is not None:
             raise self._broken
+        if request.adapter is not None and request.adapter not in self.model.adapters:
+            raise RowError(
+                "unknown_adapter",
+                f"model {self.model.name!r} has no adapter {request.adapter!r}; adapters: "
+                f"{', '.join(self.model.adapters) or 'none'}",
+            )
         messages = text_only(request.messages, "torch")
         prompt = await self._work(lambda: self._lm.encode(messages))
         if self._broken is not None:  # it may have ended meanwhile

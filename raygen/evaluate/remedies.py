@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 REMEDIES = {
+    "unknown_adapter": "Name one of the model's `adapters`, or add the adapter to the job.",
     "prompt_too_long": "Shorten the template or the input, or use a model with a longer context.",
     "template_error": "Correct the template: the message says what it could not do with this row.",
     "missing_column": "Correct the name in the template, or ask `is defined` before printing it.",

@@ -69,7 +69,7 @@ def check_directory(directory: Path, where: str) -> None:
     """
     names = [path.name for path in directory.iterdir() if path.is_file()]
     check_names(names, where)
-    if "config.json" not in names:
+    if "config.json" not in names and "adapter_config.json" not in names:
         raise ModelReferenceError(
             f"{where} has no config.json; a model directory is one that save_pretrained() wrote"
         )

@@ -37,8 +37,9 @@ class GenerateStep:
         where = f"steps.{number}.generate"
         self._prompt = Template(config.prompt, f"{where}.prompt") if config.prompt is not None else None
         self._system = Template(config.system, f"{where}.system") if config.system is not None else None
+        self._adapter = Template(config.adapter, f"{where}.adapter") if config.adapter else None
         self.columns: dict[str, str] = {}  # column -> the job's key that names it
-        for template in (self._prompt, self._system):
+        for template in (self._prompt, self._system, self._adapter):
             for column in template.columns if template else ():
                 self.columns.setdefault(column, template.where if template else where)
         if config.messages is not None:
@@ -49,7 +50,8 @@ class GenerateStep:
     def request(self, row_id: str, row: Mapping[str, Any], attempt: int = 0) -> GenerateRequest:
         """Build the row's request. Raises RowError."""
         seeds = [seed_of(self._run_seed, row_id, n, attempt, self.name) for n in range(self.config.samples)]
-        return GenerateRequest(row_id, self._messages(row), self.config.sampling, seeds)
+        adapter = self._adapter.render(row).strip() or None if self._adapter is not None else None
+        return GenerateRequest(row_id, self._messages(row), self.config.sampling, seeds, adapter)
 
     async def run(self, engine: Engine, request: GenerateRequest) -> GenerateResult:
         result = await engine.generate(request)

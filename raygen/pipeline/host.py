@@ -64,7 +64,8 @@ class EngineHost:
                     "name": name,
                     "ref": model.spec.ref,
                     "digest": model.digest,
-                    "adapter": None,
+                    "adapter": ", ".join(f"{n}={a.digest}" for n, a in sorted(model.adapters.items()))
+                    or None,
                     "engine": model.spec.engine,
                     "engine_version": self._engines[name].version,
                     "dtype": model.spec.dtype,

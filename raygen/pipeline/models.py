@@ -8,7 +8,7 @@ from typing import Any
 
 from raygen.config import Job
 from raygen.engines import engine_class
-from raygen.engines.base import ResolvedModel
+from raygen.engines.base import ResolvedAdapter, ResolvedModel
 from raygen.errors import EngineError, ModelReferenceError
 
 
@@ -25,13 +25,40 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
             weights = resolve(spec.ref or "", job.source.storage)
         except ModelReferenceError as error:
             raise ModelReferenceError(f"models.{name}.ref: {error}") from None
-        found[name] = ResolvedModel(name, spec, str(weights.path), weights.digest)
+        if not (weights.path / "config.json").is_file():
+            raise ModelReferenceError(
+                f"models.{name}.ref: {spec.ref} is a LoRA adapter; its model is a `ref`, itself one of `adapters`"
+            )
+        adapters = {
+            each: _resolve_adapter(ref, f"models.{name}.adapters.{each}", job)
+            for each, ref in spec.adapters.items()
+        }
+        found[name] = ResolvedModel(name, spec, str(weights.path), weights.digest, adapters)
     return found
+
+
+def _resolve_adapter(ref: str, where: str, job: Job) -> ResolvedAdapter:
+    from raygen.models.reference import resolve
+
+    try:
+        found = resolve(ref, job.source.storage)
+    except ModelReferenceError as error:
+        raise ModelReferenceError(f"{where}: {error}") from None
+    if not (found.path / "adapter_config.json").is_file():
+        raise ModelReferenceError(f"{where}: {ref} is no LoRA adapter: it has no adapter_config.json")
+    return ResolvedAdapter(ref, str(found.path), found.digest)
 
 
 def pinned(models: dict[str, ResolvedModel]) -> dict[str, dict[str, Any]]:
     """What a plan keeps of its models."""
-    return {name: {"ref": model.spec.ref, "digest": model.digest} for name, model in models.items()}
+    return {
+        name: {
+            "ref": model.spec.ref,
+            "digest": model.digest,
+            **({"adapters": {n: a.digest for n, a in model.adapters.items()}} if model.adapters else {}),
+        }
+        for name, model in models.items()
+    }
 
 
 def on_this_node(model: ResolvedModel, job: Job) -> ResolvedModel:
@@ -40,16 +67,30 @@ def on_this_node(model: ResolvedModel, job: Job) -> ResolvedModel:
     Raises:
         EngineError: they are not to be had here, or are other weights.
     """
-    if model.path is None or Path(model.path).is_dir():
+    if model.path is None:
         return model
+    path = _path_here(model.spec.ref or "", model.path, model.digest, f"model {model.name!r}", job)
+    adapters = {
+        name: replace(
+            each,
+            path=_path_here(
+                each.ref, each.path, each.digest, f"adapter {name!r} of model {model.name!r}", job
+            ),
+        )
+        for name, each in model.adapters.items()
+    }
+    return replace(model, path=path, adapters=adapters)
+
+
+def _path_here(ref: str, path: str, digest: str, what: str, job: Job) -> str:
+    if Path(path).is_dir():
+        return path
     from raygen.models.reference import resolve
 
     try:
-        weights = resolve(model.spec.ref or "", job.source.storage)
+        weights = resolve(ref, job.source.storage)
     except ModelReferenceError as error:
-        raise EngineError(f"model {model.name!r} on this node: {error}") from None
-    if weights.digest != model.digest:
-        raise EngineError(
-            f"model {model.name!r}: this node finds weights {weights.digest[:19]}, the run has {model.digest[:19]}"
-        )
-    return replace(model, path=str(weights.path))
+        raise EngineError(f"{what} on this node: {error}") from None
+    if weights.digest != digest:
+        raise EngineError(f"{what}: this node finds weights {weights.digest[:19]}, the run has {digest[:19]}")
+    return str(weights.path)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from raygen.config import Job
 from raygen.data.base import SourcePlan
-from raygen.engines.base import Engine, GenerateResult, TokenLogprob
+from raygen.engines.base import Engine, GenerateRequest, GenerateResult, TokenLogprob
 from raygen.errors import ConfigError, EngineError, RowError, SourceError
 from raygen.pipeline.generate import GenerateStep
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
@@ -92,7 +92,7 @@ class Program:
                 raise unreadable
             request = self.step.request(row_id, row)
             result = await self.step.run(engines[self.step.config.model], request)
-            outcome = self._judge(row_id, request.seeds, result)
+            outcome = self._judge(row_id, request, result)
             tally.prompt_tokens += result.prompt_tokens
             tally.output_tokens += sum(sample.output_tokens for sample in result.samples)
         except RowError as error:
@@ -105,7 +105,7 @@ class Program:
         tally.rows[outcome.status] += 1
         return outcome
 
-    def _judge(self, row_id: str, seeds: list[int], result: GenerateResult) -> Outcome:
+    def _judge(self, row_id: str, request: GenerateRequest, result: GenerateResult) -> Outcome:
         """A row is accepted when at least one of its samples has text; else it is rejected, with the reason."""
         samples = [
             {
@@ -116,13 +116,14 @@ class Program:
                 "usage": {"prompt_tokens": result.prompt_tokens, "output_tokens": sample.output_tokens},
                 "logprobs": None if sample.logprobs is None else [_logprob(each) for each in sample.logprobs],
             }
-            for index, (seed, sample) in enumerate(zip(seeds, result.samples, strict=True))
+            for index, (seed, sample) in enumerate(zip(request.seeds, result.samples, strict=True))
         ]
         reason = None
         if not any(sample.text.strip() for sample in result.samples):
             filtered = any(sample.finish_reason == "content_filter" for sample in result.samples)
             reason = "content_filter" if filtered else "empty_output"
-        attempt = {"step": self.step.name, "attempt": 0, "decision": reason or "accepted", "detail": None}
+        detail = f"adapter {request.adapter}" if request.adapter else None
+        attempt = {"step": self.step.name, "attempt": 0, "decision": reason or "accepted", "detail": detail}
         return Outcome(row_id, REJECTED if reason else ACCEPTED, reason, samples, [attempt])
 
 

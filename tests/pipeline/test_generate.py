@@ -121,3 +121,13 @@ def test_a_template_is_sandboxed() -> None:
 def test_a_template_that_does_not_parse_names_its_place() -> None:
     with pytest.raises(ConfigError, match=r"steps\.0\.generate\.prompt: line 2"):
         step(prompt="ok\n{{ text ")
+
+
+def test_the_adapter_is_a_name_or_a_template() -> None:
+    row = {"text": "x", "language": " de "}
+    assert step().request("r", row).adapter is None
+    assert step(adapter="fr").request("r", row).adapter == "fr"
+    templated = step(adapter="{{ language }}")
+    assert "language" in templated.columns
+    assert templated.request("r", row).adapter == "de"
+    assert templated.request("r", {"text": "x", "language": ""}).adapter is None

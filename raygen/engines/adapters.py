@@ -1,0 +1,103 @@
+"""The adapter bank: several LoRA adapters resident beside one model; each token of a pass is given its own sample's."""
+
+# Shape letters: N = tokens of a pass, G = tokens of one adapter, filled up; R = rank, I and O = a layer's inputs, outputs.
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from raygen.engines.memory import round_up
+from raygen.errors import EngineConfigError
+from raygen.models.lora import Lora
+
+ROWS = 16  # matrix products agree bit for bit, whatever else is in the batch, at multiples; ranks are filled up too
+
+
+class AdaptedLinear(torch.nn.Module):
+    """A linear layer of the model, and what the adapters add to it."""
+
+    def __init__(self, base: torch.nn.Module, bank: AdapterBank) -> None:
+        super().__init__()
+        self.base = base
+        self._bank = [bank]  # in a list: a module must not become a part of its own parts
+        self.parts: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # by adapter: A (I, R), scaled B (R, O)
+
+    def forward(self, input_1NI: torch.Tensor) -> torch.Tensor:
+        output_1NO: torch.Tensor = self.base(input_1NI)
+        bank = self._bank[0]
+        for name, rows_G, count in bank.groups:
+            if name not in self.parts:
+                continue
+            if input_1NI.shape[:-1] != (1, bank.tokens):
+                raise RuntimeError("an adapter's layer sees other tokens than the pass has: not supported")
+            a_IR, b_RO = self.parts[name]
+            added_GO = input_1NI[0, rows_G] @ a_IR @ b_RO
+            output_1NO[0].index_add_(0, rows_G[:count], added_GO[:count])
+        return output_1NO
+
+
+class AdapterBank:
+    """Puts adapters into a model, in place; without `select` it computes what it did.
+
+    Raises:
+        EngineConfigError: an adapter names a layer that the model does not have or is not linear, or of another size.
+    """
+
+    def __init__(self, model: Any, adapters: Mapping[str, Lora]) -> None:
+        self.groups: list[
+            tuple[str, torch.Tensor, int]
+        ] = []  # adapter, its tokens filled up, how many they are
+        self.tokens = 0
+        self._device = next(model.parameters()).device
+        layers: dict[str, AdaptedLinear] = {}
+        for name, lora in adapters.items():
+            for path, part in lora.items():
+                if path not in layers:
+                    layers[path] = self._adapted(model, path, name)
+                base = layers[path].base
+                weight = next(base.parameters())
+                sizes = tuple(weight.shape) if isinstance(base, Conv1D) else tuple(weight.shape[::-1])
+                rank, inputs = part.a_RI.shape
+                if (inputs, part.b_OR.shape[0]) != sizes:
+                    raise EngineConfigError(
+                        f"adapter {name!r} is of another model: its {path} takes {inputs} to {part.b_OR.shape[0]}, "
+                        f"the model's {sizes[0]} to {sizes[1]}"
+                    )
+                filled = round_up(rank, ROWS) - rank
+                a_IR = torch.nn.functional.pad(part.a_RI.float().T, (0, filled))
+                b_RO = torch.nn.functional.pad(part.scale * part.b_OR.float().T, (0, 0, 0, filled))
+                layers[path].parts[name] = (a_IR.contiguous().to(weight), b_RO.contiguous().to(weight))
+
+    def _adapted(self, model: Any, path: str, adapter: str) -> AdaptedLinear:
+        try:
+            base = model.get_submodule(path)
+        except AttributeError:
+            base = None
+        if not isinstance(base, torch.nn.Linear | Conv1D) or base is model.get_output_embeddings():
+            raise EngineConfigError(
+                f"adapter {adapter!r} changes {path!r}, which is no linear layer inside {type(model).__name__}"
+            )
+        adapted = AdaptedLinear(base, self)
+        parent, _, own = path.rpartition(".")
+        setattr(model.get_submodule(parent), own, adapted)
+        return adapted
+
+    def select(self, adapters: Sequence[str | None]) -> None:
+        """Say which adapter each token of the next pass wants; None: the model itself."""
+        rows: dict[str, list[int]] = {}
+        for row, name in enumerate(adapters):
+            if name is not None:
+                rows.setdefault(name, []).append(row)
+        self.tokens = len(adapters)
+        self.groups = [
+            (
+                name,
+                torch.tensor(own + own[:1] * (round_up(len(own), ROWS) - len(own)), device=self._device),
+                len(own),
+            )
+            for name, own in sorted(rows.items())
+        ]
