@@ -125,6 +125,7 @@ def measure(
     environment = {
         **os.environ,
         "VLLM_CPU_KVCACHE_SPACE": "4",
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",  # else it leaves a core to its scheduler: half of a small machine
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
@@ -132,7 +133,8 @@ def measure(
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"{engine} failed:\n{done.stderr[-2000:]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    # vLLM logs to standard output too, even after the last line of ours.
+    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"first"')))
     first, began, ended = found.pop("first"), found.pop("began"), found.pop("ended")
     return {
         "tokens_per_s": round(found["tokens"] / (ended - began), 1),
