@@ -182,6 +182,15 @@ class Engine(ABC):
         """Return the probabilities of every text of the request. Raises RowError, EngineError."""
         raise self._unsupported("classifies no texts")
 
+    def check_adapter(self, name: str | None) -> None:
+        """Raise RowError `unknown_adapter` unless the model has this adapter; None is the model itself."""
+        known = self.model.adapters
+        if name is not None and name not in known:
+            raise RowError(
+                "unknown_adapter",
+                f"model {self.model.name!r} has no adapter {name!r}; adapters: {', '.join(known) or 'none'}",
+            )
+
     def _unsupported(self, lack: str) -> RowError:
         name, family = self.model.name, self.model.spec.family
         return RowError(

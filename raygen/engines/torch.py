@@ -178,12 +178,7 @@ class TorchEngine(Engine):
         """Queue a request's samples; what is not done at the end of the `with` is cancelled. Raises RowError, EngineError."""
         if self._broken is not None:
             raise self._broken
-        if request.adapter is not None and request.adapter not in self.model.adapters:
-            raise RowError(
-                "unknown_adapter",
-                f"model {self.model.name!r} has no adapter {request.adapter!r}; adapters: "
-                f"{', '.join(self.model.adapters) or 'none'}",
-            )
+        self.check_adapter(request.adapter)
         messages = text_only(request.messages, "torch")
         prompt = await self._work(lambda: self._lm.encode(messages))
         if self._broken is not None:  # it may have ended meanwhile

@@ -54,9 +54,11 @@ class Piece:
 class Prompt:
     tokens: list[int]
     params: list[dict[str, Any]]  # one a sample
+    adapter: str | None
 
 
 class VLLMEngine(Engine):
+    takes_adapters = True
     replayable = False  # its kernels may round differently in another batch
     deciding_options = frozenset({"context_tokens"})
 
@@ -160,6 +162,7 @@ class VLLMEngine(Engine):
             raise self._broken
         if request.token_mask is not None:
             raise RowError("engine_unsupported", "engine `vllm` takes no token mask")
+        self.check_adapter(request.adapter)
         messages = text_only(request.messages, "vllm")
         sampling = request.sampling
 
@@ -179,6 +182,7 @@ class VLLMEngine(Engine):
                     sampling_params(sampling, seed, limit, ends, self._process.vocabulary)
                     for seed in request.seeds
                 ],
+                request.adapter,
             )
 
         return await self._work(build)
@@ -193,7 +197,7 @@ class VLLMEngine(Engine):
         queue: asyncio.Queue[Piece | Exception] = asyncio.Queue()
         self._queues.add(queue)
         tasks = [
-            asyncio.create_task(self._follow(queue, index, prompt.tokens, params, stream))
+            asyncio.create_task(self._follow(queue, index, prompt, params, stream))
             for index, params in enumerate(prompt.params)
         ]
         for task in tasks:
@@ -220,13 +224,15 @@ class VLLMEngine(Engine):
         self,
         queue: asyncio.Queue[Piece | Exception],
         index: int,
-        prompt: list[int],
+        prompt: Prompt,
         params: dict[str, Any],
         stream: bool,
     ) -> None:
         """Put all that vLLM says of one sample into the queue; the last is a finished piece or an error."""
         try:
-            async with aclosing(self._process.ask(prompt, params, stream=stream)) as outputs:
+            async with aclosing(
+                self._process.ask(prompt.tokens, params, prompt.adapter, stream=stream)
+            ) as outputs:
                 async for output in outputs:
                     [said] = output.outputs
                     self.stats.output_tokens += len(said.token_ids)

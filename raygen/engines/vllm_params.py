@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from raygen.config import Sampling
-from raygen.errors import RowError
+from raygen.errors import EngineConfigError, RowError
 
 if TYPE_CHECKING:
     from raygen.engines.base import ResolvedModel
 
 GIB = 2**30
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 KV_CACHE_GIB_CPU = 4.0  # vLLM itself would take nearly all of the machine's memory
 
 
@@ -44,6 +45,20 @@ def engine_args(model: ResolvedModel, options: Any, context_tokens: int, *, cpu:
         "logprobs_mode": "raw_logprobs",
         "disable_log_stats": True,
     }
+
+
+def lora_args(adapters: int, rank: int) -> dict[str, Any]:
+    """Return what `AsyncEngineArgs` needs besides for so many resident adapters of at most this rank.
+
+    Raises:
+        EngineConfigError: vLLM takes no such rank.
+    """
+    if not adapters:
+        return {}
+    fitting = [each for each in LORA_RANKS if each >= rank]
+    if not fitting:
+        raise EngineConfigError(f"an adapter has rank {rank}; vLLM takes at most {LORA_RANKS[-1]}")
+    return {"enable_lora": True, "max_loras": adapters, "max_lora_rank": fitting[0]}
 
 
 def sampling_params(

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from raygen.engines.orphans import OrphanGuard
-from raygen.engines.vllm_params import engine_args
+from raygen.engines.vllm_params import engine_args, lora_args
 from raygen.errors import EngineError, RowError
 from raygen.models.messages import first_line
 
@@ -32,6 +32,8 @@ class VLLMProcess:
 
     def load(self, options: Any, context_tokens: int) -> None:
         """Start vLLM: takes seconds to minutes, blocks. Raises EngineError."""
+        from raygen.models.lora import load_lora
+
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would report to its makers
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         # Forked from a process with threads, as an actor is, its own process might wait for ever for a lock.
@@ -41,6 +43,8 @@ class VLLMProcess:
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.exceptions import VLLMClientError
             from vllm.inputs import tokens_input
+            from vllm.lora.peft_helper import PEFTHelper
+            from vllm.lora.request import LoRARequest
             from vllm.platforms import current_platform
             from vllm.sampling_params import RequestOutputKind
             from vllm.v1.engine.async_llm import AsyncLLM
@@ -53,7 +57,23 @@ class VLLMProcess:
         self._kinds = {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
         self._ClientError, self._DeadError = VLLMClientError, EngineDeadError
         self._GenerateError = EngineGenerateError
+        # Read here too: what raygen does not know is refused alike by both engines.
+        ranks = [
+            part.a_RI.shape[0]
+            for adapter in self._model.adapters.values()
+            for part in load_lora(adapter.path).values()
+        ]
+        self._adapters = {
+            name: LoRARequest(name, number, adapter.path)
+            for number, (name, adapter) in enumerate(sorted(self._model.adapters.items()), 1)
+        }
+        for name, adapter in self._model.adapters.items():
+            try:  # vLLM would do it at the first request, and end
+                PEFTHelper.from_local_dir(adapter.path, None)
+            except Exception as error:
+                raise EngineError(f"adapter {name!r}: vLLM refuses it: {first_line(error)}") from error
         arguments = engine_args(self._model, options, context_tokens, cpu=current_platform.is_cpu())
+        arguments |= lora_args(len(self._adapters), max(ranks, default=0))
         try:
             self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         except Exception as error:
@@ -73,7 +93,7 @@ class VLLMProcess:
         self._guard.release()
 
     async def ask(
-        self, prompt: list[int], params: dict[str, Any], *, stream: bool
+        self, prompt: list[int], params: dict[str, Any], adapter: str | None, *, stream: bool
     ) -> AsyncGenerator[Any, None]:
         """Yield vLLM's `RequestOutput`s of one sample: all that is new each time, or only the whole at the end.
 
@@ -81,7 +101,12 @@ class VLLMProcess:
         """
         try:
             settings = self._SamplingParams(**params, output_kind=self._kinds[stream])
-            outputs = self._llm.generate(self._tokens_input(prompt), settings, str(next(self._ids)))
+            outputs = self._llm.generate(
+                self._tokens_input(prompt),
+                settings,
+                str(next(self._ids)),
+                lora_request=self._adapters[adapter] if adapter is not None else None,
+            )
             async with aclosing(outputs):
                 async for output in outputs:
                     reason = output.outputs[0].finish_reason

@@ -41,7 +41,9 @@ def save_lora(folder: Path, model: Any, kind: str, seed: int, rank: int = 4, **c
             )
     folder.mkdir(parents=True)
     save_file(tensors, folder / "adapter_model.safetensors")
-    settings = {"peft_type": "LORA", "r": rank, "lora_alpha": 6, "bias": "none", "use_dora": False, **config}
+    targets = sorted({name.split(".lora_")[0].rsplit(".", 1)[-1] for name in tensors})
+    settings = {"peft_type": "LORA", "r": rank, "lora_alpha": 6, "target_modules": targets, "bias": "none"}
+    settings |= {"use_dora": False, **config}
     (folder / "adapter_config.json").write_text(json.dumps(settings))
     return folder
 

@@ -13,7 +13,7 @@ from raygen.config import ModelSpec, Sampling
 from raygen.engines import vllm as vllm_engine
 from raygen.engines.base import ResolvedModel
 from raygen.engines.vllm import VLLMEngine
-from raygen.engines.vllm_params import engine_args, sampling_params
+from raygen.engines.vllm_params import engine_args, lora_args, sampling_params
 from raygen.errors import EngineConfigError, RowError
 
 
@@ -95,3 +95,11 @@ def test_the_module_of_the_engine_does_not_load_vllm():
     code = "import sys, raygen.engines.vllm; print({'vllm', 'torch', 'transformers'} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "set()"
+
+
+def test_adapters_get_the_smallest_rank_that_vllm_knows():
+    assert lora_args(0, 0) == {}
+    assert lora_args(2, 9) == {"enable_lora": True, "max_loras": 2, "max_lora_rank": 16}
+    assert lora_args(1, 8)["max_lora_rank"] == 8
+    with pytest.raises(EngineConfigError, match="rank 600; vLLM takes at most 512"):
+        lora_args(1, 600)
