@@ -58,7 +58,8 @@ def lora_args(adapters: int, rank: int) -> dict[str, Any]:
     fitting = [each for each in LORA_RANKS if each >= rank]
     if not fitting:
         raise EngineConfigError(f"an adapter has rank {rank}; vLLM takes at most {LORA_RANKS[-1]}")
-    return {"enable_lora": True, "max_loras": adapters, "max_lora_rank": fitting[0]}
+    # One place more than adapters: vLLM for CPUs gives a row without one the last place (index -1), which so stays zero.
+    return {"enable_lora": True, "max_loras": adapters + 1, "max_lora_rank": fitting[0]}
 
 
 def sampling_params(

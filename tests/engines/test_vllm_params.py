@@ -99,7 +99,7 @@ def test_the_module_of_the_engine_does_not_load_vllm():
 
 def test_adapters_get_the_smallest_rank_that_vllm_knows():
     assert lora_args(0, 0) == {}
-    assert lora_args(2, 9) == {"enable_lora": True, "max_loras": 2, "max_lora_rank": 16}
+    assert lora_args(2, 9) == {"enable_lora": True, "max_loras": 3, "max_lora_rank": 16}
     assert lora_args(1, 8)["max_lora_rank"] == 8
     with pytest.raises(EngineConfigError, match="rank 600; vLLM takes at most 512"):
         lora_args(1, 600)

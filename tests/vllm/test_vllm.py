@@ -407,7 +407,7 @@ def test_adapters_are_those_of_the_torch_engine(tmp_path: Path):
         finally:
             loop.end()
     assert len({tuple(tokens or ()) for tokens in found["torch"]}) > 6
-    # vLLM adds an adapter's part in another order: after a near tie the rest of a text differs. Under a wrong
-    # adapter only 4 of 12 would begin alike.
+    # vLLM adds an adapter's part in another order: after a near tie the rest of a text differs. Each group
+    # of four rows (the model itself, one, two) would differ at once under another adapter.
     alike = sum(a[:3] == b[:3] for a, b in zip(found["torch"], found["vllm"], strict=True))
     assert alike >= 10, found
