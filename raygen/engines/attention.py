@@ -183,7 +183,8 @@ def attention(
         raise EngineError(f"engine `torch` does not know the attention of {type(module).__name__}")
     query_NHD = query_1HND[0].transpose(0, 1)
     scale = query_NHD.shape[2] ** -0.5 if scaling is None else scaling
-    mixed_NHD = query_NHD.new_zeros(*query_NHD.shape[:2], value_1KND.shape[3])
+    mixed_NHD = query_NHD.new_empty(*query_NHD.shape[:2], value_1KND.shape[3])
+    mixed_NHD[now.tokens :] = 0  # what only fills up the pass must be numbers too
     for group in now.groups:
         keys_BKLD, values_BKLD = now.layer.slots(group.offset, group.length, group.slots)
         if group.index is not None:
