@@ -1,0 +1,237 @@
+"""Recipe: the complete, validated description of one training. Frozen; every unknown key is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from raygen.config import Frozen, Name, Source, digest_of
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Template = Annotated[str, Field(min_length=1, description="a Jinja2 template over the row's columns")]
+
+
+class Objective(Frozen):
+    """What a row teaches. Causal LMs: `text`, or `prompt` and `completion`, or `messages`. Classifiers: `text` and `label`."""
+
+    text: Template | None = None
+    pair: Template | None = Field(
+        None, description="a classifier's second text: of (premise, hypothesis), the hypothesis"
+    )
+    system: Template | None = None
+    prompt: Template | None = None
+    completion: Template | None = Field(None, description="what the loss is taken on")
+    messages: str | None = Field(
+        None, description="a column of chat messages; the loss is taken on the assistant's"
+    )
+    label: str | None = Field(None, description="the column of a classifier's label: its name, or its number")
+    labels: tuple[str, ...] | None = Field(
+        None,
+        min_length=2,
+        description="a classifier's labels in order; unset: the base's, or those found, sorted",
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+
+class Preparation(Frozen):
+    """What happens to rows before anything is learnt from them."""
+
+    normalise: bool = Field(True, description="Unicode NFC, control characters out, line ends as \\n")
+    deduplicate: bool = Field(True, description="of rows that come out alike, only the first is kept")
+    validation: Share = Field(
+        0.1, description="share of the rows, by a hash of the row id; 0 beside a source of its own"
+    )
+    test: Share = 0.0
+    too_long: Literal["skip", "cut"] = Field(
+        "skip", description="examples of more than batch.max_tokens tokens"
+    )
+    max_broken: float = Field(
+        0.01, ge=0, le=1, description="share of broken rows, at most; more stop the training before it starts"
+    )
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Preparation:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together leave no rows to train on")
+        return self
+
+
+class Augmentation(Frozen):
+    """Changed copies of training rows, made anew for every row from its id and the seed. Text only."""
+
+    copies: int = Field(0, ge=0, le=16, description="of each training row, beside itself")
+    delete_words: float = Field(0.0, ge=0, lt=1, description="share of words left out")
+    swap_words: float = Field(0.0, ge=0, lt=1, description="share of words exchanged with the next one")
+    typos: float = Field(0.0, ge=0, lt=1, description="share of words with two letters exchanged")
+    lower_case: bool = False
+    columns: tuple[str, ...] = Field((), description="the columns to change; needed if copies are made")
+
+    @model_validator(mode="after")
+    def _columns_named(self) -> Augmentation:
+        changes = self.delete_words or self.swap_words or self.typos or self.lower_case
+        if self.copies and not (self.columns and changes):
+            raise ValueError("copies need `columns`, and one of delete_words, swap_words, typos, lower_case")
+        return self
+
+
+class Lora(Frozen):
+    rank: int = Field(16, ge=1, le=1024)
+    alpha: float = Field(32.0, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = Field((), description="names of linear layers; none: all but the head's")
+    merge: bool = Field(False, description="also save the base with the adapter merged in")
+
+
+class Trained(Frozen):
+    """Which weights are learnt: `all` (unless said otherwise), those of the `top_layers`, or a `lora` adapter's."""
+
+    top_layers: int | None = Field(
+        None, ge=0, description="so many of the last layers, and the head; 0: the head"
+    )
+    lora: Lora | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Trained:
+        if self.lora is not None and self.top_layers is not None:
+            raise ValueError("give `top_layers` or `lora`, not both")
+        return self
+
+
+class Optimizer(Frozen):
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(5e-5, gt=0, le=10)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(0.01, ge=0, description="of matrices; biases and norms have none")
+    clip_norm: float | None = Field(1.0, gt=0, description="gradients longer than this are scaled down to it")
+
+
+class Schedule(Frozen):
+    kind: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: Share = Field(0.05, description="share of all steps, from 0 up to the learning rate")
+    floor: float = Field(0.0, ge=0, le=1, description="share of the learning rate at the end")
+
+
+class Batch(Frozen):
+    tokens: int = Field(4096, ge=16, description="an optimizer step's, of all workers, padding included")
+    micro_tokens: int = Field(4096, ge=16, description="computed at once by one worker: what memory allows")
+    max_tokens: int = Field(512, ge=8, description="of an example, and of a packed sequence")
+
+
+class Checkpoints(Frozen):
+    every_steps: int = Field(200, ge=1)
+    keep: int = Field(2, ge=1, le=100, description="the best ones; the newest is always kept")
+
+
+class Evaluation(Frozen):
+    every_steps: int = Field(200, ge=1)
+    metric: str = Field("loss", description="of the validation split: what the best checkpoint has best")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many evaluations without a better one"
+    )
+    worst: int = Field(20, ge=0, le=1000, description="examples of the highest loss, for the report")
+    calibrate: bool = Field(True, description="a classifier: fit a temperature on the validation split")
+
+
+class Recipe(Frozen):
+    name: Name
+    family: Literal["causal_lm", "classifier"]
+    base: str = Field(
+        min_length=1, description="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir"
+    )
+    source: Source
+    validation_source: Source | None = Field(
+        None, description="rows to validate on, instead of a share of the source's"
+    )
+    test_source: Source | None = None
+    objective: Objective
+    preparation: Preparation = Preparation()
+    augmentation: Augmentation = Augmentation()
+    trained: Trained = Trained()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    dropout: float | None = Field(None, ge=0, lt=1, description="of the base's layers; unset: as it says")
+    batch: Batch = Batch()
+    epochs: int = Field(1, ge=1, le=10_000)
+    max_steps: int | None = Field(None, ge=1, description="stop there, whatever the epochs")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: weights stay float32 (autocast)"
+    )
+    workers: int | tuple[int, int] = Field(1, description="or [min, max]: as many as there is room for")
+    gpus_per_worker: float = Field(0, ge=0)
+    cpus_per_worker: float = Field(0.5, gt=0, description="logical CPUs that a worker asks Ray for")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of a worker; unset: its share of the cores"
+    )
+    checkpoints: Checkpoints = Checkpoints()
+    evaluation: Evaluation = Evaluation()
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    output: str | None = Field(
+        None, description="the run directory: a path or s3://bucket/prefix; runs/<name> if unset"
+    )
+
+    @field_validator("workers")
+    @classmethod
+    def _ordered(cls, workers: int | tuple[int, int]) -> int | tuple[int, int]:
+        low, high = (workers, workers) if isinstance(workers, int) else workers
+        if not 1 <= low <= high <= 10_000:
+            raise ValueError("workers is a number, or [min, max] with 1 <= min <= max <= 10000")
+        return workers
+
+    @model_validator(mode="after")
+    def _objective_fits_family(self) -> Recipe:
+        given = {name for name, value in self.objective if value and name != "label_smoothing"}
+        ways: tuple[tuple[set[str], set[str]], ...]  # needed, and allowed beside
+        if self.family == "classifier":
+            ways = (({"text", "label"}, {"pair", "labels"}),)
+        else:
+            ways = (({"text"}, set()), ({"prompt", "completion"}, {"system"}), ({"messages"}, set()))
+        if not any(needed <= given <= needed | beside for needed, beside in ways):
+            allowed = "; or ".join(
+                " and ".join(sorted(needed)) + (f" (perhaps {', '.join(sorted(beside))})" if beside else "")
+                for needed, beside in ways
+            )
+            raise ValueError(
+                f"objective of family {self.family!r}: given {', '.join(sorted(given)) or 'nothing'}; wanted {allowed}"
+            )
+        if self.batch.max_tokens > self.batch.micro_tokens:
+            raise ValueError(
+                "batch.max_tokens is more than batch.micro_tokens: the longest example would not fit"
+            )
+        if self.validation_source is not None and self.preparation.validation:
+            raise ValueError("validation_source: set preparation.validation to 0, or drop one of them")
+        if self.test_source is not None and self.preparation.test:
+            raise ValueError("test_source: set preparation.test to 0, or drop one of them")
+        return self
+
+    @property
+    def output_uri(self) -> str:
+        return self.output or f"runs/{self.name}"
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights: everything but where the run lives and how wide it is."""
+        outside = {
+            "name",
+            "output",
+            "workers",
+            "gpus_per_worker",
+            "cpus_per_worker",
+            "threads",
+            "checkpoints",
+        }
+        return self.model_dump(mode="json", exclude=outside)
+
+    def digest(self) -> str:
+        return digest_of(self.identity())
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, output_uri: str | None = None) -> Recipe:
+    """Read a recipe file; `output_uri` wins over `overrides`, which win over the file. Raises ConfigError."""
+    from raygen.config_file import read_config
+
+    last = [] if output_uri is None else [f'output="{output_uri}"']
+    return read_config(path, Recipe, [*overrides, *last])
