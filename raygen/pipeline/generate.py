@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from raygen.config import Generate
+from raygen.data.template import Template
 from raygen.engines.base import Engine, GenerateRequest, GenerateResult
 from raygen.errors import RowError
-from raygen.pipeline.template import Template
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
