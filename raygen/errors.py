@@ -15,6 +15,7 @@ RaygenError                     anything raygen raises on purpose               
 |   `-- UnknownResultError      a write whose fate is unknown: read before you retry
 |-- CorruptDataError            bytes do not match their recorded digest
 |-- ChunkIntegrityError         a chunk came out with other rows than it went in with; nothing was committed
+|-- MetricInputError            what a metric was given does not fit: shapes, labels, values that are not finite
 |-- AttemptExpiredError         a chunk attempt outlived its limit and must not write any more
 `-- InterruptedRunError         stopped by the user or a budget; the same command resumes    exit code 130
 """
@@ -94,6 +95,10 @@ class CorruptDataError(RaygenError):
 
 
 class ChunkIntegrityError(RaygenError):
+    pass
+
+
+class MetricInputError(RaygenError):
     pass
 
 
