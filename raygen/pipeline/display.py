@@ -1,32 +1,22 @@
-"""Progress for people: a live panel on a terminal, a line every ten seconds elsewhere. Always on standard error."""
+"""A run's progress for people: as a line, as a panel, and what `raygen status` says."""
 
 from __future__ import annotations
 
-import sys
-import time
+from typing import TYPE_CHECKING
 
 from raygen.engines.figures import kv_use, prefix_hit_rate
 from raygen.errors import ConfigError
 from raygen.pipeline.monitor import Display, Progress
 from raygen.runs.status import Status
+from raygen.terminal import duration, fitting_display
 
-LINE_S = 10.0
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def make_display(quiet: bool = False) -> Display | None:
     """Return what fits standard error; None when nothing is to be shown."""
-    if quiet:
-        return None
-    return LiveDisplay() if sys.stderr.isatty() else LineDisplay()
-
-
-def duration(seconds: float | None) -> str:
-    """`1h 02m`, `3m 20s`, `12s`."""
-    if seconds is None or seconds != seconds or seconds > 1e8:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+    return fitting_display(summary, panel, quiet)
 
 
 def summary(progress: Progress) -> str:
@@ -62,80 +52,40 @@ def engine_parts(progress: Progress) -> list[str]:
     return parts
 
 
-class LineDisplay:
-    """A line every ten seconds, for logs."""
+def panel(progress: Progress) -> RenderableType:
+    """The same as a panel."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
 
-    def __init__(self) -> None:
-        self._shown_s = time.monotonic()
-
-    def update(self, progress: Progress) -> None:
-        if time.monotonic() - self._shown_s >= LINE_S:
-            self._shown_s = time.monotonic()
-            self.say(summary(progress))
-
-    def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        pass
-
-
-class LiveDisplay:
-    """A panel that is redrawn in place."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._started = False
-
-    def update(self, progress: Progress) -> None:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        if not self._started:
-            self._live.start()
-            self._started = True
-        done = sum(progress.rows.values())
-        figures = Table.grid(padding=(0, 2))
-        figures.add_row(
-            Text(f"{progress.rows['accepted']:,} accepted", style="green"),
-            Text(f"{progress.rows['rejected']:,} rejected", style="yellow"),
-            Text(f"{progress.rows['failed']:,} failed", style="red" if progress.rows["failed"] else "dim"),
-            f"chunks {progress.chunks[0]:,}/{progress.chunks[1]:,}",
-        )
-        occupancy = "-" if progress.occupancy is None else f"{progress.occupancy:.0%}"
-        figures.add_row(
-            f"{progress.rows_per_s:,.1f} rows/s",
-            f"{progress.tokens_per_s:,.0f} tokens/s",
-            f"engines {progress.replicas}, {occupancy} full",
-            f"ETA {duration(progress.eta_s)}",
-        )
-        engine = Text(" · ".join(engine_parts(progress)), style="dim")
-        state = " (stopping)" if progress.stopping else "" if progress.replicas else " (starting engines)"
-        title = Text(
-            f"{progress.name}{state}  {done:,}/{progress.rows_total:,} rows  {duration(progress.elapsed_s)}"
-        )
-        title.stylize("bold")
-        self._live.update(
-            Group(
-                title,
-                ProgressBar(total=max(1, progress.rows_total), completed=done, width=60),
-                figures,
-                engine,
-            )
-        )
-
-    def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
-
-    def close(self) -> None:
-        if self._started:
-            self._live.stop()
+    done = sum(progress.rows.values())
+    figures = Table.grid(padding=(0, 2))
+    figures.add_row(
+        Text(f"{progress.rows['accepted']:,} accepted", style="green"),
+        Text(f"{progress.rows['rejected']:,} rejected", style="yellow"),
+        Text(f"{progress.rows['failed']:,} failed", style="red" if progress.rows["failed"] else "dim"),
+        f"chunks {progress.chunks[0]:,}/{progress.chunks[1]:,}",
+    )
+    occupancy = "-" if progress.occupancy is None else f"{progress.occupancy:.0%}"
+    figures.add_row(
+        f"{progress.rows_per_s:,.1f} rows/s",
+        f"{progress.tokens_per_s:,.0f} tokens/s",
+        f"engines {progress.replicas}, {occupancy} full",
+        f"ETA {duration(progress.eta_s)}",
+    )
+    engine = Text(" · ".join(engine_parts(progress)), style="dim")
+    state = " (stopping)" if progress.stopping else "" if progress.replicas else " (starting engines)"
+    title = Text(
+        f"{progress.name}{state}  {done:,}/{progress.rows_total:,} rows  {duration(progress.elapsed_s)}"
+    )
+    title.stylize("bold")
+    return Group(
+        title,
+        ProgressBar(total=max(1, progress.rows_total), completed=done, width=60),
+        figures,
+        engine,
+    )
 
 
 def status_lines(status: Status) -> list[str]:

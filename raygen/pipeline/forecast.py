@@ -11,13 +11,13 @@ import pyarrow as pa
 from raygen.config import Job
 from raygen.data import open_source
 from raygen.engines.base import ResolvedModel
-from raygen.pipeline.display import duration
 from raygen.pipeline.host import EngineHost
 from raygen.pipeline.models import resolve_models
 from raygen.pipeline.program import Program
 from raygen.pipeline.run import plan_job, prepare
 from raygen.runs.outcome import FAILED
 from raygen.runs.plan import Plan
+from raygen.terminal import duration
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
     Raises:
         RunConflictError: one line that names what differs and what to do.
     """
-    differences = _changed_keys(plan.identity, job.identity())
+    differences = changed_keys(plan.identity, job.identity())
     for name, model in models.items():
         before = plan.models.get(name, {}).get("digest")
         if before is not None and before != model["digest"]:
@@ -172,17 +172,18 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
         raise RunConflictError(f"{where} holds another run of {plan.name!r}: {shown}. {remedy}")
 
 
-def _changed_keys(before: Any, now: Any, path: str = "") -> list[str]:
+def changed_keys(before: Any, now: Any, path: str = "") -> list[str]:
+    """Say which keys of two plain values differ, each with what it was and what it is now."""
     if isinstance(before, dict) and isinstance(now, dict):
         found = []
         for key in sorted({*before, *now}):
-            found += _changed_keys(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+            found += changed_keys(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         return found
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         return [
             each
             for i, (b, n) in enumerate(zip(before, now, strict=True))
-            for each in _changed_keys(b, n, f"{path}.{i}")
+            for each in changed_keys(b, n, f"{path}.{i}")
         ]
     return [] if before == now else [f"{path} was {_short(before)}, now {_short(now)}"]
 
