@@ -1,33 +1,14 @@
-"""The report's plots, as inline SVG that takes fonts and colours from the page around it.
-
-matplotlib draws with placeholder colours; `_Sheet.svg` swaps them for the page's CSS variables, so that one
-picture serves light and dark. Each plot comes twice, for a wide and for a narrow page: text keeps its size.
-"""
+"""The plots of a run's report, as inline SVG: failures, throughput, lengths. How they are drawn: sheet.py."""
 
 from __future__ import annotations
 
-import html
-import io
 import itertools
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from raygen.evaluate.display import duration, number, share, visible
+from raygen.evaluate.sheet import ACCENT, FAILED, INK, LINE, MUTED, PAUSE, SECOND, WIDE_PX, Sheet, both
 
-WIDE_PX, NARROW_PX = 1000, 350
-# The page's CSS variables, and the colours that stand for them while matplotlib draws.
-INK, MUTED, LINE, ACCENT, SECOND, FAILED, PAUSE = (f"#0a0b{i:02x}" for i in range(7))
-VARIABLES = {
-    INK: "ink",
-    MUTED: "muted",
-    LINE: "line",
-    ACCENT: "accent",
-    SECOND: "second",
-    FAILED: "failed",
-    PAUSE: "pause",
-}
 TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 Point = tuple[
@@ -54,7 +35,7 @@ def pareto(kinds: Sequence[tuple[str, int]]) -> str:
 
     def draw(width: int) -> str:
         letters = 32 if width == WIDE_PX else 18
-        sheet = _Sheet(
+        sheet = Sheet(
             width, 44 + 42 * len(ranked), left=250 if width == WIDE_PX else 142, right=20, top=8, bottom=36
         )
         axes = sheet.axes(1)[0]
@@ -77,7 +58,7 @@ def pareto(kinds: Sequence[tuple[str, int]]) -> str:
         axes.grid(axis="x", color=LINE)
         return sheet.svg(f"pareto{width}", label)
 
-    return _both(draw)
+    return both(draw)
 
 
 def throughput(timeline: Timeline) -> str:
@@ -103,7 +84,7 @@ def throughput(timeline: Timeline) -> str:
         pause = (
             min(0.05 if wide else 0.09, 0.4 / max(1, len(timeline.pauses))) * ran_s
         )  # a pause's width on the axis
-        sheet = _Sheet(width, 470, left=56 if wide else 46, right=14, top=26, bottom=38)
+        sheet = Sheet(width, 470, left=56 if wide else 46, right=14, top=26, bottom=38)
         panels = sheet.axes(3, heights=(3, 3, 2))
         titles = ("rows/s", "output tokens/s", "engine slots in use")
         for panel, title, column, color in zip(
@@ -150,7 +131,7 @@ def throughput(timeline: Timeline) -> str:
         panels[-1].set_xlabel("time running" + (", pauses shortened" if timeline.pauses else ""))
         return sheet.svg(f"throughput{width}", label)
 
-    return _both(draw)
+    return both(draw)
 
 
 def lengths(tokens: Sequence[int], limit: int | None) -> str:
@@ -171,7 +152,7 @@ def lengths(tokens: Sequence[int], limit: int | None) -> str:
     label += f"{number(low)} to {number(high)} tokens, median {number(median)}"
 
     def draw(width: int) -> str:
-        sheet = _Sheet(width, 260, left=56 if width == WIDE_PX else 46, right=14, top=26, bottom=38)
+        sheet = Sheet(width, 260, left=56 if width == WIDE_PX else 46, right=14, top=26, bottom=38)
         axes = sheet.axes(1)[0]
         axes.hist(tokens, bins=edges, color=ACCENT, rwidth=0.9)
         if limit is not None:
@@ -188,7 +169,7 @@ def lengths(tokens: Sequence[int], limit: int | None) -> str:
         axes.grid(axis="y", color=LINE)
         return sheet.svg(f"lengths{width}", label)
 
-    return _both(draw)
+    return both(draw)
 
 
 @dataclass(frozen=True)
@@ -225,66 +206,3 @@ class Timeline:
         whole = [line[a:b] for a, b in itertools.pairwise([0, *(i + 1 for i in cuts), len(line)])]
         parts = [part for part in whole if part and part[-1][0] > part[0][0]]
         return cls(parts, [b[0][0] - a[-1][0] for a, b in itertools.pairwise(parts)])
-
-
-def _both(draw: Callable[[int], str]) -> str:
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's own matplotlib style must not show
-        matplotlib.rcParams.update({"svg.fonttype": "none", "font.size": 12})
-        return f'<div class="wide">{draw(WIDE_PX)}</div><div class="narrow">{draw(NARROW_PX)}</div>'
-
-
-class _Sheet:
-    """An empty picture of so many CSS pixels. One point of matplotlib's is one pixel at 72 dots an inch."""
-
-    def __init__(self, width: int, height: int, *, left: int, right: int, top: int, bottom: int) -> None:
-        from matplotlib.figure import Figure  # no pyplot: no global state, no display
-
-        self.size = width, height
-        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        self.frame = {
-            "left": left / width,
-            "right": 1 - right / width,
-            "top": 1 - top / height,
-            "bottom": bottom / height,
-        }
-
-    def axes(self, rows: int, heights: Sequence[float] | None = None) -> list[Any]:
-        grid = {"height_ratios": heights, "hspace": 0.36, **self.frame}
-        panels = list(self.figure.subplots(rows, 1, sharex=True, squeeze=False, gridspec_kw=grid)[:, 0])
-        for panel in panels:
-            panel.set_facecolor("none")
-            panel.set_axisbelow(True)
-            for side in ("left", "right", "top"):
-                panel.spines[side].set_visible(False)
-            panel.spines["bottom"].set_color(LINE)
-            panel.tick_params(length=0, pad=6, labelcolor=MUTED, labelsize=12)
-            panel.xaxis.label.set(color=MUTED, size=12)
-            panel.title.set_size(12)
-        return panels
-
-    @staticmethod
-    def ticks(at: int | Sequence[float], *, whole: bool = False) -> Any:
-        from matplotlib.ticker import FixedLocator, MaxNLocator
-
-        return MaxNLocator(at, integer=whole) if isinstance(at, int) else FixedLocator(at)
-
-    def svg(self, name: str, label: str) -> str:
-        """Return the <svg> element. `name` is unique in the page: the ids inside are made from it."""
-        import matplotlib
-
-        self.figure.patch.set_alpha(0)
-        out = io.StringIO()
-        with matplotlib.rc_context({"svg.hashsalt": name}):
-            self.figure.savefig(out, format="svg")
-        drawn = out.getvalue()
-        body = drawn[drawn.index('<g id="figure_1">') : drawn.rindex("</svg>")]
-        body = re.sub(r'<g id="[^"]*"', "<g", body)  # alike in every picture: figure_1, axes_1
-        body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
-        body = re.sub(r"#0a0b0[0-9]", lambda match: f"var(--{VARIABLES[match[0]]})", body)
-        width, height = self.size
-        return (
-            f'<svg role="img" aria-label="{html.escape(label)}" viewBox="0 0 {width} {height}">{body}</svg>'
-        )

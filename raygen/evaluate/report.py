@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raygen.engines.figures import kv_use, prefix_hit_rate
 from raygen.evaluate import display, plots
-from raygen.evaluate.remedies import remedy
+from raygen.evaluate.page import Folded, fold, page_environment
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-FOLD_CHARS, FOLD_LINES = 480, 12  # a longer text is folded
-TEXT_CHARS = 4000  # of one text are shown
 CARD_BYTES = 500_000  # text of all sample cards; later cards are left out, and the page says so
 IMAGE_BYTES = 400_000  # thumbnails of all sample cards
 INPUTS, OUTPUTS, ERRORS = 12, 4, 50  # shown of one sample; kinds of errors in the table
@@ -117,7 +110,7 @@ def render_report(data: ReportData) -> str:
     timeline = plots.Timeline.of(data.throughput, data.sessions)
     limit = length_limit(data.lengths, data.finish_reasons)
     cards = _cards(data.samples)
-    return _environment().get_template("report.html.j2").render(
+    return page_environment().get_template("report.html.j2").render(
         data=data,
         version=__version__,
         verdict=verdict(data.rows),
@@ -221,24 +214,6 @@ def _ranked(counts: dict[str, int]) -> list[tuple[str, int]]:
     )
 
 
-@dataclass(frozen=True)
-class _Text:
-    """A text to show: whole, or folded under its beginning."""
-
-    whole: str
-    preview: str | None  # None: short enough to be shown whole
-    chars: int  # length of the text itself, of which `whole` may be a part
-
-
-def _text(value: Any) -> _Text:
-    text = value if isinstance(value, str) else display.as_text(value)
-    whole = display.cut(text, TEXT_CHARS)
-    lines = whole.split("\n")
-    if len(whole) <= FOLD_CHARS and len(lines) <= FOLD_LINES:
-        return _Text(whole, None, len(text))
-    return _Text(whole, "\n".join(lines[:FOLD_LINES])[:FOLD_CHARS].rstrip() + " …", len(text))
-
-
 def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
     """Lay samples out as cards, as many as fit the page's budget of bytes."""
     from markupsafe import escape
@@ -246,7 +221,7 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
     cards: list[dict[str, Any]] = []
     text_bytes = image_bytes = 0
     for row in samples:
-        inputs: list[tuple[str, _Text, str | None]] = []
+        inputs: list[tuple[str, Folded, str | None]] = []
         for name, value in list(row.input.items())[:INPUTS]:
             picture = (
                 display.thumbnail(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else None
@@ -255,10 +230,10 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
                 image_bytes += len(picture)
             else:
                 picture = None
-            inputs.append((display.cut(name, 100), _text(value), picture))
-        reason = _text(row.reason) if row.reason else None
-        prompt = _text(row.prompt) if row.prompt else None
-        outputs = [(_text(text or ""), finish, seed) for text, finish, seed in list(row.outputs)[:OUTPUTS]]
+            inputs.append((display.cut(name, 100), fold(value), picture))
+        reason = fold(row.reason) if row.reason else None
+        prompt = fold(row.prompt) if row.prompt else None
+        outputs = [(fold(text or ""), finish, seed) for text, finish, seed in list(row.outputs)[:OUTPUTS]]
         card = {
             "row_id": display.cut(row.row_id, 200),
             "status": row.status,
@@ -268,7 +243,7 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
             "prompt": prompt,
             "outputs": outputs,
             "more_outputs": max(0, len(row.outputs) - OUTPUTS),
-            "error": row.error and (row.error[0], _text(row.error[1])),
+            "error": row.error and (row.error[0], fold(row.error[1])),
         }
         texts = [*(t for _, t, _ in inputs), *(t for t, _, _ in outputs), reason, prompt]
         shown = "".join(t.whole + (t.preview or "") for t in texts if t)
@@ -277,41 +252,3 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
             break
         cards.append(card)
     return cards
-
-
-def _moment(iso: str) -> str:
-    """A point in time for a person, in UTC; what is no ISO 8601 stays as it is."""
-    try:
-        moment = datetime.fromisoformat(iso)
-    except ValueError:
-        return iso
-    if moment.tzinfo is None:
-        return f"{moment:%Y-%m-%d %H:%M:%S}"
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-@functools.cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("raygen.evaluate", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Whatever is put into the page shows all its characters; only the plots are markup.
-        finalize=lambda v: display.visible(v) if isinstance(v, str) and not isinstance(v, Markup) else v,
-    )
-    environment.filters |= {
-        "number": display.number,
-        "share": display.share,
-        "duration": display.duration,
-        "count_of": display.count,
-        "as_text": display.as_text,
-        "cut": display.cut,
-        "moment": _moment,
-        "remedy": remedy,
-    }
-    return environment
