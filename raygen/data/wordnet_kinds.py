@@ -156,6 +156,7 @@ UNSUITED = frozenset(
     detachment penance letdown whim preference primer sentiment dispensary destroyer cruiser jet titi rattler sidewinder
     woolen woollen velours horseshoes marbles darts milk gauze throne pew lance canyon magma lava street phalanx
     fawn teal highroad superhighway sepia softwood hardwood heartwood pulpwood quira yellowwood actin jaw pubis
+    coyote herb banana pineapple diatom feelings chess jukebox
     sky opal ruby diamond stinker
     """.split()  # noqa: SIM905 (as a list it is 700 lines)
 )

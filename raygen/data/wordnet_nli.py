@@ -72,6 +72,7 @@ WEIGHTS: dict[tuple[str, str, str], float] = {
 
 # Of animals: what is said of an age, a sex or a use is no kind beside other kinds.
 _NO_KIND = re.compile(r"\b(young|male|female|informal|domesticated|used|trained|adult|old|wild)\b")
+_VOWEL = re.compile(r"[aio]|e(?!u)|u(?!ni)")  # an ulna, a unicycle, a eucalyptus
 _WORD = re.compile(r"[a-z]{3,14}")
 _ENOUGH_TRIES = 60  # for one new pair, before its cell counts as exhausted
 
@@ -93,7 +94,7 @@ class Noun:
     @property
     def phrase(self) -> str:
         """Return the noun with its article."""
-        return f"{'an' if self.word[0] in 'aeiou' else 'a'} {self.text}" if self.article else self.text
+        return f"{'an' if _VOWEL.match(self.word) else 'a'} {self.text}" if self.article else self.text
 
 
 Pair = tuple[Noun, Noun]
@@ -201,10 +202,12 @@ class _Maker:
             for key in sorted(wordnet.hypernyms(noun.synset) & keys.keys()):
                 for above in keys[key]:
                     self.below[above.word].append(noun)
+        # Of what cannot be counted (feelings, crimes) WordNet's finer order is not everybody's: there only kinds.
         self.general = [
             noun
             for noun in nouns
-            if self.below[noun.word] and (noun.is_kind or wordnet.gloss_counts[noun.word] >= FEWEST_GENERAL)
+            if self.below[noun.word]
+            and (noun.is_kind or (noun.article and wordnet.gloss_counts[noun.word] >= FEWEST_GENERAL))
         ]
         self.generality = [len(self.below[noun.word]) ** 0.5 for noun in self.general]
 

@@ -16,6 +16,7 @@ NOUNS = {
     "machine": Meaning(["machine"], ["thing"]),
     "lifting crane": Meaning(["crane"], ["machine"], gloss="lifts and moves heavy objects", tagged=5),
     "sparrow": Meaning(["sparrow"], ["bird"], gloss="a small bird"),
+    "many": Meaning([f"word{number}" for number in range(17)]),
     "Bird": Meaning(["Bird", "Larry_Bird"], [], gloss="a player of games"),
 }
 ADJECTIVES = {
@@ -39,6 +40,7 @@ def test_words_and_their_senses(folder: Path) -> None:
     assert wordnet.sense("nothing", "n") is None
     assert [each.words for each in wordnet.senses("bird", "n")] == [("bird",), ("Bird", "Larry_Bird")]
     assert wordnet.senses("thing", "n")[0].definition == "what there is"
+    assert len(wordnet.senses("word16", "n")[0].words) == 17
     assert {"beast", "larry_bird", "sparrow"} <= set(wordnet.words("n"))
 
 

@@ -42,9 +42,12 @@ def nouns() -> dict[str, Meaning]:
             found[word] = Meaning([word], [kind.word], gloss=f"a kind of {kind.word}")
     found["uncommon"] = Meaning(["quokka"], ["animal"], gloss="rarely met", tagged=0)
     found["name"] = Meaning(["Lassie"], ["dog"])
+    found["uncommon but tagged"] = Meaning(["wombat"], ["mammal"], gloss="rarely met, tagged once")
     found["two words"] = Meaning(["guide_dog"], ["dog"])
     found["crane"] = Meaning(["crane"], ["bird"], tagged=1)
     found["lifting crane"] = Meaning(["crane"], ["machine"], tagged=5)
+    found["ulna"] = Meaning(["ulna"], ["bone"])
+    found["unicorn"] = Meaning(["unicorn"], ["mammal"])
     found["pup"] = Meaning(["whelpling"], ["dog"], gloss="a young dog")
     return found
 
@@ -85,7 +88,7 @@ def check(splits: dict[str, list[dict[str, Any]]], wordnet: WordNet) -> None:
                 else "disjoint"
             )
             for text in (row["premise"], row["hypothesis"]):
-                assert not re.search(r"\b(a [aeiou]|an [^aeiou])|[{}_]", text), text
+                assert not re.search(r"\b(a (?!uni)[aeiou]|an ([^aeiou]|uni))|[{}_]", text), text
     assert not words["train"] & words["test"]
     assert not words["train"] & words["validation"]
     assert not words["validation"] & words["test"]
@@ -116,7 +119,7 @@ def test_the_seed_decides(small: WordNet, tmp_path: Path) -> None:
 
 def test_words_that_are_left_out(small: WordNet) -> None:
     found = {noun.word for noun in find_nouns(small)}
-    assert {"dog", "musical_instrument", "dogao", "whelpling"} <= found
+    assert {"dog", "musical_instrument", "dogao", "wombat", "whelpling", "ulna", "unicorn"} <= found
     assert not found & {"quokka", "lassie", "guide_dog", "crane"}
 
 
