@@ -16,7 +16,7 @@ BLOCK = 8  # tokens
 class Node:
     """One block: its tokens after those of its parents. `block` is its number in the store."""
 
-    __slots__ = ("block", "children", "key", "parent", "ready", "start", "used", "users")
+    __slots__ = ("beginnings", "block", "children", "key", "parent", "ready", "start", "used", "users")
 
     def __init__(self, parent: Node | None, key: tuple[int, ...], block: int) -> None:
         self.parent = parent
@@ -26,6 +26,9 @@ class Node:
         )  # position of its first token
         self.block = block
         self.children: dict[tuple[int, ...], Node] = {}
+        self.beginnings: dict[
+            tuple[int, ...], Node
+        ] = {}  # the first tokens of a child that is ready, of each number
         self.ready = False  # its keys and values are in the store
         self.users = 0  # claims on what follows it: it must stay
         self.used = 0  # when it last was
@@ -63,6 +66,21 @@ class Prefixes:
             node = child
         return found, False
 
+    def partial(
+        self, prompt: Sequence[int], adapter: str | None, found: Sequence[Node]
+    ) -> tuple[Node | None, int]:
+        """Return the ready block after those found whose first tokens the prompt goes on with, and how many they are.
+
+        Prompts under one system prompt part in the middle of a block. The last token is never among them.
+        """
+        node = found[-1] if found else self._root(adapter)
+        start = len(found) * BLOCK
+        for tokens in range(min(BLOCK - 1, len(prompt) - 1 - start), 0, -1):
+            child = node.beginnings.get(tuple(prompt[start : start + tokens]))
+            if child is not None:
+                return child, tokens
+        return None, 0
+
     def use(self, nodes: Sequence[Node]) -> None:
         """Mark blocks, each the parent of the next, as just used."""
         now = next(self._clock)
@@ -97,6 +115,9 @@ class Prefixes:
         for node in nodes:
             node.ready, node.used = True, now
             self._offer(node)
+            assert node.parent is not None
+            for tokens in range(1, BLOCK):
+                node.parent.beginnings[node.key[:tokens]] = node
         if nodes:
             self.version += 1
 
@@ -150,6 +171,9 @@ class Prefixes:
         parent = node.parent
         assert parent is not None
         del parent.children[node.key]
+        for tokens in range(1, BLOCK):
+            if parent.beginnings.get(node.key[:tokens]) is node:
+                del parent.beginnings[node.key[:tokens]]
         node.ready, node.used = False, -1
         self._free.append(node.block)
         self._offer(parent)

@@ -175,7 +175,8 @@ class Scheduler:
             found, busy = ([], False) if leader else self._prefixes.find(sample.prompt, sample.adapter)
             if busy:  # somebody computes a block that this one can use: in the next step it is there
                 continue
-            start = len(found) * BLOCK
+            part, more = (None, 0) if leader else self._prefixes.partial(sample.prompt, sample.adapter, found)
+            start = len(found) * BLOCK + more
             piece = 0 if leader else min(len(sample.prompt), (start // PIECE + 1) * PIECE) - start
             cost = self._memory.cost(self._expected(sample))
             if piece > left or (self._running and expected + cost > self._memory.positions):
@@ -194,8 +195,9 @@ class Scheduler:
                 sample.nodes = self._prefixes.claim(sample.prompt, sample.adapter, found)
                 sample.computed = start
                 self.reused_tokens += start
-                if found:
-                    step.loads.append((sample, found))
+                if start:
+                    # Of the last block the first tokens only: the others are computed before anything looks at them.
+                    step.loads.append((sample, found if part is None else [*found, part]))
                 left -= self._cut(sample, step, left)
         last = max((i for i, sample in enumerate(window) if sample in admitted), default=0)
         for sample in window[:last]:

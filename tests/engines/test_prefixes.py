@@ -37,6 +37,21 @@ def test_the_last_token_is_always_computed():
     assert keep(prefixes, []) == 0
 
 
+def test_prompts_that_part_within_a_block_share_its_beginning():
+    prefixes = Prefixes(2)
+    keep(prefixes, [*prompt(1), 5, 6, 7, *[0] * BLOCK])
+    found, _ = prefixes.find([*prompt(1), 5, 6, 9, 9, 9, 9, 9, 9, 9], None)
+    assert len(found) == 1
+    second = found[0].children[-1, 5, 6, 7, 0, 0, 0, 0]
+    assert prefixes.partial([*prompt(1), 5, 6, 9, 9], None, found) == (second, 3)
+    assert prefixes.partial([*prompt(1), 5, 6], None, found) == (second, 2)  # the last token is computed
+    assert prefixes.partial([*prompt(1, rest=0), 8, 8], None, found) == (None, 0)
+    assert prefixes.partial([1, 1, 1, 4], None, []) == (found[0], 3)
+    assert prefixes.partial([1, 1, 1, 4], "french", []) == (None, 0)
+    keep(prefixes, [*prompt(1, rest=0), 8, 8, *[0] * BLOCK])  # takes the second one's place
+    assert prefixes.partial([*prompt(1), 5, 6, 9, 9], None, found) == (None, 0)
+
+
 def test_blocks_that_somebody_computes_are_waited_for_and_may_be_given_up():
     prefixes = Prefixes(100)
     claimed = prefixes.claim(prompt(1, 2), None, [])
