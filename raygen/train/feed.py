@@ -1,0 +1,114 @@
+"""Feed: blocks on their way from the store to whoever computes them, in a given order, a few ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from raygen.config import StorageOptions
+from raygen.errors import ChunkIntegrityError, RaygenError
+from raygen.storage import Store, open_store
+from raygen.train.base import UNITS
+from raygen.train.prepared import Prepared
+from raygen.train.shards import read_block
+from raygen.train.spread import dataset, known
+
+TASK_BLOCKS = 64  # that one task reads: starting a task costs more than reading a block
+READERS = 4  # threads of a task: on S3 a block's time is mostly the wait for the answer
+AHEAD_BYTES = 64 * 2**20  # of the object store, that a feed asks for
+
+# What travels: a block's units under its number, or an error.
+_SENT = pa.schema([*UNITS, ("block", pa.int64()), ("error", pa.string()), ("message", pa.string())])
+
+
+def feed(
+    prepared: Prepared,
+    split: str,
+    numbers: Sequence[int],
+    store_uri: str,
+    storage: StorageOptions,
+    *,
+    ahead: int = 2,
+) -> Iterator[pa.Table]:
+    """Yield blocks (schema UNITS) by their numbers, in this order, read by Ray Data tasks while others are computed.
+
+    Args:
+        ahead: blocks that are fetched into this process before they are asked for.
+
+    Raises:
+        CorruptDataError: a shard is not what was written. StorageError: the store does not answer.
+    """
+    if not numbers:
+        return
+    tasks = [
+        orjson.dumps([_place(prepared, split, number) for number in numbers[i : i + TASK_BLOCKS]])
+        for i in range(0, len(numbers), TASK_BLOCKS)
+    ]
+    stages = dataset(tasks, preserve_order=True, store_bytes=AHEAD_BYTES).map_batches(
+        partial(_send, store_uri=store_uri, storage=storage),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=0.1,
+    )
+    batches = stages.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=ahead)
+    for number, sent in zip(numbers, batches, strict=True):
+        first = sent.select(["block", "error", "message"]).slice(0, 1).to_pylist()[0]
+        if first["error"] is not None:
+            raise known(first["error"], first["message"])
+        units = prepared.blocks[split][number].units
+        if first["block"] != number or sent.num_rows != units:
+            raise ChunkIntegrityError(
+                f"block {number} of {split} has {units} units; block {first['block']} with {sent.num_rows} came"
+            )
+        yield sent.select(UNITS.names)
+
+
+def read_blocks(prepared: Prepared, split: str, numbers: Iterable[int], store: Store) -> Iterator[pa.Table]:
+    """Yield the same without Ray. Raises CorruptDataError, StorageError."""
+    for number in numbers:
+        _, key, group = _place(prepared, split, number)
+        yield read_block(store, key, group)
+
+
+def _place(prepared: Prepared, split: str, number: int) -> tuple[int, str, int]:
+    block = prepared.blocks[split][number]
+    return number, prepared.shards[split][block.shard], block.group
+
+
+def _send(batch: pa.Table, *, store_uri: str, storage: StorageOptions) -> Iterator[pa.Table]:
+    store = open_store(store_uri, storage)
+    for task in batch.column("input"):
+        places = orjson.loads(task.as_py())
+        try:
+            for (number, _, _), units in _read_ahead(store, places):
+                rows = units.num_rows
+                sent = units.append_column("block", pa.repeat(pa.scalar(number, pa.int64()), rows))
+                for name in ("error", "message"):
+                    sent = sent.append_column(name, pa.nulls(rows, pa.string()))
+                yield sent
+        except RaygenError as error:
+            row = {"error": type(error).__name__, "message": str(error)}
+            yield pa.Table.from_pylist([row], schema=_SENT)
+
+
+def _read_ahead(store: Store, places: list[Any]) -> Iterator[tuple[Any, pa.Table]]:
+    """Yield the blocks in order, while threads read the next ones."""
+    pool = ThreadPoolExecutor(READERS, "block")
+    waiting: deque[tuple[Any, Future[pa.Table]]] = deque()
+    try:
+        for place in places:
+            waiting.append((place, pool.submit(read_block, store, place[1], place[2])))
+            if len(waiting) > READERS:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,98 @@
+"""Spread: a function over many inputs, as Ray Data tasks, or in this process. What training uses Ray Data through.
+
+Errors of ours travel as rows: through Ray they would lose their class.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from raygen import errors
+from raygen.errors import RaygenError
+
+LOGS = "RAYGEN_RAY_LOGS"  # set: show what Ray logs
+
+# Yields, in any order or in that of the inputs, what `work` makes of each: JSON in, JSON out, as bytes.
+Spread = Callable[[Callable[[bytes], bytes], Sequence[bytes]], Iterator[bytes]]
+
+
+def in_process(work: Callable[[bytes], bytes], inputs: Sequence[bytes]) -> Iterator[bytes]:
+    return map(work, inputs)
+
+
+def on_ray(work: Callable[[bytes], bytes], inputs: Sequence[bytes], *, cpus: float = 0.75) -> Iterator[bytes]:
+    """Needs a connected Ray. Raises RaygenError: as `work` raised it."""
+    stages = dataset(inputs).map_batches(
+        partial(_apply, work=work), batch_size=None, batch_format="pyarrow", num_cpus=cpus
+    )
+    for batch in stages.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            if row["error"] is not None:
+                raise known(row["error"], row["message"])
+            yield row["result"]
+
+
+def dataset(inputs: Sequence[bytes], *, preserve_order: bool = False, store_bytes: int | None = None) -> Any:
+    """Return a Ray dataset of the inputs (column `input`), a block each, with our settings: a caller's own stay theirs.
+
+    Args:
+        store_bytes: of the object store that it may fill with what nobody has taken yet; None: as Ray sees fit.
+    """
+    import ray.data
+    from ray.data import ExecutionResources
+
+    _quieten()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Ray 2.60 warns of its own settings as it copies them
+        context = ray.data.DataContext.get_current().copy()
+        context.target_max_block_size = 1  # what a task yields flows on by itself
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.raise_original_map_exception = True
+        context.execution_no_progress_timeout_s = -1  # a long file, a slow step: neither is a fault
+        context.execution_options.preserve_order = preserve_order
+        if store_bytes is not None:
+            context.execution_options.resource_limits = ExecutionResources.for_limits(
+                object_store_memory=store_bytes
+            )
+        with ray.data.DataContext.current(context):
+            return ray.data.from_items([{"input": each} for each in inputs], override_num_blocks=len(inputs))
+
+
+def known(error: str, message: str) -> RaygenError:
+    """Return an error of ours from its class's name and its message."""
+    found: RaygenError = getattr(errors, error)(message)
+    return found
+
+
+def _apply(batch: pa.Table, *, work: Callable[[bytes], bytes]) -> Iterator[pa.Table]:
+    for each in batch.column("input"):
+        row: dict[str, Any] = {"result": None, "error": None, "message": None}
+        try:
+            row["result"] = work(each.as_py())
+        except RaygenError as error:
+            row["error"], row["message"] = type(error).__name__, str(error)
+        yield pa.Table.from_pylist([row], schema=_RESULT)
+
+
+_RESULT = pa.schema([("result", pa.large_binary()), ("error", pa.string()), ("message", pa.string())])
+
+
+def _quieten() -> None:
+    """Keep Ray Data's console for what a user can do something about; its log file has all."""
+    if LOGS in os.environ:
+        return
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Advice on widths, which are ours to choose.
+    warnings.filterwarnings(
+        "ignore", category=UserWarning, module=r"ray\.data\._internal\.execution\.operators"
+    )
