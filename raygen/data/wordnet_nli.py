@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +35,7 @@ LABELS = ("entailment", "neutral", "contradiction")
 COLUMNS = ("id", "premise", "hypothesis", "label", "word", "other", "relation", "polarity", "template")
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 
-FEWEST_GENERAL = (
-    12  # definitions and examples that a word stands in, for it to be the more general one of a pair
-)
-FEWEST_GLOSSES = 3  # rarer words are left out, unless they were met in tagged text
+FEWEST_GLOSSES = 4  # rarer words are left out, unless they were met in tagged text
 
 # How often each way of denying (premise, hypothesis: + claims, - denies) meets each relation of the words. So weighted, all
 # labels are equally frequent, and remain so among the claiming and the denying premises, and hypotheses.
@@ -194,21 +191,13 @@ class _Maker:
         self.wordnet = wordnet
         self.nouns = nouns
         self.random = random.Random(seed)
-        keys: dict[str, list[Noun]] = defaultdict(list)
+        # Only kinds are above others here: WordNet's order among finer words (is a falcon a hawk?) is not every reader's.
+        kinds = {noun.synset.key: noun for noun in nouns if noun.is_kind}
+        self.below: dict[str, list[Noun]] = {noun.word: [] for noun in nouns}  # a kind: the words below it
         for noun in nouns:
-            keys[noun.synset.key].append(noun)
-        self.below: dict[str, list[Noun]] = defaultdict(list)  # a word: all that are kinds of it
-        for noun in nouns:
-            for key in sorted(wordnet.hypernyms(noun.synset) & keys.keys()):
-                for above in keys[key]:
-                    self.below[above.word].append(noun)
-        # Of what cannot be counted (feelings, crimes) WordNet's finer order is not everybody's: there only kinds.
-        self.general = [
-            noun
-            for noun in nouns
-            if self.below[noun.word]
-            and (noun.is_kind or (noun.article and wordnet.gloss_counts[noun.word] >= FEWEST_GENERAL))
-        ]
+            for key in sorted(wordnet.hypernyms(noun.synset) & kinds.keys()):
+                self.below[kinds[key].word].append(noun)
+        self.general = [noun for noun in nouns if self.below[noun.word]]
         self.generality = [len(self.below[noun.word]) ** 0.5 for noun in self.general]
 
     def rows(self, wanted: int) -> list[dict[str, str]]:
