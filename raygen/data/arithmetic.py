@@ -20,7 +20,7 @@ from raygen.errors import ConfigError
 
 FEWEST_STEPS, MOST_STEPS = 2, 4
 MOST_ADDED = 9  # or taken away, in one step
-OFTEN = {"+": 3, "-": 3, "*": 2, "/": 1}
+OFTEN = {"+": 4, "-": 4, "*": 2, "/": 1}
 SCHEMA = pa.schema(
     [
         ("problem_id", pa.string()),  # such as `train-00001`
@@ -105,28 +105,28 @@ TRAIN_STORIES = (
 
 TEST_STORIES = (
     Story(
-        "car park", ("cars", "vans"), "At dawn {who} counts {n} {things} in the car park.",
-        ("{n} {things} drive in.", "A ferry unloads {n} further {things}."),
-        ("{n} {things} drive off.", "A tow truck removes {n} {things}."),
-        ("For the fair the number of {things} grows to {n} times what it was.",),
-        ("In the evening only one in {n} of the {things} stays.",),
+        "car park", ("cars", "vans"), "There are {n} {things} in the car park.",
+        ("{n} {things} drive in.", "{n} more {things} arrive."),
+        ("{n} {things} drive off.", "{who} sees {n} {things} leave."),
+        ("At noon the car park holds {n} times as many {things}.",),
+        ("{who} spreads the {things} equally over {n} levels and stays on one level.",),
         "How many {things} does {who} see in the end?",
     ),
     Story(
         "garden", ("roses", "tulips"), "{who} plants {n} {things}.",
-        ("Rain lets {n} extra {things} come up.", "{who} sets {n} {things} beside the path too."),
-        ("{who} cuts {n} {things} for a vase.", "Snow kills {n} {things}."),
+        ("{who} plants {n} more {things}.", "{n} new {things} come up."),
+        ("{who} cuts {n} {things}.", "{n} {things} wither."),
         ("Next year {n} times as many {things} bloom.",),
-        ("{who} arranges the {things} in {n} beds of the same size, and goats destroy all beds except one.",),
-        "How many {things} still bloom for {who}?",
+        ("{who} moves the {things} into {n} equal beds and waters one bed.",),
+        "How many {things} bloom for {who}?",
     ),
     Story(
-        "train", ("passengers", "tourists"), "A train departs with {n} {things}.",
-        ("At a station {n} {things} get on.", "{n} late {things} jump aboard."),
-        ("At a station {n} {things} get off.", "The conductor {who} sends out {n} {things}."),
-        ("At the border the crowd of {things} becomes {n} times as large.",),
-        ("The {things} spread evenly over {n} wagons, and only one wagon continues.",),
-        "How many {things} travel on with {who}?",
+        "train", ("passengers", "tourists"), "A train carries {n} {things}.",
+        ("{n} {things} get on.", "{who} lets {n} more {things} on."),
+        ("{n} {things} get off.", "{who} sends {n} {things} out."),
+        ("After the border the train carries {n} times as many {things}.",),
+        ("The {things} sit down equally in {n} wagons, and {who} checks one wagon.",),
+        "How many {things} travel with {who}?",
     ),
 )  # fmt: skip
 

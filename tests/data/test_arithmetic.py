@@ -20,9 +20,8 @@ from raygen.data.arithmetic import (
 from raygen.errors import ConfigError
 
 PINNED = (
-    "Kim plants 10 roses. Next year 2 times as many roses bloom. "
-    "Kim arranges the roses in 2 beds of the same size, and goats destroy all beds except one. "
-    "How many roses still bloom for Kim?"
+    "Kim plants 10 roses. Next year 2 times as many roses bloom. Kim moves the "
+    "roses into 2 equal beds and waters one bed. How many roses bloom for Kim?"
 )
 
 
