@@ -131,7 +131,7 @@ PROBLEM = "Tom has 5 balls. Tom gets 4 more. Tom loses 3. How many?"
         ("5 + 4 = 8. 8 - 3 = 6. Answer: 6", False),  # equations that are not true
         ("5 + 4 = 9. 9 - 3 = 6. Answer: 7", False),  # another answer
         ("9 - 3 = 6. Answer: 6", False),  # a number that the problem does not give
-        ("5 + 4 = 9. 5 + 1 = 6. Answer: 6", False),  # does not go on from the result
+        ("5 + 4 = 9. 2 * 3 = 6. Answer: 6", False),  # does not go on from the result
         ("5 + 4 = 9. 9 - 3 = 6. 6 * 1 = 6. Answer: 6", False),  # one number too many
         ("Answer: 6", False),
     ],
