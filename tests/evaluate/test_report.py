@@ -42,7 +42,7 @@ TAGS = {  # all that the page is made of: none of them runs code, and only img a
     ),
     *("footer", "h1", "h2", "h3", "h4", "p", "div", "span", "strong", "code", "pre", "time", "a", "img"),
     *("ul", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "details", "summary"),
-    *("figure", "svg", "g", "path", "text", "use", "defs", "clippath", "rect"),
+    *("figure", "figcaption", "svg", "g", "path", "text", "use", "defs", "clippath", "rect"),
 }
 VOID = {"meta", "link", "img"}
 
