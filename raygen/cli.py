@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -25,6 +26,7 @@ from raygen.cli_options import (
     print_json,
     say,
 )
+from raygen.cli_train import train
 from raygen.errors import InterruptedRunError, RaygenError, UserError
 
 app = typer.Typer(
@@ -39,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
+app.command()(train)
 
 
 def _load(
@@ -289,10 +292,10 @@ def _root(
         raise typer.Exit
 
 
-def main() -> None:
-    """Run the command line; user errors are one line, without a traceback."""
+def main(command: Callable[[], object] = app) -> None:
+    """Run the command line (or another); user errors are one line, without a traceback."""
     try:
-        app()
+        command()
     except InterruptedRunError as error:
         say(f"raygen: {error}")
         sys.stdout.flush()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
+
+from raygen.storage import Store
+from raygen.train.metrics_log import is_evaluation, keep_part
 
 PENDING = 64  # posts under way at once; with more, the worker waits for the oldest
 
@@ -40,16 +44,32 @@ class TrainBoard:
 
 
 class Posts:
-    """A worker's side of the board: `posts(record)` returns at once, `posts.stopping` is the board's latest word."""
+    """A worker's side of the board: `posts(record)` returns at once, `posts.stopping` is the board's latest word.
 
-    def __init__(self, board: Any) -> None:
+    Args:
+        store: the run directory.
+        beside: goes into the record of every step, such as the number of workers.
+    """
+
+    def __init__(self, board: Any, store: Store, **beside: Any) -> None:
         self._board = board
+        self._store = store
+        self._beside = beside
+        self._since: list[dict[str, Any]] = []  # said since the last checkpoint
         self._pending: deque[Any] = deque()
         self.stopping = False
 
     def __call__(self, record: dict[str, Any]) -> None:
+        if not is_evaluation(record):
+            record = {**record, **self._beside, "memory_bytes": resident_bytes()}
+        self._since.append(record)
         self._pending.append(self._board.push.remote([record]))
         self._collect(PENDING)
+
+    def keep(self, step: int) -> None:
+        """Keep what was said, before a checkpoint of this step is written. Raises StorageError."""
+        keep_part(self._store, step, self._since)
+        self._since = []
 
     def flush(self) -> None:
         """Wait until the board has everything."""
@@ -64,6 +84,15 @@ class Posts:
             if not done:
                 return
             self.stopping |= ray.get(self._pending.popleft())
+
+
+def resident_bytes() -> int | None:
+    """Return this process's memory; None where the system does not say."""
+    try:
+        with open("/proc/self/statm") as pages:
+            return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
 
 
 def start_train_board() -> Any:

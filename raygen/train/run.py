@@ -1,0 +1,168 @@
+"""Train: from a recipe to a model directory. Claims the run directory, prepares, runs the workers, writes the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raygen.errors import KeyNotFoundError, StorageError
+from raygen.models.reference import resolve
+from raygen.runs.sealed import read_sealed
+from raygen.storage import Store, open_store
+from raygen.train.base import family_class
+from raygen.train.claim import claim
+from raygen.train.display import TrainDisplay, TrainProgress
+from raygen.train.finish import FINISHED_KEY
+from raygen.train.loop import train_worker
+from raygen.train.metrics_log import read_metrics
+from raygen.train.order import total_steps
+from raygen.train.prepared import Prepared
+from raygen.train.recipe import Recipe
+
+RECIPE_KEY = "recipe.json"
+REPORT_KEY = "report.html"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a call of `train` came to."""
+
+    uri: str
+    state: str  # `finished` or `interrupted`
+    steps: int  # computed so far, of all sessions
+    metrics: dict[str, dict[str, float]]  # split -> metric -> value, of the model that was kept
+    model: str | None = None  # directory of the model, or of the adapter; None if interrupted
+    report: str | None = None
+    usage: str | None = None  # how to name the model in a job, or in a program
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.state == "finished" else 130
+
+
+def train(
+    recipe: Recipe,
+    *,
+    display: TrainDisplay | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    listen: Callable[[dict[str, Any]], None] | None = None,
+    prepared_uri: str | None = None,
+) -> TrainResult:
+    """Train a model to its end, or go on where an earlier session stopped.
+
+    Args:
+        listen: is told every evaluation on the validation split, those of earlier sessions too.
+        prepared_uri: the directory with what was prepared, if it is not the run's own (several trainings may share it).
+        say: takes lines for people, such as what was prepared.
+
+    Raises:
+        UserError: refused: configuration, source, base model, or a directory that holds another training.
+        TrainingError: the loss is not finite, memory ran out, or workers were lost again and again. What was
+            saved stays; the same call resumes.
+        StorageError: the store stopped answering.
+    """
+    store = open_store(recipe.output_uri, recipe.source.storage)
+    base = resolve(recipe.base, recipe.source.storage)
+    family = family_class(recipe.family)
+    family.check_base(base.path)
+    family(recipe, base.path).check()
+    identity = {**recipe.identity(), "base_digest": base.digest}
+    claim(store, RECIPE_KEY, recipe.name, identity, recipe=recipe.model_dump(mode="json"))
+    if (finished := read_finished(store)) is not None:
+        say(f"{store.uri} is finished; nothing to do")
+        return _finished(store, recipe, finished, say)
+    from raygen.pipeline.cluster import connected
+    from raygen.train.board import start_train_board
+    from raygen.train.launch import launch, width
+    from raygen.train.watch import Watch
+
+    with connected():
+        width(recipe)  # refused before any work
+        where = open_store(prepared_uri, recipe.source.storage) if prepared_uri else store
+        prepared = prepare_shown(recipe, base.path, where, display, say)
+        total = total_steps(
+            prepared.blocks["train"], recipe.seed, recipe.epochs, recipe.batch.tokens, recipe.max_steps
+        )
+        higher = recipe.evaluation.metric in family.higher_is_better
+        watch = Watch(recipe, store, total, higher, display, listen)
+        board = start_train_board()
+        config = {
+            "recipe": recipe.model_dump(mode="json"),
+            "directory": str(base.path),
+            "uri": store.uri,
+            "prepared_uri": where.uri,
+            "board": board,
+        }
+        with watch.session(board):
+            launch(recipe, train_worker, config, tick=watch.tick, stopped=watch.left, say=say)
+    finished = read_finished(store)
+    if finished is None:
+        steps = max((record["step"] for record in watch.records), default=0)
+        if not watch.stopping:
+            raise StorageError(
+                f"{store.uri}: the workers finished, but their model cannot be seen from here; the output has to be s3:// "
+                "or a path that all nodes share"
+            )
+        return TrainResult(store.uri, "interrupted", steps, {})
+    return _finished(store, recipe, finished, say)
+
+
+def read_finished(store: Store) -> dict[str, Any] | None:
+    """Return what a finished training came to, None for one that is not finished."""
+    try:
+        return read_sealed(store, FINISHED_KEY)
+    except KeyNotFoundError:
+        return None
+
+
+def prepare_shown(
+    recipe: Recipe, base: Path, store: Store, display: TrainDisplay | None, say: Callable[[str], None]
+) -> Prepared:
+    """Prepare, with progress. See raygen.train.prepare."""
+    from raygen.train.prepare import prepare
+
+    began_s = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        if display:
+            elapsed_s = time.monotonic() - began_s
+            display.update(TrainProgress(recipe.name, "preparing", done, total, 0, elapsed_s=elapsed_s))
+
+    return prepare(recipe, base, store, say=display.say if display else say, progress=progress)
+
+
+def _finished(
+    store: Store, recipe: Recipe, finished: dict[str, Any], say: Callable[[str], None]
+) -> TrainResult:
+    """The result of a finished training, with its report; a session may have died before it wrote one."""
+    evaluated = finished["evaluated"]
+    report = None
+    try:
+        report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else _report(store, recipe, evaluated)
+    except Exception as error:  # noqa: BLE001 - the model is there, whatever became of its picture
+        say(f"the report could not be written: {type(error).__name__}: {error}")
+    metrics = {split: found["metrics"] for split, found in evaluated.items()}
+    model = finished["model"]
+    usage = _usage(recipe, store.uri_of(model), adapter=store.exists(f"{model}/adapter_config.json"))
+    return TrainResult(store.uri, "finished", finished["steps"], metrics, store.uri_of(model), report, usage)
+
+
+def _usage(recipe: Recipe, model: str, adapter: bool) -> str:
+    if recipe.family == "classifier":
+        return f'transformers.pipeline("text-classification", "{model}")'
+    whole = f"family: {recipe.family}, engine: torch"
+    if adapter:
+        return f"models: {{writer: {{{whole}, ref: {recipe.base}, adapters: {{mine: {model}}}}}}}"
+    return f"models: {{writer: {{{whole}, ref: {model}}}}}"
+
+
+def _report(store: Store, recipe: Recipe, evaluated: dict[str, Any]) -> str:
+    from raygen.evaluate.train_report import write_train_report
+
+    prepared = Prepared.load(store)
+    counts = prepared.counts if prepared else {}
+    records = list(read_metrics(store))
+    return write_train_report(store, recipe.name, recipe.model_dump(mode="json"), records, evaluated, counts)

@@ -1,0 +1,284 @@
+"""Sweep: trainings of one recipe with varied settings, on Ray Tune; the weak ones are stopped early. The best recipe is kept."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from raygen.config import Frozen
+from raygen.config_file import override, read_config, validate
+from raygen.errors import ConfigError, RaygenError, TrainingError
+from raygen.models.reference import resolve
+from raygen.storage import Store, open_store
+from raygen.train.base import family_class
+from raygen.train.claim import claim
+from raygen.train.metrics_log import is_evaluation, read_metrics
+from raygen.train.recipe import Recipe
+from raygen.train.run import RECIPE_KEY, prepare_shown, train
+
+BEST_KEY = "best.yaml"
+TRIAL_CPUS = 0.01  # of the process that drives a trial; its workers ask for their own
+
+# What of a recipe decides the prepared blocks: trials that vary nothing of it share one preparation.
+PREPARING = ("family", "base", "source", "validation_source", "test_source", "objective", "preparation")
+PREPARING += ("augmentation", "seed", "batch.micro_tokens", "batch.max_tokens")
+FIXED = ("name", "output")
+
+
+class Parameter(Frozen):
+    """What a setting may be: one of `choice`, or a number between two, evenly (`uniform`) or by its order (`log_uniform`)."""
+
+    choice: tuple[Any, ...] | None = Field(None, min_length=1)
+    uniform: tuple[float, float] | None = None
+    log_uniform: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Parameter:
+        if sum(each is not None for each in (self.choice, self.uniform, self.log_uniform)) != 1:
+            raise ValueError("give exactly one of `choice`, `uniform`, `log_uniform`")
+        for bounds in (self.uniform, self.log_uniform):
+            if bounds is not None and not bounds[0] < bounds[1]:
+                raise ValueError("bounds are [low, high] with low < high")
+        if self.log_uniform is not None and self.log_uniform[0] <= 0:
+            raise ValueError("log_uniform needs bounds above 0")
+        return self
+
+    def draw(self, source: random.Random) -> Any:
+        if self.choice is not None:
+            return source.choice(self.choice)
+        if self.uniform is not None:
+            return source.uniform(*self.uniform)
+        low, high = self.log_uniform or (1.0, 1.0)
+        return math.exp(source.uniform(math.log(low), math.log(high)))
+
+    def extremes(self) -> tuple[Any, ...]:
+        """Every value of a choice, or the bounds: if a recipe takes these, it takes all."""
+        return self.choice or self.uniform or self.log_uniform or ()
+
+
+class Asha(Frozen):
+    """Stop the weaker trials early: at grace_steps, then each time that steps have grown by `reduction`, all but 1/reduction."""
+
+    grace_steps: int = Field(1, ge=1)
+    reduction: float = Field(3.0, gt=1)
+
+
+class Sweep(Frozen):
+    parameters: dict[str, Parameter] = Field(
+        min_length=1, description="by path, such as optimizer.learning_rate"
+    )
+    metric: str | None = Field(
+        None, description="of the validation split; the recipe's evaluation.metric if unset"
+    )
+    mode: Literal["min", "max"] | None = Field(
+        None, description="what is better; known for the family's own metrics"
+    )
+    trials: int = Field(8, ge=1, le=10_000)
+    concurrent: int = Field(1, ge=1, le=1000)
+    asha: Asha | None = Asha()
+    seed: int = Field(0, ge=0, description="of the draw")
+
+
+@dataclass(frozen=True)
+class Trial:
+    number: int
+    settings: dict[str, Any]
+    steps: int  # computed
+    value: float | None  # its best; None: it failed before it was ever evaluated
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    uri: str
+    metric: str
+    trials: list[Trial]
+    best: Trial
+    best_uri: str
+
+    def lines(self) -> list[str]:
+        """What `raygen train --sweep` prints."""
+        found = [_line(self.metric, trial) for trial in self.trials]
+        return [*found, f"best: trial {self.best.number}", f"its recipe: {self.best_uri}"]
+
+
+def load_sweep(path: Path, recipe: Recipe) -> Sweep:
+    """Read a sweep file and try what it may draw on the recipe. Raises ConfigError, naming parameter and value."""
+    sweep = read_config(path, Sweep)
+    for name, parameter in sweep.parameters.items():
+        if name.split(".")[0] in FIXED:
+            raise ConfigError(f"{path}: parameters.{name}: {', '.join(FIXED)} cannot be varied")
+        for value in parameter.extremes():
+            varied(recipe, {name: value}, f"{path}: parameters.{name} = {value!r}")
+    return sweep
+
+
+def varied(recipe: Recipe, settings: dict[str, Any], where: str) -> Recipe:
+    """Return the recipe with other settings. Raises ConfigError."""
+    sets = [
+        f"{name}={yaml.safe_dump(value, default_flow_style=True).strip()}" for name, value in settings.items()
+    ]
+    plain = override(recipe.model_dump(mode="json"), [each.removesuffix("\n...") for each in sets])
+    return validate(plain, Recipe, where)
+
+
+def draw(sweep: Sweep) -> list[dict[str, Any]]:
+    """Return every trial's settings; alike for the same sweep, and for its first trials if it gets more."""
+    return [
+        {
+            name: parameter.draw(random.Random(f"{sweep.seed}/{number}/{name}"))
+            for name, parameter in sweep.parameters.items()
+        }
+        for number in range(sweep.trials)
+    ]
+
+
+def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Callable[[str], None] = lambda line: None) -> SweepResult:
+    """Train with every drawn setting, below trials/ of the recipe's directory; the same call goes on with a killed one.
+
+    Raises:
+        UserError: refused. TrainingError: every trial failed.
+    """
+    store = open_store(recipe.output_uri, recipe.source.storage)
+    family = family_class(recipe.family)
+    metric = sweep.metric or recipe.evaluation.metric
+    mode = sweep.mode or ("max" if metric in family.higher_is_better else "min")
+    base = resolve(recipe.base, recipe.source.storage)
+    identity = {
+        **recipe.identity(),
+        "base_digest": base.digest,
+        "sweep": sweep.model_dump(exclude={"concurrent"}),
+    }
+    claim(store, RECIPE_KEY, recipe.name, identity, recipe=recipe.model_dump(mode="json"))
+    recipes = [
+        varied(recipe, {**settings, "output": store.uri_of(f"trials/{number}")}, f"trial {number}")
+        for number, settings in enumerate(draw(sweep))
+    ]
+    shared = not any(name.startswith(PREPARING) for name in sweep.parameters)
+    from raygen.pipeline.cluster import connected
+
+    with connected():
+        if shared:
+            prepare_shown(recipe, base.path, store, None, say)
+        problems = _tune(recipes, sweep, metric, mode, store.uri if shared else None, say)
+    trials = [
+        _judged(number, settings, store.child(f"trials/{number}"), metric, mode, problems.get(number))
+        for number, settings in enumerate(draw(sweep))
+    ]
+    return _best(recipe, store, metric, mode, trials)
+
+
+def _tune(
+    recipes: list[Recipe],
+    sweep: Sweep,
+    metric: str,
+    mode: str,
+    prepared_uri: str | None,
+    say: Callable[[str], None],
+) -> dict[int, str]:
+    """Run the trials; returns what went wrong, by number."""
+    import tempfile
+
+    from ray import tune
+
+    from raygen.train.launch import quieten
+
+    quieten()
+    scheduler = None
+    if sweep.asha is not None:
+        scheduler = tune.schedulers.ASHAScheduler(
+            time_attr="step", metric=metric, mode=mode, max_t=2**40,
+            grace_period=sweep.asha.grace_steps, reduction_factor=sweep.asha.reduction,
+        )  # fmt: skip
+    problems: dict[int, str] = {}
+
+    def one(config: dict[str, Any]) -> None:
+        _trial(recipes[config["trial"]], metric, prepared_uri)
+
+    class Telling(tune.Callback):  # type: ignore[misc]
+        def on_trial_result(
+            self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
+        ) -> None:
+            number = trial.config["trial"]
+            if "problem" in result:
+                problems[number] = result["problem"]
+                say(f"trial {number}: {result['problem']}")
+            else:
+                say(f"trial {number}: step {result['step']:,}, {metric} {result[metric]:.4g}")
+
+    with tempfile.TemporaryDirectory(prefix="raygen-sweep-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(one, {"CPU": TRIAL_CPUS}),
+            param_space={"trial": tune.grid_search(list(range(len(recipes))))},
+            tune_config=tune.TuneConfig(
+                scheduler=scheduler, max_concurrent_trials=sweep.concurrent, reuse_actors=False
+            ),
+            run_config=tune.RunConfig(storage_path=scratch, verbose=0, callbacks=[Telling()]),
+        )
+        found = tuner.fit()
+    for error in found.errors:
+        if not isinstance(error, RaygenError):
+            raise error
+    return problems
+
+
+def _trial(recipe: Recipe, metric: str, prepared_uri: str | None) -> None:
+    """Runs in a trial's process: a whole training, whose evaluations Tune is told."""
+    from ray import tune
+
+    def listen(record: dict[str, Any]) -> None:
+        tune.report({"step": record["step"], metric: record["metrics"].get(metric, math.nan)})
+
+    try:
+        train(recipe, listen=listen, prepared_uri=prepared_uri)
+    except RaygenError as error:  # such as a loss that is not finite: the other trials go on
+        tune.report({"step": 0, metric: math.nan, "problem": " ".join(str(error).split())})
+
+
+def _judged(
+    number: int, settings: dict[str, Any], store: Store, metric: str, mode: str, problem: str | None
+) -> Trial:
+    records = list(read_metrics(store))
+    values = [
+        record["metrics"][metric]
+        for record in records
+        if is_evaluation(record) and record["split"] == "validation" and metric in record["metrics"]
+    ]
+    values = [value for value in values if math.isfinite(value)]
+    best = (max if mode == "max" else min)(values) if values else None
+    steps = max((record["step"] for record in records), default=0)
+    return Trial(number, settings, steps, best, problem)
+
+
+def _best(recipe: Recipe, store: Store, metric: str, mode: str, trials: list[Trial]) -> SweepResult:
+    """Write the best trial's recipe. Raises TrainingError."""
+    valued = [trial for trial in trials if trial.value is not None and trial.problem is None]
+    if not valued:
+        first = next((trial.problem for trial in trials if trial.problem), None)
+        raise TrainingError(
+            f"no trial got as far as an evaluation with a finite {metric}{f'; the first said: {first}' if first else ''}"
+        )
+    sign = -1.0 if mode == "max" else 1.0
+    best = min(valued, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    found = varied(recipe, {**best.settings, "output": store.uri_of("best")}, f"trial {best.number}")
+    head = f"# The best of {len(trials)} trials: number {best.number}, {metric} {best.value:.6g}.\n"
+    settings = yaml.safe_dump(found.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    store.put(BEST_KEY, (head + settings).encode())
+    return SweepResult(store.uri, metric, trials, best, store.uri_of(BEST_KEY))
+
+
+def _line(metric: str, trial: Trial) -> str:
+    value = "-" if trial.value is None else f"{trial.value:.4g}"
+    settings = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in trial.settings.items()
+    )
+    problem = f"  ({trial.problem})" if trial.problem else ""
+    return f"trial {trial.number}: {metric} {value} in {trial.steps:,} steps  {settings}{problem}"

@@ -1,0 +1,175 @@
+"""The watch: follows a training from the driver. It reads the board, keeps the log, shows progress, and hears Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from raygen.errors import StorageError
+from raygen.storage import Store
+from raygen.train.display import TrainDisplay, TrainProgress
+from raygen.train.events import Events
+from raygen.train.metrics_log import MetricsLog, is_evaluation
+from raygen.train.recipe import Recipe
+
+GRACE_S = 60.0  # after the first Ctrl-C, the workers have this long to write a checkpoint
+RECENT_S = 10.0
+SMOOTHED = 20  # steps that the shown loss is the mean of
+
+
+class Watch:
+    """One session of one driver.
+
+    Args:
+        total: steps of the whole training.
+        higher: is more of recipe.evaluation.metric better?
+        listen: is told every evaluation on the validation split.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        total: int,
+        higher: bool,
+        display: TrainDisplay | None = None,
+        listen: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self._recipe = recipe
+        self._total = total
+        self._higher = higher
+        self._display = display
+        self._log = MetricsLog(store)
+        self._events = Events(store, self._log.records)
+        self._listen = listen
+        self._tell(self._log.records)
+        self._board: Any = None
+        self._next = 0
+        self._step = 0  # the last one that this session computed
+        self._workers = 0
+        self._memory: int | None = None
+        self._losses: deque[float] = deque(maxlen=SMOOTHED)
+        self._recent: deque[tuple[float, int, int]] = deque()  # (monotonic s, tokens so far, step)
+        self._tokens = 0
+        self._began_s = time.monotonic()
+        self._stopped_s: float | None = None
+        self._abandoned = False
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return self._log.records
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopped_s is not None
+
+    @contextlib.contextmanager
+    def session(self, board: Any) -> Iterator[None]:
+        """Watch for the length of a `with`; whatever ends it, what the workers said is kept."""
+        self._board = board
+        handlers = self._catch_signals()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Exception):  # Ray may be gone
+                self._read()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            if self._display:
+                self._display.close()
+            self._log.close()
+            self._events.close()
+
+    def tick(self, restarts: int) -> int:
+        """Take in what is new and show it. Returns the last step that was computed."""
+        self._read()
+        with contextlib.suppress(StorageError):  # the next tick tries again; the last one says so
+            self._log.flush()
+            self._events.upload()
+        if self._display:
+            self._display.update(self._progress(restarts))
+        return self._step
+
+    def left(self) -> bool:
+        """Is it time to leave the workers, after Ctrl-C?"""
+        return self._stopped_s is not None and (
+            self._abandoned or time.monotonic() - self._stopped_s > GRACE_S
+        )
+
+    def _read(self) -> None:
+        import ray
+
+        records, self._next = ray.get(self._board.read.remote(self._next, self.stopping))
+        self._log.add(records)
+        self._events.add(records)
+        self._tell(records)
+        for record in records:
+            if is_evaluation(record):
+                continue
+            self._step = record["step"]
+            self._tokens += record["tokens"]
+            self._losses.append(record["loss"])
+            self._workers = record.get("workers", self._workers)
+            self._memory = record.get("memory_bytes", self._memory)
+        now_s = time.monotonic()
+        self._recent.append((now_s, self._tokens, self._step))
+        while now_s - self._recent[0][0] > RECENT_S and len(self._recent) > 2:
+            self._recent.popleft()
+
+    def _tell(self, records: Iterable[dict[str, Any]]) -> None:
+        if self._listen:
+            for record in records:
+                if is_evaluation(record) and record["split"] == "validation":
+                    self._listen(record)
+
+    def _progress(self, restarts: int) -> TrainProgress:
+        (first_s, first_tokens, first_step), (last_s, tokens, step) = self._recent[0], self._recent[-1]
+        span_s = last_s - first_s
+        last = next((each for each in reversed(self.records) if not is_evaluation(each)), {})
+        metric = self._recipe.evaluation.metric
+        measured = [
+            each["metrics"] for each in self.records if is_evaluation(each) and each["split"] == "validation"
+        ]
+        values = [found[metric] for found in measured if not math.isnan(found.get(metric, math.nan))]
+        pace = (step - first_step) / span_s if span_s > 0 and first_step else 0.0
+        running = "training" if self._step else "starting workers"
+        return TrainProgress(
+            name=self._recipe.name,
+            phase="stopping" if self.stopping else running,
+            done=self._step or last.get("step", 0),
+            total=self._total,
+            workers=self._workers,
+            epoch=last.get("epoch", 0),
+            loss=sum(self._losses) / len(self._losses) if self._losses else None,
+            tokens_per_s=(tokens - first_tokens) / span_s if span_s > 0 and self._step else None,
+            learning_rate=last.get("learning_rate"),
+            validation=measured[-1] if measured else {},
+            metric=metric,
+            best=(max if self._higher else min)(values) if values else None,
+            eta_s=(self._total - step) / pace if pace > 0 else None,
+            elapsed_s=last_s - self._began_s,
+            memory_bytes=self._memory,
+            restarts=restarts,
+        )
+
+    def _catch_signals(self) -> dict[int, Any]:
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+
+        def caught(number: int, frame: Any) -> None:
+            if self.stopping:
+                self._abandoned = True
+                return
+            self._stopped_s = time.monotonic()
+            if self._display:
+                self._display.say(
+                    "interrupted: writing a checkpoint (Ctrl-C again leaves it at the last one)"
+                )
+
+        return {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
