@@ -41,9 +41,9 @@ def test_overlap_learns_a_negation_cue_and_nothing_of_meaning() -> None:
 
 def test_a_label_that_training_lacks_is_measured_as_missed() -> None:
     pairs = [("a b", "a b"), ("a b", "c d")]
-    found = overlap_baseline(pairs, ["x", "y"], [("a b", "a b")], ["z"])
+    found = overlap_baseline(pairs, ["x", "z"], [("a b", "a b"), ("c d", "e f")], ["y", "z"])
     assert found.details["labels"] == ["x", "y", "z"]
-    assert found.metrics["recall_z"] == 0
+    assert found.details["confusion"] == [[0, 0, 0], [1, 0, 0], [0, 0, 1]]
 
 
 def test_wrong_labels_are_named() -> None:
