@@ -107,11 +107,11 @@ def verdict(evaluated: Mapping[str, dict[str, Any]], curves: Curves) -> str:
         found = (evaluated.get(split) or {}).get("metrics") or {}
         if "accuracy" in found:
             rows = sum(((evaluated[split].get("details") or {}).get("support") or {}).values())
-            of = f" of {display.count(rows, 'example')}" if rows else ""
+            of = display.count(rows, "example") if rows else "the examples"
             right = value_of(found, "accuracy")
             share = "an unknown share" if math.isnan(right) else display.share(right, 1)
             f1 = f"; macro-F1 {_figure(value_of(found, 'macro_f1'))}" if "macro_f1" in found else ""
-            return f"On the {split} split, {share}{of} is right{f1}."
+            return f"On the {split} split, {share} of {of} are right{f1}."
         if "loss" in found:
             perplexity = (
                 f", perplexity {_figure(value_of(found, 'perplexity'))}" if "perplexity" in found else ""

@@ -66,7 +66,7 @@ def full() -> Page:
 
 def test_figures_are_right(full: Page) -> None:
     for said in (
-        "On the test split, 66.7% of 6 examples is right; macro-F1 0.6556.",
+        "On the test split, 66.7% of 6 examples are right; macro-F1 0.6556.",
         "Run s3://bucket/nli Base ./minilm",
         "Steps 120 in 3 epochs",
         "Time in steps 1 min",
