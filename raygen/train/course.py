@@ -19,7 +19,7 @@ SYSTEM = "You solve word problems. You write one equation for each step, and the
 PLAIN = {"system": SYSTEM, "prompt": "{{ problem }}"}
 SHOWN = {"messages": "messages"}
 ADAPTER = "tuned"
-CHUNK_ROWS = 32
+CHUNK_ROWS = 8
 
 
 class Course(Frozen):
@@ -29,12 +29,13 @@ class Course(Frozen):
     output: str = "runs/arithmetic-star"
     base: str = Field(SMOLLM2, description="a model reference: a causal LM with a chat template")
     rounds: int = Field(3, ge=1, le=20)
-    problems: int = Field(500, ge=2, description="new ones in each round")
-    test_problems: int = Field(300, ge=3, description="of the held-out stories; the same in all rounds")
+    problems: int = Field(400, ge=2, description="new ones in each round")
+    test_problems: int = Field(240, ge=3, description="of the held-out stories; the same in all rounds")
     largest: int = Field(20, ge=10, le=10_000, description="number in a problem or its solution")
-    samples: int = Field(8, ge=1, le=1024, description="of a problem in each round")
+    first_samples: int = Field(16, ge=1, le=1024, description="of a problem, by the base: it is seldom right")
+    samples: int = Field(4, ge=1, le=1024, description="of a problem in each later round")
     temperature: float = Field(0.5, gt=0, le=100)
-    max_tokens: int = Field(64, ge=8, le=4096, description="of a solution")
+    max_tokens: int = Field(56, ge=8, le=4096, description="of a solution")
     keep: int = Field(2, ge=1, description="different solutions of a problem, at most")
     engine: dict[str, Any] = Field({}, description="options of the torch engine")
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
@@ -117,6 +118,7 @@ def recipe_of(course: Course, store: Store, where: str) -> Recipe:
         "schedule": {"warmup": 0.1},
         "batch": {"tokens": 2048, "micro_tokens": 2048, "max_tokens": 512},
         "epochs": 4,
+        "max_steps": 60,
         # Few steps, and the loss on a few solutions says little: the last model is the one to take.
         "evaluation": {"every_steps": 1_000_000},
         "seed": course.seed,

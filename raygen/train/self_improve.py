@@ -149,8 +149,8 @@ class _Classroom:
         problems = self._problems(f"{where}/problems.parquet", course.problems, number)
         sampling = {"temperature": course.temperature, "max_tokens": course.max_tokens, "stop": ["\n"]}
         # The base needs to see what is wanted; later models know it.
-        ask = SHOWN if number == 1 else PLAIN
-        rows = self._generate(f"{where}/sample", problems, ask, sampling, number - 1, course.samples)
+        ask, samples = (SHOWN, course.first_samples) if number == 1 else (PLAIN, course.samples)
+        rows = self._generate(f"{where}/sample", problems, ask, sampling, number - 1, samples)
         kept, right = kept_solutions(rows, course.keep)
         self._write(f"{where}/kept.parquet", pa.Table.from_pylist(kept, KEPT))
         sampled_s = time.monotonic()
@@ -173,7 +173,7 @@ class _Classroom:
             "sample": sampled_s - began_s, "train": trained_s - sampled_s, "test": time.monotonic() - trained_s,
         }  # fmt: skip
         return Round(
-            number, score, len(rows), len(rows) * course.samples, right, len(kept), len(everything), seconds
+            number, score, len(rows), len(rows) * samples, right, len(kept), len(everything), seconds
         )
 
     def shown(self) -> Score:

@@ -160,6 +160,7 @@ def test_rounds_improve_on_the_base_and_are_reported(world: World, tmp_path: Pat
     assert improved.base == pytest.approx(1 / 3)  # the better of the base's two
     assert improved.gain == pytest.approx(2 / 3)
     assert [each.kept for each in improved.rounds] == [0, 10, 10, 20]
+    assert [each.samples for each in improved.rounds] == [0, 90, 60, 60]
     assert [each.trained_on for each in improved.rounds] == [0, 10, 20, 40]
     assert [line.split(":")[0] for line in lines if line.startswith(("base", "round")) and "exact" in line] == [
         "base", "round 1", "round 2", "round 3",
@@ -219,7 +220,7 @@ def test_tiny_course_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
     base = save_tiny(tmp_path / "base", tiny_model(max_position_embeddings=2048))
     course = Course(
-        base=str(base), output=str(tmp_path / "out"), rounds=2, problems=9, test_problems=6, samples=2,
+        base=str(base), output=str(tmp_path / "out"), rounds=2, problems=9, test_problems=6, first_samples=2, samples=2,
         max_tokens=8, dtype="float32", train={"epochs": 1, "batch": {"max_tokens": 1024}},
     )  # fmt: skip
     improved = improve(course, inline=True)
