@@ -98,7 +98,7 @@ def stable(path: str, given: argparse.Namespace) -> dict[str, Any]:
         "all at once": ([requests], {}),
         "shuffled, 16 at once": ([shuffled], {"max_batch": 16}),
         "halves": ([requests[:half], requests[half:]], {"max_batch": 100}),
-        "little memory, preempted": ([requests[::-1]], {"kv_cache_gib": 0.25, "context_tokens": 512}),
+        "little memory": ([requests[::-1]], {"kv_cache_gib": 0.25, "context_tokens": 512}),
         "two engines": ([requests], {"engines": 2}),
         "one by one": ([[request] for request in requests], {"max_batch": 2}),
     }
