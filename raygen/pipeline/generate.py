@@ -7,14 +7,11 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from raygen.config import Generate
+from raygen.data.messages import checked_messages
 from raygen.data.template import Template
 from raygen.engines.base import Engine, GenerateRequest, GenerateResult
 from raygen.errors import RowError
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 def seed_of(run_seed: int, row_id: str, sample: int, attempt: int, step: str) -> int:
@@ -64,7 +61,7 @@ class GenerateStep:
 
     def _messages(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         if self._prompt is None:
-            return _checked_messages(row.get(self.config.messages or ""), self.config.messages)
+            return checked_messages(row.get(self.config.messages or ""), self.config.messages)
         content: Any = self._prompt.render(row)
         if self.config.images:
             parts: list[dict[str, Any]] = [
@@ -75,26 +72,6 @@ class GenerateStep:
         if self._system is not None:
             messages.insert(0, {"role": "system", "content": self._system.render(row)})
         return messages
-
-
-def _checked_messages(value: Any, column: str | None) -> list[dict[str, Any]]:
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            value = None
-    if not isinstance(value, list) or not value:
-        raise RowError(
-            "bad_messages", f"column {column!r} holds no list of messages [{{role, content}}, ...]"
-        )
-    for number, message in enumerate(value):
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise RowError(
-                "bad_messages", f"message {number} of column {column!r} has no role out of {', '.join(ROLES)}"
-            )
-        if not isinstance(message.get("content"), str | list):
-            raise RowError("bad_messages", f"message {number} of column {column!r} has no content")
-    return [{key: part for key, part in message.items() if part is not None} for message in value]
 
 
 _MAGIC = (

@@ -79,7 +79,7 @@ class Family(ABC):
         labels: a classifier's, once they are known; the driver finds them.
     """
 
-    packs: ClassVar[bool]  # are short examples packed into sequences of batch.max_tokens?
+    packs: bool  # are short examples packed into sequences of batch.max_tokens? a matter of the base, too
     higher_is_better: ClassVar[frozenset[str]] = (
         frozenset()
     )  # metrics that are; all others are better when lower
@@ -88,6 +88,19 @@ class Family(ABC):
         self.recipe = recipe
         self.directory = directory
         self.labels = labels
+
+    @classmethod
+    @abstractmethod
+    def check_base(cls, directory: Path) -> None:
+        """Raises ConfigError: the base is of another family. Reads its config alone."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse, before anything is started, what the base cannot do. Loads no weights.
+
+        Raises:
+            ConfigError: the base has not the layers that the recipe names, or reads fewer tokens.
+        """
 
     @abstractmethod
     def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
@@ -128,7 +141,13 @@ class Family(ABC):
 
     @abstractmethod
     def save(self, model: torch.nn.Module, directory: Path, temperature: float | None = None) -> None:
-        """Write a directory that transformers (or peft, for an adapter) and raygen load: safetensors, config, tokenizer."""
+        """Write a directory that transformers (or peft, for an adapter) and raygen load: safetensors, config, tokenizer.
+
+        The last use of the model: merging an adapter into it changes it.
+
+        Args:
+            temperature: the logits of the saved model are divided by it.
+        """
 
 
 class Meter(ABC):
@@ -146,7 +165,12 @@ class Meter(ABC):
     def merge(self, state: Any) -> None: ...
 
     @abstractmethod
-    def result(self) -> Evaluated: ...
+    def result(self, temperature: float | None = None) -> Evaluated:
+        """Say what was found, of a model whose logits are divided by `temperature`."""
+
+    def temperature(self) -> float | None:
+        """Return what to divide the logits by, so that probabilities mean what they say; None where there is no such thing."""
+        return None
 
 
 FAMILIES = {

@@ -1,0 +1,138 @@
+"""Chat examples: rows to tokens and targets of a causal LM, as the model will meet them when it generates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raygen.data.messages import checked_messages
+from raygen.data.template import Template
+from raygen.errors import ConfigError, RowError
+from raygen.models.chat_tokenizer import ChatTokenizer
+from raygen.models.messages import first_line
+from raygen.train.base import IGNORED, Example
+from raygen.train.recipe import Recipe
+
+
+class ChatExamples:
+    """Encodes rows as a recipe's objective says.
+
+    What the model is to write is tokenised apart from what stands before it: so it is when it generates. It ends with
+    the token that ends its turn, which bears loss too: so it learns to stop.
+
+    Raises:
+        ConfigError: `messages` with a base that has no chat template.
+    """
+
+    def __init__(self, recipe: Recipe, chat: ChatTokenizer) -> None:
+        self._objective = objective = recipe.objective
+        self._max_tokens = recipe.batch.max_tokens
+        self._cut = recipe.preparation.too_long == "cut"
+        self._chat = chat
+        self._tokenizer = chat.tokenizer
+        if objective.messages is not None and not self._tokenizer.chat_template:
+            raise ConfigError(
+                "objective.messages: the base has no chat template; use `prompt` and `completion`"
+            )
+        self._templates = {
+            name: Template(text, f"objective.{name}")
+            for name in ("text", "system", "prompt", "completion")
+            if (text := getattr(objective, name)) is not None
+        }
+
+    def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
+        """Raises RowError; see Family.encode."""
+        texts = {name: template.render(row) for name, template in self._templates.items()}
+        if "text" in texts:
+            pieces = [(self._plain(texts["text"]), True)]
+        elif "completion" in texts:
+            if not texts["completion"].strip():
+                raise RowError("missing_value", "objective.completion: nothing is left to learn in this row")
+            pieces = self._completion(texts)
+        else:
+            pieces = self._chat_pieces(self._text_messages(row))
+        ids = [token for piece, _ in pieces for token in piece]
+        targets = [token if learnt else IGNORED for piece, learnt in pieces for token in piece]
+        if len(ids) > self._max_tokens:
+            if not self._cut:
+                raise RowError("too_long", f"{len(ids)} tokens; batch.max_tokens allows {self._max_tokens}")
+            ids, targets = ids[: self._max_tokens], targets[: self._max_tokens]
+        targets[:1] = [IGNORED]  # nothing stands before it that could foretell it
+        if all(target == IGNORED for target in targets):
+            raise RowError("no_targets", f"no token bears loss among the first {self._max_tokens}")
+        return Example(row_id, ids, targets)
+
+    def _plain(self, text: str) -> list[int]:
+        ids = self._tokens(text, specials=True)
+        return ids if ids and ids[-1] in self._chat.eos_ids else [*ids, self._eos()]
+
+    def _completion(self, texts: dict[str, str]) -> list[tuple[list[int], bool]]:
+        system, prompt, completion = texts.get("system"), texts["prompt"], texts["completion"]
+        if self._tokenizer.chat_template:
+            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
+            if system is not None:
+                messages.insert(0, {"role": "system", "content": system})
+            return self._chat_pieces(messages)
+        before = self._tokens(prompt if system is None else f"{system}\n{prompt}", specials=True)
+        return [(before, False), ([*self._tokens(completion), self._eos()], True)]
+
+    def _chat_pieces(self, messages: list[dict[str, Any]]) -> list[tuple[list[int], bool]]:
+        """Cut a chat before and behind everything that the assistant says."""
+        pieces: list[tuple[list[int], bool]] = []
+        done = ""
+        for number, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            asked = self._render(messages[:number], ask=True)
+            answered = self._render(messages[: number + 1], ask=False)
+            if not (asked.startswith(done) and answered.startswith(asked)):
+                raise RowError(
+                    "bad_messages",
+                    f"the base's chat template writes what stands before message {number} otherwise once it follows",
+                )
+            said, rest = self._turn(answered[len(asked) :])
+            pieces += [(self._tokens(asked[len(done) :]), False), (said, True), (rest, False)]
+            done = answered
+        if not pieces:
+            raise RowError("no_targets", "no message is the assistant's")
+        return pieces[:-1]  # nothing is learnt from what comes after the last turn
+
+    def _turn(self, text: str) -> tuple[list[int], list[int]]:
+        """Return a turn's tokens up to the one that ends it, and those after it (a newline, with most templates)."""
+        ids = self._tokens(text)
+        ends = [place for place, token in enumerate(ids) if token in self._chat.eos_ids]
+        if not ends or self._tokenizer.decode(ids[ends[-1] + 1 :]).strip():
+            return [*ids, self._eos()], []
+        return ids[: ends[-1] + 1], ids[ends[-1] + 1 :]
+
+    def _text_messages(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        column = self._objective.messages
+        messages = checked_messages(row.get(column or ""), column)
+        for number, message in enumerate(messages):
+            if not isinstance(message["content"], str):
+                raise RowError("bad_messages", f"message {number} of column {column!r} is no text")
+        return messages
+
+    def _render(self, messages: list[dict[str, Any]], *, ask: bool) -> str:
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=ask
+            )
+        except Exception as error:  # templates are programs of the model's maker: any error is possible
+            raise RowError(
+                "bad_messages", f"the base's chat template refuses them: {first_line(error)}"
+            ) from error
+        return text
+
+    def _tokens(self, text: str, *, specials: bool = False) -> list[int]:
+        try:
+            ids = self._tokenizer(text, add_special_tokens=specials, verbose=False)["input_ids"]
+        except Exception as error:  # lone surrogates, and whatever else a tokenizer refuses
+            raise RowError("invalid_text", f"the tokenizer refuses the text: {first_line(error)}") from error
+        return list(ids)
+
+    def _eos(self) -> int:
+        own = self._tokenizer.eos_token_id
+        if own is None and not self._chat.eos_ids:
+            raise RowError("no_targets", "the base names no token that ends a text")
+        return int(own if own is not None else min(self._chat.eos_ids))
