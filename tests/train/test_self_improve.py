@@ -146,6 +146,7 @@ def course_of(folder: Path, **changes: Any) -> Course:
             "rounds": 3,
             "problems": 30,
             "test_problems": 30,
+            "first_samples": 3,
             "samples": 2,
             **changes,
         }
