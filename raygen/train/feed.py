@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -20,11 +21,13 @@ from raygen.train.shards import read_block
 from raygen.train.spread import dataset, known
 
 TASK_BLOCKS = 64  # that one task reads: starting a task costs more than reading a block
+BUNDLE = 8  # blocks that travel together: every hand-over costs the training process time
 READERS = 4  # threads of a task: on S3 a block's time is mostly the wait for the answer
 AHEAD_BYTES = 64 * 2**20  # of the object store, that a feed asks for
 
-# What travels: a block's units under its number, or an error.
-_SENT = pa.schema([*UNITS, ("block", pa.int64()), ("error", pa.string()), ("message", pa.string())])
+# What travels: a bundle in one cell (Ray splits and merges tables as it likes), or an error.
+_SENT = pa.schema([("blocks", pa.large_binary()), ("error", pa.string()), ("message", pa.string())])
+_NUMBER = b"block"  # key of a block's number in its metadata
 
 
 def feed(
@@ -50,23 +53,22 @@ def feed(
         orjson.dumps([_place(prepared, split, number) for number in numbers[i : i + TASK_BLOCKS]])
         for i in range(0, len(numbers), TASK_BLOCKS)
     ]
-    stages = dataset(tasks, preserve_order=True, store_bytes=AHEAD_BYTES).map_batches(
+    stages = dataset(
+        tasks, preserve_order=True, store_bytes=AHEAD_BYTES
+    ).map_batches(
         partial(_send, store_uri=store_uri, storage=storage),
         batch_size=None,
         batch_format="pyarrow",
-        num_cpus=0.1,
+        num_cpus=0,  # it waits more than it computes; and workers may hold all CPUs, then it would wait for ever
     )
     batches = stages.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=ahead)
-    for number, sent in zip(numbers, batches, strict=True):
-        first = sent.select(["block", "error", "message"]).slice(0, 1).to_pylist()[0]
-        if first["error"] is not None:
-            raise known(first["error"], first["message"])
-        units = prepared.blocks[split][number].units
-        if first["block"] != number or sent.num_rows != units:
+    for number, (came, units) in zip(numbers, _unpacked(batches), strict=True):
+        wanted = prepared.blocks[split][number].units
+        if came != number or units.num_rows != wanted:
             raise ChunkIntegrityError(
-                f"block {number} of {split} has {units} units; block {first['block']} with {sent.num_rows} came"
+                f"block {number} of {split} has {wanted} units; block {came} with {units.num_rows} came"
             )
-        yield sent.select(UNITS.names)
+        yield units
 
 
 def read_blocks(prepared: Prepared, split: str, numbers: Iterable[int], store: Store) -> Iterator[pa.Table]:
@@ -84,17 +86,34 @@ def _place(prepared: Prepared, split: str, number: int) -> tuple[int, str, int]:
 def _send(batch: pa.Table, *, store_uri: str, storage: StorageOptions) -> Iterator[pa.Table]:
     store = open_store(store_uri, storage)
     for task in batch.column("input"):
-        places = orjson.loads(task.as_py())
+        blocks = _read_ahead(store, orjson.loads(task.as_py()))
         try:
-            for (number, _, _), units in _read_ahead(store, places):
-                rows = units.num_rows
-                sent = units.append_column("block", pa.repeat(pa.scalar(number, pa.int64()), rows))
-                for name in ("error", "message"):
-                    sent = sent.append_column(name, pa.nulls(rows, pa.string()))
-                yield sent
+            while bundle := list(islice(blocks, BUNDLE)):
+                yield pa.Table.from_pylist([{"blocks": _pack(bundle)}], schema=_SENT)
         except RaygenError as error:
             row = {"error": type(error).__name__, "message": str(error)}
             yield pa.Table.from_pylist([row], schema=_SENT)
+
+
+def _pack(bundle: list[tuple[Any, pa.Table]]) -> bytes:
+    """Return blocks as one Arrow stream, a batch each."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, UNITS) as writer:
+        for (number, _, _), units in bundle:
+            merged = units.combine_chunks().to_batches()
+            writer.write_batch(merged[0], custom_metadata={_NUMBER: str(number)})
+    return sink.getvalue().to_pybytes()
+
+
+def _unpacked(batches: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    """Yield blocks with their numbers. Raises RaygenError: as a task raised it."""
+    for batch in batches:
+        for row, blocks in zip(batch.drop_columns("blocks").to_pylist(), batch.column("blocks"), strict=True):
+            if row["error"] is not None:
+                raise known(row["error"], row["message"])
+            with pa.ipc.open_stream(blocks.as_buffer()) as stream:
+                for units, metadata in stream.iter_batches_with_custom_metadata():
+                    yield int(metadata[_NUMBER]), pa.Table.from_batches([units])
 
 
 def _read_ahead(store: Store, places: list[Any]) -> Iterator[tuple[Any, pa.Table]]:
