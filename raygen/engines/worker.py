@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 
+# OpenMP reads these when torch is loaded. Threads that spin while they wait take cores from all else: beside two busy
+# processes on 2 cores, passive ones gave 3 to 10 times the tokens a second. But a thread that sleeps at once is slow to
+# wake, above all on a virtual machine. A short spin first, tens of microseconds, gave 1.5 times the tokens a second on a
+# quiet machine, and 0.65 beside one busy process (docs/log.md).
+OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+
 
 def start_torch(threads: int | None, device: str) -> str:
     """Set torch's threads, and return the torch device that `device` means.
@@ -12,12 +18,8 @@ def start_torch(threads: int | None, device: str) -> str:
         threads: None: one for each core that this process may use.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
     """
-    # OpenMP reads this when torch is loaded. Threads that spin while they wait take cores from all else:
-    # beside two busy processes on 2 cores, passive ones gave 3 to 10 times the tokens a second.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # But a thread that sleeps at once is slow to wake, above all on a virtual machine. A short spin first, tens of
-    # microseconds, gave 1.5 times the tokens a second on a quiet machine, and 0.65 beside one busy process (docs/log.md).
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    for name, value in OPENMP.items():
+        os.environ.setdefault(name, value)
     import torch
 
     # Said outright: Ray sets OMP_NUM_THREADS by the CPUs that an actor asked for, and bits may depend on threads.

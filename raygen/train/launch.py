@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from raygen.engines.worker import OPENMP
 from raygen.errors import ConfigError, TrainingError
 from raygen.pipeline.causes import known_cause
 from raygen.pipeline.cluster import LOGS, capacity
@@ -126,6 +127,9 @@ def _trainer(
         run_config=RunConfig(
             name=recipe.name,
             storage_path=scratch,  # checkpoints are our own business
+            worker_runtime_env={
+                "env_vars": {**OPENMP, **{n: os.environ[n] for n in OPENMP if n in os.environ}}
+            },
             # Ray would try again after any error, a user's too: which ones deserve it is judged here. A worker group that
             # does not start in time is tried again only where nodes may still join.
             failure_config=FailureConfig(
