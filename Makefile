@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: setup check test test-full test-vllm bench bench-openai bench-scale bench-engine demo clean
+.PHONY: setup check test test-full test-vllm bench bench-openai bench-scale bench-engine bench-train demo clean
 
 setup: $(STAMP)
 
@@ -42,7 +42,7 @@ $(VLLM_STAMP): pyproject.toml constraints.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(VLLM_STAMP)
 
-bench: bench-openai bench-scale bench-engine
+bench: bench-openai bench-scale bench-engine bench-train
 
 # Nothing else may run beside it. With vLLM in the comparison: make test-vllm first.
 bench-engine: setup
@@ -55,6 +55,12 @@ bench-openai: setup
 
 bench-scale: setup
 	$(BIN)/python -m benchmarks.scale
+
+# Nothing else may run beside it.
+bench-train: setup
+	$(BIN)/python -m benchmarks.train_loop --workload classifier
+	$(BIN)/python -m benchmarks.train_loop --workload causal_lm
+	$(BIN)/python -m benchmarks.train_memory
 
 demo: setup
 	$(BIN)/raygen data python-docs --to data/passages.parquet

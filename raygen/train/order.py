@@ -1,4 +1,4 @@
-"""Order: which blocks make which optimizer step. A function of the seed and the epoch alone, whoever computes it."""
+"""Order: the blocks of each optimizer step. A function of the seed and the epoch alone, whoever computes it."""
 
 from __future__ import annotations
 
