@@ -21,6 +21,7 @@ from raygen.train.shards import read_block
 from raygen.train.spread import dataset, known
 
 TASK_BLOCKS = 64  # that one task reads: starting a task costs more than reading a block
+TASKS = 2  # at once: while one ends, the next is there
 BUNDLE = 8  # blocks that travel together: every hand-over costs the training process time
 READERS = 4  # threads of a task: on S3 a block's time is mostly the wait for the answer
 AHEAD_BYTES = 64 * 2**20  # of the object store, that a feed asks for
@@ -49,17 +50,18 @@ def feed(
     """
     if not numbers:
         return
+    from ray.data import TaskPoolStrategy
+
     tasks = [
         orjson.dumps([_place(prepared, split, number) for number in numbers[i : i + TASK_BLOCKS]])
         for i in range(0, len(numbers), TASK_BLOCKS)
     ]
-    stages = dataset(
-        tasks, preserve_order=True, store_bytes=AHEAD_BYTES
-    ).map_batches(
+    stages = dataset(tasks, preserve_order=True, store_bytes=AHEAD_BYTES).map_batches(
         partial(_send, store_uri=store_uri, storage=storage),
         batch_size=None,
         batch_format="pyarrow",
-        num_cpus=0,  # it waits more than it computes; and workers may hold all CPUs, then it would wait for ever
+        num_cpus=0,  # workers may hold all CPUs: then it would wait for ever
+        compute=TaskPoolStrategy(TASKS),
     )
     batches = stages.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=ahead)
     for number, (came, units) in zip(numbers, _unpacked(batches), strict=True):

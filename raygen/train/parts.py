@@ -1,5 +1,4 @@
-"""Parts: encoded rows between the passes of preparation. One object holds many rows, cut into slices by their digests,
-so that a reader of some slices gets them from every part by one range request."""
+"""Parts: encoded rows between the passes of preparation. One object holds many, in slices that can be read apart."""
 
 from __future__ import annotations
 
@@ -7,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -18,14 +18,43 @@ from raygen.train.prepared import FOLDER
 PARTS = f"{FOLDER}parts/"
 READERS = 8
 
+_OFFSET = np.dtype("<u8")
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+
 
 @dataclass(frozen=True)
 class Part:
-    """Where the slices of a part are."""
+    """A part, as its writer reports it. A slice of all parts is one range of all digests.
+
+    Where its slices begin stands in its first bytes: a driver could not hold that of all.
+    """
 
     key: str
-    offsets: list[int]  # where each slice begins in the object; one more, where the last ends
     sizes_bytes: list[int]  # of each slice in memory
+
+
+class Parts:
+    """All parts of a pass: their keys, and what they hold together."""
+
+    def __init__(self, slices: int) -> None:
+        self.keys: list[str] = []
+        self._sizes = np.zeros(slices, np.int64)
+
+    def add(self, part: Part) -> None:
+        self.keys.append(part.key)
+        self._sizes += np.asarray(part.sizes_bytes)
+
+    def buckets(self, budget_bytes: int) -> list[tuple[int, int]]:
+        """Return (first, stop) of runs of slices that together hold at most `budget_bytes`, if each does."""
+        found: list[tuple[int, int]] = []
+        start, held = 0, 0
+        for number, size in enumerate(self._sizes.tolist()):
+            if held and held + size > budget_bytes:
+                found.append((start, number))
+                start, held = number, 0
+            held += size
+        found.append((start, len(self._sizes)))
+        return found
 
 
 def write_part(store: Store, encoded: pa.Table, by: str, slices: int) -> Part:
@@ -33,53 +62,39 @@ def write_part(store: Store, encoded: pa.Table, by: str, slices: int) -> Part:
     numbers = slice_numbers(encoded, by, slices)
     order = np.argsort(numbers, kind="stable")
     rows = encoded.take(pa.array(order)).combine_chunks()
-    ends = np.searchsorted(numbers[order], np.arange(1, slices + 1)).tolist()
+    borders = np.searchsorted(numbers[order], np.arange(slices + 1))
     sink = pa.BufferOutputStream()
-    offsets, sizes, start = [0], [], 0
-    for end in ends:
-        cut = rows.slice(start, end - start)
-        if end > start:
-            with pa.ipc.new_stream(
-                sink, ENCODED, options=pa.ipc.IpcWriteOptions(compression="lz4")
-            ) as writer:
+    offsets = np.zeros(slices + 1, _OFFSET)
+    sizes = [0] * slices
+    for number, (start, stop) in enumerate(pairwise(borders.tolist())):
+        if stop > start:
+            cut = rows.slice(start, stop - start)
+            sizes[number] = cut.nbytes
+            with pa.ipc.new_stream(sink, ENCODED, options=_COMPRESSED) as writer:
                 writer.write_table(cut)
-        offsets.append(sink.tell())
-        sizes.append(cut.nbytes if end > start else 0)
-        start = end
+        offsets[number + 1] = sink.tell()
     key = f"{PARTS}{uuid.uuid4().hex}.arrows"
-    store.put(key, sink.getvalue().to_pybytes())
-    return Part(key, offsets, sizes)
+    offsets += offsets.nbytes
+    store.put(key, offsets.tobytes() + sink.getvalue().to_pybytes())
+    return Part(key, sizes)
 
 
-def read_slices(store: Store, parts: Sequence[Part], first: int, stop: int) -> pa.Table:
+def read_slices(store: Store, keys: Sequence[str], first: int, stop: int) -> pa.Table:
     """Return what all parts have in slices [first, stop)."""
     with ThreadPoolExecutor(READERS, "part") as pool:
-        tables = list(pool.map(lambda part: _read(store, part, first, stop), parts))
+        tables = [
+            each for found in pool.map(lambda key: _read(store, key, first, stop), keys) for each in found
+        ]
     return pa.concat_tables([ENCODED.empty_table(), *tables])
 
 
-def _read(store: Store, part: Part, first: int, stop: int) -> pa.Table:
-    start, end = part.offsets[first], part.offsets[stop]
-    if start == end:
-        return ENCODED.empty_table()
-    data = pa.py_buffer(store.get_range(part.key, start, end))
-    tables = [
-        pa.ipc.open_stream(data.slice(begin - start, after - begin)).read_all()
-        for begin, after in zip(part.offsets[first:stop], part.offsets[first + 1 : stop + 1], strict=True)
-        if after > begin
-    ]
-    return pa.concat_tables(tables)
-
-
-def buckets(parts: Sequence[Part], slices: int, budget_bytes: int) -> list[tuple[int, int]]:
-    """Return (first, stop) of runs of slices that together hold at most `budget_bytes`, if each does."""
-    sizes = [sum(part.sizes_bytes[number] for part in parts) for number in range(slices)]
-    found: list[tuple[int, int]] = []
-    start, held = 0, 0
-    for number, size in enumerate(sizes):
-        if held and held + size > budget_bytes:
-            found.append((start, number))
-            start, held = number, 0
-        held += size
-    found.append((start, slices))
-    return found
+def _read(store: Store, key: str, first: int, stop: int) -> list[pa.Table]:
+    width = _OFFSET.itemsize
+    offsets = np.frombuffer(store.get_range(key, first * width, (stop + 1) * width), _OFFSET)
+    start, end = int(offsets[0]), int(offsets[-1])
+    data = pa.BufferReader(store.get_range(key, start, end) if end > start else b"")
+    tables = []
+    while data.tell() < end - start:
+        with pa.ipc.open_stream(data) as stream:
+            tables.append(stream.read_all())
+    return tables

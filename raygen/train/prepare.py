@@ -20,14 +20,14 @@ from raygen.storage import Store
 from raygen.train.base import SPLITS, Block
 from raygen.train.encoding import MOST_LABELS, Counting, Encoded, Encoding, family_of, too_many_labels
 from raygen.train.origins import Origin, plan_origins, tasks_of
-from raygen.train.parts import Part, buckets
+from raygen.train.parts import Part, Parts
 from raygen.train.prepared import FOLDER, MOST_BROKEN, Prepared
 from raygen.train.recipe import Recipe
 from raygen.train.shards import Finished, Finishing, Settling, Shard
 from raygen.train.spread import Spread, on_ray
 
 BUDGET_BYTES = 64 * 2**20  # of encoded rows that a task holds at once
-GROWTH = 16  # encoded bytes a byte of source, at most: what the number of slices is planned for
+GROWTH = 8  # encoded bytes a byte of source, about: what the number of slices is planned for
 FINER = 4  # slices to a bucket: they are put together by what they turn out to hold
 MOST_SLICES = 8192
 SHOWN = 5  # broken rows that an error names
@@ -125,49 +125,51 @@ class _Preparation:
         labels: tuple[str, ...] | None,
         slices: int,
         rows: int,
-    ) -> list[Part]:
+    ) -> Parts:
         work = Encoding(
             self._recipe, self._directory, labels, origins, self._store, slices, self._budget_bytes // 2
         )
         counts = self._counts
-        parts: list[Part] = []
+        parts = Parts(slices)
         for each in map(Encoded.of, self._spread(work, tasks)):
             counts.update(
                 rows=each.rows, too_long=each.too_long, broken=each.broken, duplicates=each.duplicates
             )
             self._broken = sorted(self._broken + each.listed)[:MOST_BROKEN]
-            parts += each.parts
+            for part in each.parts:
+                parts.add(part)
             self._progress(counts["rows"], rows)
             self._check_broken(rows)
-        return sorted(parts, key=lambda part: part.key)
+        return parts
 
-    def _settle(self, parts: list[Part], slices: int) -> list[Part]:
+    def _settle(self, parts: Parts, slices: int) -> Parts:
         """Take duplicates out, and put copies where those like them are."""
-        settled: list[Part] = []
-        work = Settling(self._recipe, self._store, parts, slices)
-        for found in self._spread(work, self._buckets(parts, slices)):
+        settled = Parts(slices)
+        work = Settling(self._recipe, self._store, parts.keys, slices)
+        for found in self._spread(work, self._buckets(parts)):
             record = orjson.loads(found)
             self._counts.update(duplicates=record["duplicates"])
-            settled += [Part(**part) for part in record["parts"]]
+            for part in record["parts"]:
+                settled.add(Part(**part))
         return settled
 
-    def _finish(self, parts: list[Part], labels: tuple[str, ...] | None, slices: int) -> list[Shard]:
+    def _finish(self, parts: Parts, labels: tuple[str, ...] | None, slices: int) -> list[Shard]:
         recipe = self._recipe
         packs = family_of(recipe, self._directory, labels).packs
         # Where there is one bucket, or there are no copies, one look at a bucket tells all.
         apart = bool(slices > 1 and recipe.augmentation.copies and recipe.preparation.deduplicate)
         if apart:
             parts = self._settle(parts, slices)
-        work = Finishing(recipe, packs, apart, self._store, parts)
+        work = Finishing(recipe, packs, apart, self._store, parts.keys)
         shards: list[Shard] = []
-        for each in map(Finished.of, self._spread(work, self._buckets(parts, slices))):
+        for each in map(Finished.of, self._spread(work, self._buckets(parts))):
             self._counts.update(each.examples)
             self._counts.update(duplicates=each.duplicates, augmented=each.augmented)
             shards += each.shards
         return sorted(shards, key=lambda shard: shard.digest)  # by content: tasks end in any order
 
-    def _buckets(self, parts: list[Part], slices: int) -> list[bytes]:
-        return [orjson.dumps(each) for each in buckets(parts, slices, self._budget_bytes)]
+    def _buckets(self, parts: Parts) -> list[bytes]:
+        return [orjson.dumps(each) for each in parts.buckets(self._budget_bytes)]
 
     def _prepared(self, shards: list[Shard], labels: tuple[str, ...] | None) -> Prepared:
         keys: dict[str, list[str]] = {split: [] for split in SPLITS}

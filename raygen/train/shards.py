@@ -21,7 +21,7 @@ from raygen.storage.ranges import RangeReader
 from raygen.train.base import IGNORED, SPLITS, UNITS
 from raygen.train.duplicates import drop_copies, settle, shuffled
 from raygen.train.packing import blocks_of
-from raygen.train.parts import Part, read_slices, write_part
+from raygen.train.parts import read_slices, write_part
 from raygen.train.prepared import FOLDER
 from raygen.train.recipe import Recipe
 
@@ -63,7 +63,7 @@ class Settling:
 
     recipe: Recipe
     store: Store
-    parts: list[Part]
+    parts: list[str]  # their keys
     slices: int
 
     def __call__(self, bucket: bytes) -> bytes:
@@ -80,7 +80,7 @@ class Finishing:
     packs: bool
     settled: bool  # by Settling: copies are not beside their rows any more
     store: Store
-    parts: list[Part]
+    parts: list[str]  # their keys
 
     def __call__(self, bucket: bytes) -> bytes:
         encoded = read_slices(self.store, self.parts, *orjson.loads(bucket))

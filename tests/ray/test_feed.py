@@ -41,7 +41,7 @@ def ray_of_words() -> Iterator[Any]:
 
 
 def test_ray_prepares_what_one_process_prepares(tmp_path: Path, ray_of_words: Any, whole_words: None) -> None:
-    rows = [{**row, "label": "ab"[n % 2]} for n, row in enumerate(many(3000))]
+    rows = [{**row, "label": "ab"[n % 2]} for n, row in enumerate(many(2000))]
     recipe = recipe_of(
         write(tmp_path / "s.jsonl", rows), **LABELLED,
         augmentation={"copies": 1, "delete_words": 0.2, "columns": ["text"]},
@@ -80,7 +80,7 @@ class Worker:
 @pytest.mark.timeout(120)
 def test_workers_that_hold_all_cpus_are_fed(tmp_path: Path, ray_of_words: Any, whole_words: None) -> None:
     store = LocalStore(str(tmp_path / "run"))
-    recipe = recipe_of(write(tmp_path / "s.jsonl", many(4000)))
+    recipe = recipe_of(write(tmp_path / "s.jsonl", many(2000)))
     prepared = prepare(recipe, tmp_path, store, say=lambda line: None, spread=in_process)
     actors = [ray_of_words.remote(Worker).options(num_cpus=1).remote() for _ in range(2)]
     taken = ray_of_words.get(
