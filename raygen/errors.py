@@ -16,7 +16,7 @@ RaygenError                     anything raygen raises on purpose               
 |-- CorruptDataError            bytes do not match their recorded digest
 |-- ChunkIntegrityError         a chunk came out with other rows than it went in with; nothing was committed
 |-- MetricInputError            what a metric was given does not fit: shapes, labels, values that are not finite
-|-- TrainingError           a training cannot go on: a loss that is not finite, no memory; the last checkpoint stays
+|-- TrainingError               a training cannot go on: loss not finite, no memory; its last checkpoint stays
 |-- AttemptExpiredError         a chunk attempt outlived its limit and must not write any more
 `-- InterruptedRunError         stopped by the user or a budget; the same command resumes    exit code 130
 """

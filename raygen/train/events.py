@@ -6,12 +6,13 @@ import contextlib
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from raygen.storage import LocalStore, Store
-from raygen.train.metrics_log import is_evaluation
+from raygen.train.metrics_log import is_evaluation, number
 
 EVENTS_KEY = "tensorboard"
 UPLOAD_S = 60.0  # event files grow: to a store without append they go whole, and seldom
@@ -32,7 +33,10 @@ class Events:
             self._folder = self._scratch = Path(tempfile.mkdtemp(prefix="raygen-events-"))
         self._uploaded_s = time.monotonic()
         self._last_step = -1
-        self._writer = SummaryWriter(str(self._folder), flush_secs=10)
+        # The name that it gives a file has the second of the day in it: sessions may follow each other faster.
+        self._writer = SummaryWriter(
+            str(self._folder), flush_secs=10, filename_suffix=f".{uuid.uuid4().hex[:8]}"
+        )
         self.add(earlier)
 
     def add(self, records: Iterable[dict[str, Any]]) -> None:
@@ -41,8 +45,9 @@ class Events:
         for record in records:
             step = record["step"]
             if is_evaluation(record):
-                for name, value in record["metrics"].items():
-                    self._writer.add_scalar(f"{record['split']}/{name}", value, step)
+                for name in record["metrics"]:
+                    if (value := number(record["metrics"], name)) is not None:
+                        self._writer.add_scalar(f"{record['split']}/{name}", value, step)
                 continue
             if (
                 step <= self._last_step
@@ -53,8 +58,8 @@ class Events:
                 )
             self._last_step = step
             for name in ("loss", "learning_rate", "grad_norm"):
-                if record.get(name) is not None:
-                    self._writer.add_scalar(f"train/{name}", record[name], step)
+                if (value := number(record, name)) is not None:
+                    self._writer.add_scalar(f"train/{name}", value, step)
             if record.get("seconds"):
                 self._writer.add_scalar("train/tokens_per_s", record["tokens"] / record["seconds"], step)
 

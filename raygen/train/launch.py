@@ -171,7 +171,8 @@ def _judge(error: BaseException, workers: int | tuple[int, int]) -> str:
     Args:
         workers: how many there were. What some of them raise may be the echo of another's death; what all raise is not.
     """
-    failures = getattr(error, "worker_failures", None) or {-1: error}
+    own = getattr(error, "controller_failure", error)  # such as a worker group that did not start in time
+    failures = getattr(error, "worker_failures", None) or {-1: own}
     # Ray Train's wrapper of what a worker's function raised has no `cause`.
     causes = {rank: getattr(each, "_base_exc", each) for rank, each in sorted(failures.items())}
     for cause in causes.values():
@@ -182,8 +183,9 @@ def _judge(error: BaseException, workers: int | tuple[int, int]) -> str:
         raise next(iter(causes.values()))
     rank, worst = next(iter((deaths or causes).items()))
     worst = getattr(worst, "health_check_failure", worst)
-    text = " ".join(str(worst).split())
-    return f"worker {rank}: {type(worst).__name__}: {text[:MAX_MESSAGE]}"
+    text = str(worst).strip().partition("\n")[0]  # Ray goes on with ids and addresses
+    who = f"worker {rank}" if rank >= 0 else "Ray Train"
+    return f"{who}: {type(worst).__name__}: {text[:MAX_MESSAGE]}"
 
 
 def quieten() -> None:

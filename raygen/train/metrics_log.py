@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -73,6 +74,12 @@ class MetricsLog:
 
 def is_evaluation(record: dict[str, Any]) -> bool:
     return "split" in record
+
+
+def number(values: Mapping[str, Any], name: str) -> float | None:
+    """Return a finite value; None if it is missing or not finite (JSON has null for it)."""
+    value = values.get(name)
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def read_metrics(store: Store) -> Iterator[dict[str, Any]]:

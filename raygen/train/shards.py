@@ -134,7 +134,7 @@ def units_of(encoded: pa.Table, block: list[list[int]]) -> pa.Table:
     for name in ("input_ids", "targets", "type_ids"):
         lists = rows.column(name).chunk(0)
         offsets = lists.offsets.to_numpy()
-        columns[name] = pa.ListArray.from_arrays(pa.array(offsets[ends] - offsets[0]), lists.flatten())
+        columns[name] = pa.ListArray.from_arrays(pa.array(offsets[ends]), lists.values)
     starts = pa.array(ends, pa.int32())
     columns["row_ids"] = pa.ListArray.from_arrays(starts, rows.column("row_id").chunk(0))
     lengths = pc.list_value_length(rows.column("input_ids").chunk(0))

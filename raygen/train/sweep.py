@@ -19,7 +19,7 @@ from raygen.models.reference import resolve
 from raygen.storage import Store, open_store
 from raygen.train.base import family_class
 from raygen.train.claim import claim
-from raygen.train.metrics_log import is_evaluation, read_metrics
+from raygen.train.metrics_log import is_evaluation, number, read_metrics
 from raygen.train.recipe import Recipe
 from raygen.train.run import RECIPE_KEY, prepare_shown, train
 
@@ -27,8 +27,10 @@ BEST_KEY = "best.yaml"
 TRIAL_CPUS = 0.01  # of the process that drives a trial; its workers ask for their own
 
 # What of a recipe decides the prepared blocks: trials that vary nothing of it share one preparation.
-PREPARING = ("family", "base", "source", "validation_source", "test_source", "objective", "preparation")
-PREPARING += ("augmentation", "seed", "batch.micro_tokens", "batch.max_tokens")
+PREPARING = (
+    *("family", "base", "source", "validation_source", "test_source", "objective", "preparation"),
+    *("augmentation", "seed", "batch.micro_tokens", "batch.max_tokens"),
+)
 FIXED = ("name", "output")
 
 
@@ -202,7 +204,7 @@ def _tune(
     def one(config: dict[str, Any]) -> None:
         _trial(recipes[config["trial"]], metric, prepared_uri)
 
-    class Telling(tune.Callback):  # type: ignore[misc]
+    class Telling(tune.Callback):
         def on_trial_result(
             self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any
         ) -> None:
@@ -234,7 +236,8 @@ def _trial(recipe: Recipe, metric: str, prepared_uri: str | None) -> None:
     from ray import tune
 
     def listen(record: dict[str, Any]) -> None:
-        tune.report({"step": record["step"], metric: record["metrics"].get(metric, math.nan)})
+        if (value := number(record["metrics"], metric)) is not None:
+            tune.report({"step": record["step"], metric: value})
 
     try:
         train(recipe, listen=listen, prepared_uri=prepared_uri)
@@ -243,18 +246,18 @@ def _trial(recipe: Recipe, metric: str, prepared_uri: str | None) -> None:
 
 
 def _judged(
-    number: int, settings: dict[str, Any], store: Store, metric: str, mode: str, problem: str | None
+    trial: int, settings: dict[str, Any], store: Store, metric: str, mode: str, problem: str | None
 ) -> Trial:
     records = list(read_metrics(store))
-    values = [
-        record["metrics"][metric]
+    found = [
+        number(record["metrics"], metric)
         for record in records
-        if is_evaluation(record) and record["split"] == "validation" and metric in record["metrics"]
+        if is_evaluation(record) and record["split"] == "validation"
     ]
-    values = [value for value in values if math.isfinite(value)]
+    values = [value for value in found if value is not None]
     best = (max if mode == "max" else min)(values) if values else None
     steps = max((record["step"] for record in records), default=0)
-    return Trial(number, settings, steps, best, problem)
+    return Trial(trial, settings, steps, best, problem)
 
 
 def _best(recipe: Recipe, store: Store, metric: str, mode: str, trials: list[Trial]) -> SweepResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import threading
 import time
@@ -15,7 +14,7 @@ from raygen.errors import StorageError
 from raygen.storage import Store
 from raygen.train.display import TrainDisplay, TrainProgress
 from raygen.train.events import Events
-from raygen.train.metrics_log import MetricsLog, is_evaluation
+from raygen.train.metrics_log import MetricsLog, is_evaluation, number
 from raygen.train.recipe import Recipe
 
 GRACE_S = 60.0  # after the first Ctrl-C, the workers have this long to write a checkpoint
@@ -131,12 +130,12 @@ class Watch:
     def _progress(self, restarts: int) -> TrainProgress:
         (first_s, first_tokens, first_step), (last_s, tokens, step) = self._recent[0], self._recent[-1]
         span_s = last_s - first_s
-        last = next((each for each in reversed(self.records) if not is_evaluation(each)), {})
+        last: dict[str, Any] = next((each for each in reversed(self.records) if not is_evaluation(each)), {})
         metric = self._recipe.evaluation.metric
         measured = [
             each["metrics"] for each in self.records if is_evaluation(each) and each["split"] == "validation"
         ]
-        values = [found[metric] for found in measured if not math.isnan(found.get(metric, math.nan))]
+        values = [value for found in measured if (value := number(found, metric)) is not None]
         pace = (step - first_step) / span_s if span_s > 0 and first_step else 0.0
         running = "training" if self._step else "starting workers"
         return TrainProgress(

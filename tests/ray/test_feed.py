@@ -49,7 +49,7 @@ def test_ray_prepares_what_one_process_prepares(tmp_path: Path, ray_of_words: An
     found = []
     for name, options in (("ray", {}), ("here", {"spread": in_process})):
         store = LocalStore(str(tmp_path / name))
-        found.append(prepare(recipe, tmp_path, store, say=lambda line: None, budget_bytes=300_000, **options))
+        found.append(prepare(recipe, tmp_path, store, say=lambda line: None, budget_bytes=150_000, **options))
     assert found[0].digest == found[1].digest
     assert found[0].blocks == found[1].blocks
     assert found[0].counts == found[1].counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,17 @@ def block_of(number: int, table: pa.Table) -> Block:
     longest = max(len(unit["input_ids"]) for unit in units)
     targets = sum(target != IGNORED for unit in units for target in unit["targets"])
     return Block(0, number, len(units), len(units) * longest, targets)
+
+
+def child(function: Callable[..., None], *arguments: Any) -> Any:
+    """Start a process of its own; forked from a server without threads, since a fork does not take threads along."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["peft", "raygen.train.causal_lm", "raygen.train.classifier", "raygen.train.loop"]
+    )
+    process = context.Process(target=function, args=arguments)
+    process.start()
+    return process
 
 
 class InMemory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -27,6 +26,7 @@ from raygen.train.checkpoint import (
     write,
 )
 from tests.exactly_once.memory_store import MemoryStore
+from tests.train.in_memory import child
 
 
 def snapshot(step: int, metric: float | None = None) -> Snapshot:
@@ -109,10 +109,9 @@ def test_killed_in_any_upload_the_one_before_is_chosen(tmp_path: Path, number: i
     store = Fatal(tmp_path)
     store.left = 4 + number
     write(store, snapshot(5))
-    child = multiprocessing.get_context("fork").Process(target=write, args=(store, snapshot(9)))
-    child.start()
-    child.join(120)
-    assert child.exitcode == -signal.SIGKILL
+    writing = child(write, store, snapshot(9))
+    writing.join(120)
+    assert writing.exitcode == -signal.SIGKILL
     assert any(info.key.startswith(folder_of(9)) for info in store.list("checkpoints/"))
     assert same(latest(store), snapshot(5))
 

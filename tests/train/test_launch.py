@@ -30,7 +30,7 @@ def raised(error: Exception) -> UserExceptionWithTraceback:
     return UserExceptionWithTraceback(error, "Traceback ...")
 
 
-DEAD = WorkerHealthCheckFailedError("A worker health check failed", ActorDiedError("The actor died"))
+DEAD = WorkerHealthCheckFailedError("A worker health check failed", ActorDiedError())
 
 
 def test_losses_are_borne_as_long_as_the_training_gets_further() -> None:

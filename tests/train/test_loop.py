@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import multiprocessing
 
 from raygen.errors import InterruptedRunError, RunConflictError, TrainingError
 from raygen.models.encoder import load_classifier
@@ -29,14 +28,24 @@ from raygen.train.order import steps_of
 from raygen.train.ranks import Ranks
 from raygen.train.recipe import Recipe
 from raygen.train.stepper import micro_seed
-from tests.train.in_memory import InMemory, bert, family_of, labelled, llama, pairs, questions, recipe_of
+from tests.train.in_memory import (
+    InMemory,
+    bert,
+    child,
+    family_of,
+    labelled,
+    llama,
+    pairs,
+    questions,
+    recipe_of,
+)
 
 DROPOUT: dict[str, Any] = {"dropout": 0.2}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """A fork has none of its parent's threads; and sums round alike only over as many threads."""
+    """Sums round alike only over as many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -73,8 +82,10 @@ def losses(records: list[dict[str, Any]]) -> dict[int, float]:
     return {record["step"]: record["loss"] for record in records if "split" not in record}
 
 
-def killed_at(recipe: Recipe, folder: Path, step: int) -> None:
-    """Train in a process of its own that dies by SIGKILL once `step` steps are done."""
+def die_at(recipe_json: str, folder: Path, step: int) -> None:
+    """Train, and die by SIGKILL once `step` steps are done."""
+    torch.set_num_threads(1)
+    recipe = Recipe.model_validate_json(recipe_json)
     family = family_of(recipe)
     data = data_of(recipe, family)
 
@@ -82,13 +93,7 @@ def killed_at(recipe: Recipe, folder: Path, step: int) -> None:
         if record["step"] == step and "split" not in record:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def train() -> None:
-        Training(recipe, family, data.blocks, Context(LocalStore(folder), data.feed, board=board)).run()
-
-    child = multiprocessing.get_context("fork").Process(target=train)
-    child.start()
-    child.join(120)
-    assert child.exitcode == -signal.SIGKILL
+    Training(recipe, family, data.blocks, Context(LocalStore(folder), data.feed, board=board)).run()
 
 
 @pytest.mark.parametrize("kind", ["causal_lm", "classifier", "lora"])
@@ -106,7 +111,9 @@ def test_after_a_kill_the_losses_are_those_of_a_training_never_killed(
         settings["trained"] = {"lora": {"rank": 4, "dropout": 0.2}}
     recipe = labelled(encoder, **settings) if kind == "classifier" else recipe_of(decoder, **settings)
     straight, finished = run(recipe, tmp_path / "straight")
-    killed_at(recipe, tmp_path / "killed", 7)
+    dying = child(die_at, recipe.model_dump_json(), tmp_path / "killed", 7)
+    dying.join(120)
+    assert dying.exitcode == -signal.SIGKILL
     saved = max(complete_steps(LocalStore(tmp_path / "killed")))
     assert saved in (4, 5)
     resumed, again = run(recipe, tmp_path / "killed")
@@ -142,14 +149,19 @@ def test_two_workers_learn_what_one_does(decoder: Path, tmp_path: Path) -> None:
     alone, finished = run(recipe, tmp_path / "one", data)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    multiprocessing.spawn(one_of, (2, port, recipe.model_dump_json(), str(tmp_path / "two")), nprocs=2)
+    both = [
+        child(one_of, rank, 2, port, recipe.model_dump_json(), str(tmp_path / "two")) for rank in range(2)
+    ]
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0
     first, second = (json.loads((tmp_path / "two" / f"records-{rank}.json").read_text()) for rank in range(2))
     assert second == []  # the first worker speaks
     one, two = losses(alone), losses(first)
     assert list(one) == list(two)
     assert max(abs(one[step] - two[step]) for step in one) <= 1e-5
-    both = read_sealed(LocalStore(tmp_path / "two"), FINISHED_KEY)
-    assert both["evaluated"]["validation"]["metrics"] == pytest.approx(
+    found = read_sealed(LocalStore(tmp_path / "two"), FINISHED_KEY)
+    assert found["evaluated"]["validation"]["metrics"] == pytest.approx(
         finished["evaluated"]["validation"]["metrics"], abs=1e-5
     )
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from raygen.storage import LocalStore
+from raygen.storage import LocalStore, Store
 from raygen.train.events import EVENTS_KEY, Events
-from raygen.train.metrics_log import METRICS_KEY, MetricsLog, read_metrics
+from raygen.train.metrics_log import METRICS_KEY, MetricsLog, keep_part, number, read_metrics
+from tests.exactly_once.memory_store import MemoryStore
 
 
 def step(number: int, loss: float = 1.0) -> dict[str, Any]:
@@ -57,6 +58,30 @@ def test_an_evaluation_that_is_made_again_replaces_the_first(store: LocalStore) 
     assert log.records == [step(1), evaluation(1, 2.0)]
 
 
+def test_what_a_killed_driver_had_not_written_is_taken_from_what_the_workers_kept(store: LocalStore) -> None:
+    log = MetricsLog(store)
+    log.add([step(1), step(2)])
+    log.flush(now=True)
+    keep_part(store, 2, [step(1), step(2), evaluation(2)])
+    keep_part(store, 4, [step(3), step(4)])
+    mended = MetricsLog(store)
+    assert mended.records == [step(1), step(2), evaluation(2), step(3), step(4)]
+    mended.add([step(5)])
+    mended.close()
+    assert [info.key for info in store.list()] == [METRICS_KEY]
+    assert list(read_metrics(store)) == [step(1), step(2), evaluation(2), step(3), step(4), step(5)]
+
+
+def test_values_that_json_has_not_are_missing(store: LocalStore) -> None:
+    log = MetricsLog(store)
+    log.add([evaluation(1, float("inf"))])
+    log.flush(now=True)
+    (record,) = read_metrics(store)
+    assert number(record["metrics"], "loss") is None
+    assert number({"loss": float("nan")}, "loss") is None
+    assert number({"loss": 0}, "loss") == 0.0
+
+
 def test_a_changing_log_is_not_written_all_the_time(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,12 +97,12 @@ def test_a_changing_log_is_not_written_all_the_time(
     assert 15 <= len(writes) <= 20  # every five seconds
 
 
-def scalars(folder: Path) -> dict[tuple[str, int], float]:
+def scalars(store: Store) -> dict[tuple[str, int], float]:
     """The last value of each curve's steps, as TensorBoard reads the only event file."""
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-    (path,) = folder.iterdir()
-    data, found, start = path.read_bytes(), {}, 0
+    (info,) = store.list(f"{EVENTS_KEY}/")
+    data, found, start = store.get(info.key), {}, 0
     while start < len(data):
         length = int.from_bytes(data[start : start + 8], "little")
         event = Event.FromString(data[start + 12 : start + 12 + length])
@@ -89,14 +114,16 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
     return found
 
 
-def test_event_files_say_what_the_log_says(store: LocalStore) -> None:
+@pytest.mark.parametrize("kind", [LocalStore, MemoryStore])
+def test_event_files_say_what_the_log_says(kind: type[Store], tmp_path: Path) -> None:
+    store = MemoryStore() if kind is MemoryStore else LocalStore(tmp_path)
     first = Events(store)
     first.add([step(1), step(2, 2.0), evaluation(2, 5.0), step(3, 3.0)])
     first.close()
     again = Events(store, [step(1), step(2, 2.0), evaluation(2, 5.0), step(3, 3.0)])
     again.add([step(2, 7.0), step(3, 8.0)])
     again.close()
-    found = scalars(Path(store.uri) / EVENTS_KEY)
+    found = scalars(store)
     assert {key: value for key, value in found.items() if key[0] == "train/loss"} == {
         ("train/loss", 1): 1.0, ("train/loss", 2): 7.0, ("train/loss", 3): 8.0,
     }  # fmt: skip

@@ -118,6 +118,11 @@ def test_what_a_killed_preparation_left_is_removed(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path / "run"))
     store.put("prepared/parts/old.arrows", b"x")
     store.put("prepared/train-old.parquet", b"x")
+    refused = recipe_of(write(tmp_path / "s.jsonl", many()), objective={"text": "{{ txt }}"})
+    with pytest.raises(ConfigError):
+        prepared_of(refused, tmp_path / "run")
+    assert not list(store.list("prepared/"))
+    store.put("prepared/train-older.parquet", b"x")
     prepared, _ = prepared_of(recipe_of(write(tmp_path / "s.jsonl", many())), tmp_path / "run")
     keys = {info.key for info in store.list("prepared/")}
     assert keys == {*prepared.shards["train"], *prepared.shards["validation"], "prepared/prepared.json"}
@@ -206,6 +211,19 @@ def test_changed_copies_stay_in_training_and_never_meet_a_test(tmp_path: Path) -
         }
         assert prepared.counts["augmented"] == len(train) - len(rows_kept)
         assert all("~" not in row_id for row_id in examples_of(prepared, store, "validation"))
+
+
+def test_a_copy_that_changed_nothing_is_no_copy(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "text": f"{'Aa'[n % 2]} text {n}"} for n in range(100)]
+    recipe = recipe_of(
+        write(tmp_path / "s.jsonl", rows),
+        preparation={"validation": 0.2, "deduplicate": False},
+        augmentation={"copies": 1, "lower_case": True, "columns": ["text"]},
+    )
+    prepared, store = prepared_of(recipe, tmp_path / "run")
+    copies = {row_id for row_id in examples_of(prepared, store, "train") if "~" in row_id}
+    assert len(copies) == prepared.counts["augmented"] > 30
+    assert all(int(row_id[1:-2]) % 2 == 0 for row_id in copies)
 
 
 def test_no_copy_of_a_dropped_row_stays(tmp_path: Path) -> None:
@@ -297,6 +315,7 @@ def test_labels_are_found_or_given(tmp_path: Path) -> None:
     source = write(tmp_path / "s.jsonl", rows)
     found, store = prepared_of(recipe_of(source, **LABELLED), tmp_path / "found")
     assert found.labels == ("no", "yes")
+    assert Prepared.load(store) == found
     targets = Counter(label for _, (label,) in examples_of(found, store, "train").values())
     assert set(targets) == {0, 1}
     objective = {**LABELLED["objective"], "labels": ["yes", "no"]}

@@ -42,6 +42,7 @@ def test_each_change_changes_what_it_says() -> None:
     shorter = copies(text, delete_words=0.3)
     assert 0.6 < sum(len(each.split()) for each in shorter) / 1200 < 0.8
     assert all(set(each.split()) <= set(text.split()) and each.split() for each in shorter)
+    assert all(each == each.strip() for each in shorter)
     swapped = copies(text, swap_words=0.5)
     assert all(sorted(each.split()) == sorted(text.split()) for each in swapped)
     assert len(set(swapped)) > 3
