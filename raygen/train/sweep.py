@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +158,7 @@ def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Callable[[str], None] = lamb
     identity = {
         **recipe.identity(),
         "base_digest": base.digest,
-        "sweep": sweep.model_dump(exclude={"concurrent"}),
+        "sweep": sweep.model_dump(mode="json", exclude={"concurrent"}),
     }
     claim(store, RECIPE_KEY, recipe.name, identity, recipe=recipe.model_dump(mode="json"))
     recipes = [
@@ -186,8 +188,10 @@ def _tune(
     say: Callable[[str], None],
 ) -> dict[int, str]:
     """Run the trials; returns what went wrong, by number."""
-    import tempfile
-
+    os.environ.setdefault(
+        "RAY_AIR_NEW_OUTPUT", "0"
+    )  # its tables would stand among our results, however quiet it is
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the command
     from ray import tune
 
     from raygen.train.launch import quieten
