@@ -116,9 +116,10 @@ def recipe_of(course: Course, store: Store, where: str) -> Recipe:
         "trained": {"lora": {"rank": 16, "alpha": 32}},
         "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.0},
         "schedule": {"warmup": 0.1},
-        "batch": {"tokens": 2048, "micro_tokens": 2048, "max_tokens": 512},
+        # Small steps: the first round may keep a few dozen solutions, of a hundred tokens each.
+        "batch": {"tokens": 512, "micro_tokens": 512, "max_tokens": 512},
         "epochs": 4,
-        "max_steps": 60,
+        "max_steps": 240,
         # Few steps, and the loss on a few solutions says little: the last model is the one to take.
         "evaluation": {"every_steps": 1_000_000},
         "seed": course.seed,

@@ -99,7 +99,7 @@ def improve(
     store = open_store(course.output)
     claim(store, COURSE_KEY, course.name, course.identity())
     classroom = _Classroom(course, store, inline, quiet, say)
-    with contextlib.nullcontext() if inline else connected():
+    with connected():  # once: every round trains on Ray
         first = classroom.round(0)
         shown = classroom.shown()
         say(f"base: {_exact(first.score)}; with {len(SHOTS)} examples in the prompt: {_exact(shown)}")

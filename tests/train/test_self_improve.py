@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,6 +111,7 @@ class World:
         monkeypatch.setattr(self_improve, "run_job", self.run_job)
         monkeypatch.setattr(self_improve, "outcomes_of", lambda uri: self.runs[uri])
         monkeypatch.setattr("raygen.train.run.train", self.train)
+        monkeypatch.setattr("raygen.pipeline.cluster.connected", contextlib.nullcontext)
 
     def run_job(self, job: Job, **_: Any) -> Any:
         self.jobs.append(job)
@@ -220,22 +222,19 @@ def test_tiny_course_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "raygen.train.solutions.final_answer", lambda text: Even() if len(text) % 2 == 0 and text else None
     )
     base = save_tiny(tmp_path / "base", tiny_model(max_position_embeddings=2048))
+    batch = {"tokens": 1024, "micro_tokens": 1024, "max_tokens": 1024}
     course = Course(
-        base=str(base), output=str(tmp_path / "out"), rounds=2, problems=9, test_problems=6, first_samples=2, samples=2,
-        max_tokens=8, dtype="float32", train={"epochs": 1, "batch": {"max_tokens": 1024}},
+        base=str(base), output=str(tmp_path / "out"), rounds=1, problems=9, test_problems=6, first_samples=2,
+        max_tokens=8, dtype="float32", train={"epochs": 1, "max_steps": 2, "batch": batch},
     )  # fmt: skip
     improved = improve(course, inline=True)
-    assert len(improved.rounds) == 3
-    assert improved.rounds[2].trained_on > improved.rounds[1].trained_on > 0
-    for number in (1, 2):
-        assert (
-            tmp_path / "out" / f"round-{number}" / "train" / "model" / "adapter_model.safetensors"
-        ).exists()
-    texts = [
+    assert improved.rounds[1].trained_on == improved.rounds[1].kept > 0
+    assert (tmp_path / "out" / "round-1" / "train" / "model" / "adapter_model.safetensors").exists()
+    base_texts, texts = (
         [row["samples"][0]["text"] for row in self_improve.outcomes_of(f"{tmp_path}/out/round-{number}/test")]
-        for number in range(3)
-    ]
-    assert texts[0] != texts[1]  # the adapter is in use
+        for number in range(2)
+    )
+    assert base_texts != texts  # the adapter is in use
     assert (tmp_path / "out" / "report.html").exists()
 
 
