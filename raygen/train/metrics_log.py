@@ -76,6 +76,11 @@ def is_evaluation(record: dict[str, Any]) -> bool:
     return "split" in record
 
 
+def validations(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the evaluations on the validation split."""
+    return (record for record in records if record.get("split") == "validation")
+
+
 def number(values: Mapping[str, Any], name: str) -> float | None:
     """Return a finite value; None if it is missing or not finite (JSON has null for it)."""
     value = values.get(name)

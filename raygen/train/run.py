@@ -17,7 +17,7 @@ from raygen.train.claim import claim
 from raygen.train.display import TrainDisplay, TrainProgress
 from raygen.train.finish import FINISHED_KEY
 from raygen.train.loop import train_worker
-from raygen.train.metrics_log import read_metrics
+from raygen.train.metrics_log import read_metrics, validations
 from raygen.train.order import total_steps
 from raygen.train.prepared import Prepared
 from raygen.train.recipe import Recipe
@@ -73,6 +73,9 @@ def train(
     claim(store, RECIPE_KEY, recipe.name, identity, recipe=recipe.model_dump(mode="json"))
     if (finished := read_finished(store)) is not None:
         say(f"{store.uri} is finished; nothing to do")
+        if listen:
+            for record in validations(read_metrics(store)):
+                listen(record)
         return _finished(store, recipe, finished, say)
     from raygen.pipeline.cluster import connected
     from raygen.train.board import start_train_board

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import random
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +23,7 @@ from raygen.models.reference import resolve
 from raygen.storage import Store, open_store
 from raygen.train.base import family_class
 from raygen.train.claim import claim
-from raygen.train.metrics_log import is_evaluation, number, read_metrics
+from raygen.train.metrics_log import number, read_metrics, validations
 from raygen.train.recipe import Recipe
 from raygen.train.run import RECIPE_KEY, prepare_shown, train
 
@@ -219,7 +221,8 @@ def _tune(
             else:
                 say(f"trial {number}: step {result['step']:,}, {metric} {result[metric]:.4g}")
 
-    with tempfile.TemporaryDirectory(prefix="raygen-sweep-") as scratch:
+    # However quiet, Tune would print tables where results belong.
+    with tempfile.TemporaryDirectory(prefix="raygen-sweep-") as scratch, redirect_stdout(io.StringIO()):
         tuner = tune.Tuner(
             tune.with_resources(one, {"CPU": TRIAL_CPUS}),
             param_space={"trial": tune.grid_search(list(range(len(recipes))))},
@@ -253,11 +256,7 @@ def _judged(
     trial: int, settings: dict[str, Any], store: Store, metric: str, mode: str, problem: str | None
 ) -> Trial:
     records = list(read_metrics(store))
-    found = [
-        number(record["metrics"], metric)
-        for record in records
-        if is_evaluation(record) and record["split"] == "validation"
-    ]
+    found = [number(record["metrics"], metric) for record in validations(records)]
     values = [value for value in found if value is not None]
     best = (max if mode == "max" else min)(values) if values else None
     steps = max((record["step"] for record in records), default=0)

@@ -14,7 +14,7 @@ from raygen.errors import StorageError
 from raygen.storage import Store
 from raygen.train.display import TrainDisplay, TrainProgress
 from raygen.train.events import Events
-from raygen.train.metrics_log import MetricsLog, is_evaluation, number
+from raygen.train.metrics_log import MetricsLog, is_evaluation, number, validations
 from raygen.train.recipe import Recipe
 
 GRACE_S = 60.0  # after the first Ctrl-C, the workers have this long to write a checkpoint
@@ -123,18 +123,15 @@ class Watch:
 
     def _tell(self, records: Iterable[dict[str, Any]]) -> None:
         if self._listen:
-            for record in records:
-                if is_evaluation(record) and record["split"] == "validation":
-                    self._listen(record)
+            for record in validations(records):
+                self._listen(record)
 
     def _progress(self, restarts: int) -> TrainProgress:
         (first_s, first_tokens, first_step), (last_s, tokens, step) = self._recent[0], self._recent[-1]
         span_s = last_s - first_s
         last: dict[str, Any] = next((each for each in reversed(self.records) if not is_evaluation(each)), {})
         metric = self._recipe.evaluation.metric
-        measured = [
-            each["metrics"] for each in self.records if is_evaluation(each) and each["split"] == "validation"
-        ]
+        measured = [each["metrics"] for each in validations(self.records)]
         values = [value for found in measured if (value := number(found, metric)) is not None]
         pace = (step - first_step) / span_s if span_s > 0 and first_step else 0.0
         running = "training" if self._step else "starting workers"
