@@ -158,6 +158,7 @@ def test_two_workers_learn_what_one_does_and_one_goes_on_for_them(decoder: Path,
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     folder = tmp_path / "two"
+    folder.mkdir()
     workers = [child(one_of, rank, 2, port, recipe.model_dump_json(), folder, 5) for rank in range(2)]
     for worker in workers:
         worker.join(120)
