@@ -16,6 +16,8 @@ from tests.ray.processes import Process, end_tree, of_session, wait_until
 
 pytestmark = pytest.mark.ray
 
+ROUNDS = 5  # of a killed worker and a killed driver
+
 
 @contextmanager
 def started(recipe: Path) -> Iterator[subprocess.Popen[str]]:
@@ -48,13 +50,13 @@ def finish(recipe: Path) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 def test_nothing_is_lost_when_workers_and_drivers_are_killed(tmp_path: Path) -> None:
-    """At ten random steps, five times a worker and five times the driver; checkpoints are being written all the time."""
+    """At ten random steps, a worker and the driver by turns; every fifth step a checkpoint is being written."""
     (tmp_path / "calm").mkdir()
     finish(trainings.write_recipe(tmp_path / "calm", epochs=20))
     (tmp_path / "wild").mkdir()
     recipe, run = trainings.write_recipe(tmp_path / "wild", epochs=20), tmp_path / "wild" / "run"
     chance = random.Random(5)
-    for number in range(5):
+    for number in range(ROUNDS):
         first = 60 * number + chance.randrange(5, 30)
         with started(recipe) as process:
             for step, victim in ((first, "worker"), (first + chance.randrange(10, 30), "driver")):
