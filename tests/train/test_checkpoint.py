@@ -65,21 +65,32 @@ def test_the_newest_of_several_is_chosen() -> None:
 
 
 @pytest.mark.parametrize("name", [MODEL, OPTIMIZER, STATE, DIGESTS])
-@pytest.mark.parametrize("damage", ["cut", "flipped", "missing", "empty"])
-def test_a_damaged_checkpoint_is_not_chosen(name: str, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["cut", "missing", "empty"])
+def test_an_incomplete_checkpoint_is_not_chosen(name: str, damage: str) -> None:
     store = MemoryStore()
     write(store, snapshot(5))
     write(store, snapshot(6))
     key = folder_of(6) + name
-    data = bytearray(store.get(key))
     if damage == "missing":
         store.delete(key)
     else:
-        data[len(data) // 2] ^= 1
-        store.put(key, {"cut": bytes(data[:-1]), "flipped": bytes(data), "empty": b""}[damage])
+        store.put(key, store.get(key)[:-1] if damage == "cut" else b"")
     assert same(latest(store), snapshot(5))
     with pytest.raises(CorruptDataError):
         read(store, 6)
+
+
+@pytest.mark.parametrize("name", [MODEL, OPTIMIZER, STATE, DIGESTS])
+def test_a_checkpoint_with_a_flipped_bit_is_not_chosen(name: str) -> None:
+    """In any byte: one among the numbers would be read without complaint."""
+    store = MemoryStore()
+    write(store, snapshot(5))
+    write(store, snapshot(6))
+    key = folder_of(6) + name
+    whole = store.get(key)
+    for place in range(len(whole)):
+        store.put(key, whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert same(latest(store), snapshot(5)), place
 
 
 def test_digests_of_another_step_do_not_count() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from raygen.errors import ConfigError, RowError
 from raygen.models.encoder import load_classifier
-from raygen.train.classifier import ClassifierFamily, logits_of
+from raygen.train.classifier import ClassifierFamily, final_layer, logits_of
 from raygen.train.labels import Labels
 from raygen.train.learnable import trainable
 from tests.tiny_encoders import KINDS, save_encoder, tiny_encoder
@@ -123,6 +123,7 @@ def test_padding_changes_nothing_and_every_kind_of_encoder_learns_and_is_saved(
     family = family_of(labelled(folder))
     family.check()
     model = family.load_model(CPU).eval()
+    torch.nn.init.normal_(final_layer(model).bias)
     examples = [family.encode(f"r{n}", row) for n, row in enumerate(pairs(3))]
     together = logits_of(model, family.collate(table_of([[each] for each in examples]), CPU))
     alone = torch.cat([logits_of(model, family.collate(table_of([[each]]), CPU)) for each in examples])
