@@ -158,3 +158,12 @@ def capacity() -> Capacity:
     totals = {kind: sum(node["Resources"].get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
     fixed = all(ipaddress.ip_address(node["NodeManagerAddress"]).is_loopback for node in nodes)
     return Capacity(totals["CPU"], totals["GPU"], fixed)
+
+
+def fitting(most: int, *needs: tuple[float, float]) -> int:
+    """Return how many processes there is room for, up to `most`.
+
+    Args:
+        needs: of each resource, what a process needs and what is there.
+    """
+    return min([most, *(int(there / needed + 1e-6) for needed, there in needs if needed)])

@@ -1,4 +1,4 @@
-"""The Ray execution: a run's chunks through Ray Data. The only importer of ray.data.
+"""The Ray execution: a run's chunks through Ray Data.
 
     groups of chunk references -> read (tasks) -> generate (autoscaling actor pool) -> commit (tasks) -> reports
 
@@ -22,9 +22,10 @@ from raygen.engines import engine_class
 from raygen.errors import ConfigError
 from raygen.pipeline import stages
 from raygen.pipeline.board import start_board
-from raygen.pipeline.cluster import LOGS, capacity
+from raygen.pipeline.cluster import LOGS, capacity, fitting
 from raygen.pipeline.host import chunks_in_flight
 from raygen.pipeline.machine import usable_cores
+from raygen.pipeline.ray_data import our_settings
 from raygen.pipeline.work import Report, Todo, Work
 
 # How often a chunk, and an engine, may meet the sudden end of its process before the pass is given up. The driver then
@@ -73,11 +74,8 @@ class RayExecution:
         # streams; writing waits for the store.
         half = int(self._capacity.cpus / 2)
         widths = (max(1, half), max(2, half)) if self._capacity.fixed else (None, None)
-        with warnings.catch_warnings():
-            # Ray 2.60 warns of its own settings as it copies them; and retries can only be set with what 2.64 will drop.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            with ray.data.DataContext.current(_context()):
-                return self._stages(groups, wide, *widths)
+        with our_settings():
+            return self._stages(groups, wide, *widths)
 
     def _stages(
         self, groups: list[bytes], wide: int, readers: int | None, writers: int | None
@@ -150,11 +148,9 @@ class RayExecution:
         low, high = (min(each, chunks) for each in execution.replicas)
         if not room.fixed:
             return low, high
-        cpus, fit = self._cpus_per_replica(), high
+        cpus = self._cpus_per_replica()
         free = room.cpus - execution.cpus_per_read - execution.cpus_per_write  # else those would starve
-        for wanted, there in ((cpus, free), (execution.gpus_per_replica, room.gpus)):
-            if wanted:
-                fit = min(fit, int(there / wanted + 1e-6))
+        fit = fitting(high, (cpus, free), (execution.gpus_per_replica, room.gpus))
         if fit < low:
             raise ConfigError(
                 f"execution.replicas: at least {low} engine{'s' * (low > 1)} of {cpus:g} CPUs and "
@@ -171,17 +167,6 @@ def _task_retries() -> dict[str, Any]:
 
 def _engine_retries() -> dict[str, Any]:
     return {"max_restarts": MAX_RETRIES, "max_task_retries": MAX_RETRIES}
-
-
-def _context() -> ray.data.DataContext:
-    """Settings for our datasets alone: a caller's own keep theirs."""
-    context = ray.data.DataContext.get_current().copy()
-    context.target_max_block_size = 1  # every chunk a block of its own: they flow on one by one
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.raise_original_map_exception = True
-    context.execution_no_progress_timeout_s = -1  # attempts have limits of their own
-    return context
 
 
 def _quieten() -> None:

@@ -38,33 +38,11 @@ from raygen.train.worst import Worst
 # Model types that keep packed examples apart where positions start again, each held to it by a test. Others are not packed.
 PACKABLE = frozenset(
     {
-        *(
-            "llama",
-            "mistral",
-            "qwen2",
-            "qwen3",
-            "gemma",
-            "gemma2",
-            "gemma3_text",
-            "gpt2",
-            "gpt_neox",
-            "phi",
-            "phi3",
-        ),
-        *(
-            "olmo2",
-            "olmo3",
-            "granite",
-            "smollm3",
-            "stablelm",
-            "starcoder2",
-            "cohere",
-            "cohere2",
-            "glm4",
-            "exaone4",
-        ),
+        "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt2",
+        "gpt_neox", "phi", "phi3", "olmo2", "olmo3", "granite", "smollm3",
+        "stablelm", "starcoder2", "cohere", "cohere2", "glm4", "exaone4",
     }
-)
+)  # fmt: skip
 ATTENTIONS = {"full_attention", "sliding_attention"}
 ROPES = {"dynamic", "longrope"}  # their frequencies depend on the longest example beside
 

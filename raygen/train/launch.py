@@ -13,7 +13,7 @@ from typing import Any
 from raygen.engines.worker import OPENMP
 from raygen.errors import ConfigError, TrainingError
 from raygen.pipeline.causes import known_cause
-from raygen.pipeline.cluster import LOGS, capacity
+from raygen.pipeline.cluster import LOGS, capacity, fitting
 from raygen.train.recipe import Recipe
 
 FEED_CPUS = 0.5  # of a Ray that cannot grow, left to the tasks that read blocks
@@ -127,9 +127,7 @@ def _trainer(
         run_config=RunConfig(
             name=recipe.name,
             storage_path=scratch,  # checkpoints are our own business
-            worker_runtime_env={
-                "env_vars": {**OPENMP, **{n: os.environ[n] for n in OPENMP if n in os.environ}}
-            },
+            worker_runtime_env={"env_vars": {n: os.environ.get(n, value) for n, value in OPENMP.items()}},
             # Ray would try again after any error, a user's too: which ones deserve it is judged here. A worker group that
             # does not start in time is tried again only where nodes may still join.
             failure_config=FailureConfig(
@@ -149,13 +147,8 @@ def width(recipe: Recipe) -> int | tuple[int, int]:
     if not room.fixed:
         return wanted
     low, high = (wanted, wanted) if isinstance(wanted, int) else wanted
-    fit = high
-    for each, there in (
-        (recipe.cpus_per_worker, room.cpus - FEED_CPUS),
-        (recipe.gpus_per_worker, room.gpus),
-    ):
-        if each:
-            fit = min(fit, int(there / each + 1e-6))
+    cpus, gpus = (recipe.cpus_per_worker, room.cpus - FEED_CPUS), (recipe.gpus_per_worker, room.gpus)
+    fit = fitting(high, cpus, gpus)
     if fit < low:
         raise ConfigError(
             f"workers: at least {low} of {recipe.cpus_per_worker:g} CPUs and {recipe.gpus_per_worker:g} GPUs wanted, but "

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from raygen import errors
 from raygen.errors import RaygenError
-
-LOGS = "RAYGEN_RAY_LOGS"  # set: show what Ray logs
+from raygen.pipeline.cluster import LOGS
+from raygen.pipeline.ray_data import our_settings
 
 # Yields, in any order or in that of the inputs, what `work` makes of each: JSON in, JSON out, as bytes.
 Spread = Callable[[Callable[[bytes], bytes], Sequence[bytes]], Iterator[bytes]]
@@ -49,23 +49,13 @@ def dataset(inputs: Sequence[bytes], *, preserve_order: bool = False, store_byte
     from ray.data import ExecutionResources
 
     _quieten()
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # Ray 2.60 warns of its own settings as it copies them
-        context = ray.data.DataContext.get_current().copy()
-        context.target_max_block_size = 1  # what a task yields flows on by itself
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        context.raise_original_map_exception = True
-        context.execution_no_progress_timeout_s = -1  # a long file, a slow step: neither is a fault
+    with our_settings() as context:
         context.execution_options.preserve_order = preserve_order
         if store_bytes is not None:
             context.execution_options.resource_limits = ExecutionResources.for_limits(
                 object_store_memory=store_bytes
             )
-        with ray.data.DataContext.current(context):
-            return ray.data.from_items([{"input": each} for each in inputs], override_num_blocks=len(inputs))
+        return ray.data.from_items([{"input": each} for each in inputs], override_num_blocks=len(inputs))
 
 
 def known(error: str, message: str) -> RaygenError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from tests.exactly_once.oracle import Expected, Findings, Row, judge_commits, judge_finished
+from tests.ray.processes import end_tree, of_session
 
 SEED = 11
 
@@ -64,6 +67,25 @@ def raygen(*arguments: object) -> list[str]:
 def alone() -> dict[str, str]:
     """The environment of a command that starts a Ray of its own, as a user's would be."""
     return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+
+
+@contextmanager
+def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A command as a terminal starts it: in a session of its own, so that what it leaves behind can be found."""
+    process = subprocess.Popen(
+        command,
+        env=alone(),
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        end_tree(process.pid)
+        for orphan in of_session(process.pid):
+            orphan.kill()
 
 
 def objects_of(run: Path) -> dict[str, bytes]:

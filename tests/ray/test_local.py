@@ -5,10 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from tests.ray import cases
 from tests.ray.processes import (
     Process,
     descendants,
-    end_tree,
     listeners,
     of_session,
     read_process,
@@ -28,25 +25,6 @@ from tests.ray.processes import (
 pytestmark = pytest.mark.ray
 
 Cli = Callable[..., Any]
-
-
-@contextmanager
-def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A command as a terminal starts it: in a session of its own, so that what it leaves behind can be found."""
-    process = subprocess.Popen(
-        command,
-        env=cases.alone(),
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        end_tree(process.pid)
-        for orphan in of_session(process.pid):
-            orphan.kill()
 
 
 def nothing_left(session: int) -> bool:
@@ -67,7 +45,7 @@ def slow_job(folder: Path) -> Path:
 def test_a_local_run_is_calm_listens_on_loopback_only_and_leaves_nothing(tmp_path: Path) -> None:
     job = cases.write_job(tmp_path, 60, 10, models=cases.echo_model(delay_s=0.5, concurrency=10))
     seen: dict[tuple[int, str, int], Process] = {}
-    with started(cases.raygen("run", job)) as process:
+    with cases.started(cases.raygen("run", job)) as process:
         while process.poll() is None:
             tree = [*filter(None, [read_process(process.pid)]), *descendants(process.pid)]
             seen |= {(each.pid, address, port): each for each, address, port in listeners(tree)}
@@ -99,7 +77,7 @@ def _is_loopback(address: str) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_keeps_what_is_committed(cli: Cli, tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C reaches the whole process group, as from a terminal; SIGTERM the command alone, as from a scheduler."""
-    with started(cases.raygen("run", slow_job(tmp_path), "-q")) as process:
+    with cases.started(cases.raygen("run", slow_job(tmp_path), "-q")) as process:
         wait_until(lambda: (tmp_path / "run" / "commits").is_dir(), 90, "the first commit")
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
         out, err = process.communicate(timeout=60)
@@ -122,7 +100,7 @@ def test_a_second_ctrl_c_abandons_the_chunks_in_flight(tmp_path: Path) -> None:
         models=cases.echo_model(delay_s=60, concurrency=10),
         execution={"chunks_in_flight": 1},
     )
-    with started(cases.raygen("run", job)) as process:
+    with cases.started(cases.raygen("run", job)) as process:
         wait_until(
             lambda: any("Generate" in each.command for each in of_session(process.pid)), 90, "an engine"
         )
@@ -143,7 +121,7 @@ def test_a_second_ctrl_c_abandons_the_chunks_in_flight(tmp_path: Path) -> None:
 
 
 def test_a_killed_command_leaves_no_engine_behind(tmp_path: Path) -> None:
-    with started(cases.raygen("run", slow_job(tmp_path), "-q")) as process:
+    with cases.started(cases.raygen("run", slow_job(tmp_path), "-q")) as process:
         wait_until(lambda: (tmp_path / "run" / "commits").is_dir(), 90, "the first commit")
         process.kill()
         process.wait()
@@ -169,7 +147,7 @@ def test_one_logical_cpu_is_enough_for_an_elastic_job(tmp_path: Path) -> None:
         "ray.init(address='local', num_cpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address='127.0.0.1'); "
         "from raygen.cli import main; main()"
     )
-    with started([sys.executable, "-c", one_cpu, "run", str(job), "-q"]) as process:
+    with cases.started([sys.executable, "-c", one_cpu, "run", str(job), "-q"]) as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     cases.assert_exact(cases.objects_of(tmp_path / "run"), cases.expected(120, 10))

@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.ray import cases, trainings
-from tests.ray.processes import Process, end_tree, of_session, wait_until
+from tests.ray.processes import Process, of_session, wait_until
 
 pytestmark = pytest.mark.ray
 
 ROUNDS = 5  # of a killed worker and a killed driver
-
-
-@contextmanager
-def started(recipe: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        cases.raygen("train", recipe, "-q"),
-        env=cases.alone(),
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        end_tree(process.pid)
-        for orphan in of_session(process.pid):
-            orphan.kill()
 
 
 def workers_of(session: int) -> list[Process]:
@@ -42,7 +21,7 @@ def workers_of(session: int) -> list[Process]:
 
 
 def finish(recipe: Path) -> None:
-    with started(recipe) as process:
+    with cases.started(cases.raygen("train", recipe, "-q")) as process:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
 
@@ -58,7 +37,7 @@ def test_nothing_is_lost_when_workers_and_drivers_are_killed(tmp_path: Path) -> 
     chance = random.Random(5)
     for number in range(ROUNDS):
         first = 60 * number + chance.randrange(5, 30)
-        with started(recipe) as process:
+        with cases.started(cases.raygen("train", recipe, "-q")) as process:
             for step, victim in ((first, "worker"), (first + chance.randrange(10, 30), "driver")):
                 wait_until(
                     lambda step=step: max(trainings.checkpoints(run), default=0) >= step, 120, f"step {step}"
@@ -79,7 +58,7 @@ def test_stopping_writes_a_checkpoint(tmp_path: Path) -> None:
     recipe = trainings.write_recipe(
         tmp_path, epochs=200, checkpoints={"every_steps": 100_000}, evaluation={"every_steps": 100_000}
     )
-    with started(recipe) as process:
+    with cases.started(cases.raygen("train", recipe, "-q")) as process:
         wait_until(lambda: (tmp_path / "run" / "metrics.jsonl").exists(), 90, "the first steps")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)

@@ -20,6 +20,7 @@ from raygen.models.encoder import load_classifier
 from raygen.runs.sealed import read_sealed
 from raygen.storage import LocalStore
 from raygen.train.base import Family
+from raygen.train.causal_lm import CausalLMFamily
 from raygen.train.checkpoint import complete_steps, read
 from raygen.train.context import Context
 from raygen.train.finish import FINISHED_KEY
@@ -124,6 +125,25 @@ def test_after_a_kill_the_losses_are_those_of_a_training_never_killed(
     assert all(abs(rest[step] - whole[step]) <= 1e-6 for step in rest)
     assert again["evaluated"]["test"]["metrics"] == pytest.approx(finished["evaluated"]["test"]["metrics"])
     assert again["kept_step"] == finished["kept_step"]
+
+
+def test_every_block_has_dropout_of_its_own_and_it_is_the_same_again(
+    decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    loss = CausalLMFamily.loss
+
+    def seen(family: CausalLMFamily, *arguments: Any) -> torch.Tensor:
+        seeds.append(torch.initial_seed())
+        return loss(family, *arguments)
+
+    monkeypatch.setattr(CausalLMFamily, "loss", seen)
+    recipe = recipe_of(decoder, **DROPOUT)
+    run(recipe, tmp_path / "once")
+    once, seeds[:] = list(seeds), []
+    run(recipe, tmp_path / "again")
+    assert len(set(once)) == len(once) > len(_steps(recipe, data_of(recipe, family_of(recipe)))) * 2
+    assert seeds == once
 
 
 def one_of(rank: int, world: int, port: int, recipe_json: str, folder: Path, stop_at: int) -> None:
