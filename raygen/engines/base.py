@@ -149,6 +149,7 @@ class Engine(ABC):
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
     accepts_images: ClassVar[bool] = False
+    shares_steps: ClassVar[bool] = False  # does every request that is under way slow each of the others?
 
     # Options that change what is generated. They are part of a job's identity: a run is not resumed with others.
     deciding_options: ClassVar[frozenset[str]] = frozenset()

@@ -54,6 +54,7 @@ class Pending:
 
 class TorchEngine(Engine):
     takes_adapters = True
+    shares_steps = True
     deciding_options = frozenset({"context_tokens"})
 
     class Options(Frozen):

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ from raygen.errors import RowError
 from raygen.pipeline.machine import machine_name
 from raygen.pipeline.program import Program, Tally, failed
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
+
+# Of the first chunk, before others share an engine's steps with it: a first result comes early.
+HEAD_START_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,9 @@ class EngineHost:
         self._lineage: dict[str, Any] = {}
         self._chunks: set[asyncio.Task[Any]] = set()  # in work
         self._lookahead = lookahead(self._engines.values())
+        self._head_start = asyncio.Event()  # is over
+        if not any(engine.shares_steps for engine in self._engines.values()):
+            self._head_start.set()
         self.tally = Tally()  # of all chunks, finished or not
 
     def start(self) -> None:
@@ -141,8 +148,12 @@ class EngineHost:
         """A few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
         own = asyncio.current_task()
         assert own is not None
+        first = not self._chunks
         self._chunks.add(own)
         own.add_done_callback(self._chunks.discard)
+        if not first and not self._head_start.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._head_start.wait(), HEAD_START_S)
         outcomes: list[Any] = [None] * len(row_ids)
         numbers = iter(range(len(row_ids)))
 
@@ -160,6 +171,8 @@ class EngineHost:
                     group.create_task(walk())
         except ExceptionGroup as problems:
             raise problems.exceptions[0] from None
+        finally:
+            self._head_start.set()
         return outcomes
 
     def _table(self, outcomes: list[Outcome]) -> pa.Table:

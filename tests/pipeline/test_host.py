@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -148,6 +150,37 @@ def test_a_broken_engine_is_raised_not_recorded(odd: Job) -> None:
 def test_no_more_rows_than_the_lookahead_are_in_the_engine(odd: Job) -> None:
     run(odd, rows(["fine"] * 100))
     assert OddEngine.most == 8
+
+
+def test_the_first_chunk_has_a_head_start_where_requests_share_steps(
+    odd: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    async def generate(engine: OddEngine, request: GenerateRequest) -> GenerateResult:
+        order.append(request.row_id)
+        await asyncio.sleep(0.05)
+        return GenerateResult([GeneratedSample("x", "stop", 1)] * 2, 3)
+
+    def begun(shares: bool, head_start_s: float) -> list[str]:
+        order.clear()
+        monkeypatch.setattr(OddEngine, "shares_steps", shares)
+        monkeypatch.setattr("raygen.pipeline.host.HEAD_START_S", head_start_s)
+        models = {"writer": ResolvedModel("writer", odd.models["writer"], None, "odd:1")}
+        host = EngineHost(odd, models, "hash", {"topic": pa.string()})
+        host.start()
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(host.run_chunk, rows(["a"] * 20))
+            time.sleep(0.02)
+            pool.submit(host.run_chunk, rows(["b"] * 3).set_column(0, ROW_ID, [["s0", "s1", "s2"]])).result()
+            first.result()
+        host.close()
+        return order
+
+    monkeypatch.setattr(OddEngine, "generate", generate)
+    assert begun(shares=True, head_start_s=10)[-3:] == ["s0", "s1", "s2"]
+    assert "s0" in begun(shares=True, head_start_s=0.01)[:-1][:16]  # and not for ever
+    assert "s0" in begun(shares=False, head_start_s=10)[:16]
 
 
 def test_chunks_in_flight_keep_the_engine_full(odd: Job) -> None:
