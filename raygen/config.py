@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+from raygen.step_config import Frozen, Generate, Name, Sampling, Step
 
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+__all__ = [
+    "Execution", "Frozen", "Generate", "Job", "ModelSpec", "Name", "Sampling", "Sink", "Source", "Step", "StorageOptions",
+    "digest_of", "load_job",
+]  # fmt: skip
 
 
 class StorageOptions(Frozen):
@@ -83,79 +84,6 @@ class ModelSpec(Frozen):
         return self
 
 
-class Sampling(Frozen):
-    temperature: float = Field(1.0, ge=0, le=100)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="0: off")
-    min_p: float = Field(0.0, ge=0, le=1, description="least probability, as a part of the largest; 0: off")
-    repetition_penalty: float = Field(1.0, gt=0, le=100, description="of tokens in prompt or output; 1: off")
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="once for a token in the output; 0: off")
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="each time a token is in the output")
-    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field(
-        {}, max_length=1024, description="token id: what to add to its logit"
-    )
-    max_tokens: int = Field(256, ge=1, le=1_000_000)
-    min_tokens: int = Field(
-        0, ge=0, le=1_000_000, description="before these, no end-of-text token and no stop"
-    )
-    stop: tuple[str, ...] = Field((), max_length=16)
-    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field((), max_length=64)
-    logprobs: int | None = Field(
-        None, ge=0, le=20, description="log-probabilities: of the chosen token (0), and of so many others"
-    )
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_or_many(cls, stop: Any) -> Any:
-        return (stop,) if isinstance(stop, str) else stop
-
-    @field_validator("stop")
-    @classmethod
-    def _no_empty_stop(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(stop):
-            raise ValueError("a stop string must not be empty")
-        return stop
-
-    @model_validator(mode="after")
-    def _min_below_max(self) -> Sampling:
-        if self.min_tokens > self.max_tokens:
-            raise ValueError(f"min_tokens ({self.min_tokens}) is more than max_tokens ({self.max_tokens})")
-        if any(token < 0 for token in self.logit_bias):
-            raise ValueError("logit_bias: a token id is 0 or more")
-        return self
-
-
-class Generate(Frozen):
-    """Ask a model for `samples` texts a row: a prompt template (with a system template), or a messages column."""
-
-    model: str
-    system: str | None = None
-    prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
-    messages: str | None = Field(None, description="a column of chat messages: [{role, content}, ...]")
-    images: tuple[str, ...] = Field((), description="columns of image bytes, sent with the prompt")
-    adapter: str | None = Field(
-        None, description="one of the model's adapters, or a template that names one; empty: the model itself"
-    )
-    samples: int = Field(1, ge=1, le=1024)
-    sampling: Sampling = Sampling()
-
-    @model_validator(mode="after")
-    def _prompt_or_messages(self) -> Generate:
-        if (self.prompt is None) == (self.messages is None):
-            raise ValueError("give exactly one of `prompt` and `messages`")
-        if self.messages is not None and (self.system is not None or self.images):
-            raise ValueError(
-                "`messages` brings its own system message and images: drop `system` and `images`"
-            )
-        return self
-
-
-class Step(Frozen):
-    """One verb applied to a row."""
-
-    generate: Generate
-
-
 class Sink(Frozen):
     format: Literal["parquet"] = "parquet"
     chunk_rows: int = Field(128, ge=1, le=100_000, description="rows a chunk: the unit of work and of commit")
@@ -189,7 +117,7 @@ class Job(Frozen):
     name: Name
     source: Source
     models: dict[Name, ModelSpec] = Field(min_length=1)
-    steps: tuple[Step, ...] = Field(min_length=1, max_length=1)
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=64)
     keep: tuple[str, ...] = ()
     seed: int = Field(0, ge=0, le=2**63 - 1)
     sink: Sink = Sink()
@@ -199,24 +127,10 @@ class Job(Frozen):
     )
 
     @model_validator(mode="after")
-    def _names_resolve(self) -> Job:
-        for number, step in enumerate(self.steps):
-            if step.generate.model not in self.models:
-                raise ValueError(
-                    f"steps.{number}.generate.model: no model {step.generate.model!r}; models: {', '.join(self.models)}"
-                )
-            adapter, known = step.generate.adapter, self.models[step.generate.model].adapters
-            if adapter and adapter not in known and ("{" not in adapter or not known):
-                raise ValueError(
-                    f"steps.{number}.generate.adapter: model {step.generate.model!r} has no adapter {adapter!r}; "
-                    f"adapters: {', '.join(known) or 'none'}"
-                )
-            family = self.models[step.generate.model].family
-            if family != "causal_lm":
-                raise ValueError(
-                    f"steps.{number}.generate.model: {step.generate.model!r} is of family {family!r}, which generates "
-                    "no text; allowed: causal_lm"
-                )
+    def _steps_fit(self) -> Job:
+        from raygen.steps import check_steps
+
+        check_steps(self)
         return self
 
     @property
@@ -232,6 +146,7 @@ class Job(Frozen):
             deciding = engine_class(spec["engine"]).deciding_options
             spec["options"] = {key: value for key, value in spec["options"].items() if key in deciding}
         del whole["source"]["storage"]
+        whole["steps"] = [step.model_dump(mode="json", exclude_none=True) for step in self.steps]
         return whole
 
     def config_hash(self) -> str:

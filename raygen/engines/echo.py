@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
+import numpy as np
 from pydantic import Field
 
 from raygen.config import Frozen
-from raygen.engines.base import Engine, GeneratedSample, GenerateRequest, GenerateResult
+from raygen.engines.base import (
+    ClassifyRequest,
+    ClassifyResult,
+    Engine,
+    GeneratedSample,
+    GenerateRequest,
+    GenerateResult,
+)
 from raygen.errors import RowError
 
 
@@ -17,14 +25,19 @@ def echo_text(row_id: str, prompt: str, seed: int) -> str:
 
 
 class EchoEngine(Engine):
+    families = frozenset({"causal_lm", "classifier"})
     needs_ref = False
     has_weights = False
-    deciding_options = frozenset({"context_tokens"})
+    deciding_options = frozenset({"context_tokens", "labels"})
 
     class Options(Frozen):
         delay_s: float = Field(0.0, ge=0, le=3600)
         concurrency: int = Field(256, ge=1)
         context_tokens: int = Field(1_000_000, ge=1, description="a longer prompt, in words, is refused")
+
+        labels: tuple[str, ...] = Field(
+            ("entailment", "neutral", "contradiction"), min_length=2, description="classes of a classifier"
+        )
 
     async def start(self) -> None:
         self._slots = asyncio.Semaphore(self.options.concurrency)
@@ -42,13 +55,7 @@ class EchoEngine(Engine):
                 "prompt_too_long",
                 f"the prompt has {prompt_tokens} tokens; the context holds {self.options.context_tokens}",
             )
-        if self.options.delay_s:
-            async with self._slots:
-                self.stats.in_flight += 1
-                try:
-                    await asyncio.sleep(self.options.delay_s)
-                finally:
-                    self.stats.in_flight -= 1
+        await self._wait()
         samples = [
             GeneratedSample(echo_text(request.row_id, prompt, seed), "stop", 1) for seed in request.seeds
         ]
@@ -56,3 +63,27 @@ class EchoEngine(Engine):
         self.stats.prompt_tokens += prompt_tokens
         self.stats.output_tokens += len(samples)
         return GenerateResult(samples, prompt_tokens)
+
+    async def classify(self, request: ClassifyRequest) -> ClassifyResult:
+        await self._wait()
+        pairs = [[text] if isinstance(text, str) else list(text) for text in request.texts]
+        found = []
+        for parts in pairs:
+            digest = hashlib.sha256("\x00".join(parts).encode("utf-8", "surrogatepass")).digest()
+            weights = [1 + byte for byte in digest[: len(self.options.labels)]]
+            found.append([weight / sum(weights) for weight in weights])
+        self.stats.requests += 1
+        named = [dict(zip(self.options.labels, row, strict=True)) for row in found]
+        tokens = sum(len(part.split()) for parts in pairs for part in parts)
+        self.stats.prompt_tokens += tokens
+        return ClassifyResult(named, np.log(np.array(found, np.float32)), tokens)
+
+    async def _wait(self) -> None:
+        if not self.options.delay_s:
+            return
+        async with self._slots:
+            self.stats.in_flight += 1
+            try:
+                await asyncio.sleep(self.options.delay_s)
+            finally:
+                self.stats.in_flight -= 1

@@ -20,6 +20,7 @@ from raygen.engines import engine_class
 from raygen.engines.base import Engine, ResolvedModel
 from raygen.errors import RowError
 from raygen.pipeline.machine import machine_name
+from raygen.pipeline.models import identity_of
 from raygen.pipeline.program import Program, Tally, failed
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
 
@@ -48,10 +49,12 @@ class EngineHost:
         self._models = models
         self._config_hash = config_hash
         self._kept = kept
-        self._program = Program(job)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True)
         self._engines = {name: engine_class(model.spec.engine)(model) for name, model in models.items()}
+        deciding = {name: engine.deciding_options for name, engine in self._engines.items()}
+        identities = {name: identity_of(model, deciding[name]) for name, model in models.items()}
+        self._program = Program(job, identities)
         self._lineage: dict[str, Any] = {}
         self._chunks: set[asyncio.Task[Any]] = set()  # in work
         self._lookahead = lookahead(self._engines.values())

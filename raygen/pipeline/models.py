@@ -61,6 +61,23 @@ def pinned(models: dict[str, ResolvedModel]) -> dict[str, dict[str, Any]]:
     }
 
 
+def identity_of(model: ResolvedModel, deciding: frozenset[str]) -> dict[str, Any]:
+    """Return what decides a model's answers to a request: for the keys of calls.
+
+    Args:
+        deciding: names of the engine's options that do.
+    """
+    options = {key: value for key, value in model.spec.options.items() if key in deciding}
+    return {
+        "engine": model.spec.engine,
+        "family": model.spec.family,
+        "digest": model.digest,
+        "dtype": model.spec.dtype,
+        "adapters": {name: adapter.digest for name, adapter in model.adapters.items()},
+        "options": options,
+    }
+
+
 def on_this_node(model: ResolvedModel, job: Job) -> ResolvedModel:
     """Find the weights here: another node than the driver's resolves the reference itself, and must find the same.
 

@@ -11,10 +11,14 @@ import pyarrow as pa
 
 from raygen.config import Job
 from raygen.data.base import SourcePlan
-from raygen.engines.base import Engine, GenerateRequest, GenerateResult, TokenLogprob
+from raygen.engines.base import Engine
 from raygen.errors import ConfigError, EngineError, RowError, SourceError
-from raygen.pipeline.generate import GenerateStep
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
+from raygen.steps import make_steps
+from raygen.steps.calls import Calls
+from raygen.steps.generate import GenerateStep
+from raygen.steps.refine import RefineStep
+from raygen.steps.story import Story
 
 MAX_MESSAGE = 500  # characters of an error message kept in an outcome
 
@@ -31,24 +35,58 @@ class Tally:
 class Program:
     """A job's steps, ready to run on any row. Stateless: safe to share between tasks.
 
+    Args:
+        identities: of each model, what decides its answers; part of the keys of calls.
+
     Raises:
-        ConfigError: a template does not parse.
+        ConfigError: a template does not parse; a function cannot be imported.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, identities: Mapping[str, Any] | None = None) -> None:
         self.job = job
-        self.step = GenerateStep(job.steps[0].generate, job.seed, 0)
+        self.steps = make_steps(job)
+        self._identities = identities or {}
+        # Where a row without an accepted sample ends: nowhere before the last refinement of these samples.
+        self._hopeful = [
+            any(isinstance(later, RefineStep) for later in self._same_samples(number))
+            for number in range(len(self.steps))
+        ]
+
+    @property
+    def first(self) -> GenerateStep:
+        step = self.steps[0]
+        assert isinstance(step, GenerateStep)
+        return step
+
+    def _same_samples(self, number: int) -> list[Any]:
+        """The steps after this one, up to the next that makes new samples."""
+        after = self.steps[number + 1 :]
+        ends = [n for n, step in enumerate(after) if isinstance(step, GenerateStep)]
+        return list(after[: ends[0]] if ends else after)
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """Columns that the steps read -> the job's key that names them: what no step before writes."""
+        found: dict[str, str] = {}
+        written: set[str] = set()
+        for step in self.steps:
+            for column, where in step.columns.items():
+                if column not in written:
+                    found.setdefault(column, where)
+            written |= step.writes
+        return found
 
     @property
     def columns(self) -> list[str]:
         """The input columns that the program reads or passes through."""
-        return list(dict.fromkeys([*self.step.columns, *self.job.keep]))
+        return list(dict.fromkeys([*self.reads, *self.job.keep]))
 
     def check_columns(self, source: SourcePlan) -> dict[str, pa.DataType]:
         """Return the kept columns with their types.
 
         Raises:
-            ConfigError: a template, `keep`, `messages` or `images` names a column that the source lacks, or that is raygen's own.
+            ConfigError: a template, `keep`, `messages` or `images` names a column that the source lacks and no step before
+                writes, or that is raygen's own; a step writes over a column.
         """
         uris = ", ".join(self.job.source.uris)
         if not source.columns and not source.ranges:
@@ -57,16 +95,21 @@ class Program:
             raise SourceError(
                 f"source.uri: {uris}: none of the first rows can be read as {self.job.source.format}"
             )
-        wanted = {**self.step.columns, **dict.fromkeys(self.job.keep, "keep")}
+        written = {name: step.where for step in self.steps for name in step.writes}
+        wanted = {**self.reads, **dict.fromkeys(self.job.keep, "keep")}
         for column, where in wanted.items():
             if column not in source.columns:
-                near = difflib.get_close_matches(column, source.columns, 1)
+                near = difflib.get_close_matches(column, [*source.columns, *written], 1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 seen = " in its first rows" if source.sampled else ""
                 there = ", ".join(source.columns) or "none"
+                nor = " and no step before it writes one" if len(self.steps) > 1 and where != "keep" else ""
                 raise ConfigError(
-                    f"{where}: the source has no column {column!r}{hint}; columns{seen}: {there}"
+                    f"{where}: the source has no column {column!r}{nor}{hint}; columns{seen}: {there}"
                 )
+        for name, where in written.items():
+            if name in source.columns:
+                raise ConfigError(f"{where}: the source has a column {name!r} already; choose another name")
         for column in self.job.keep:
             if column in OWN_COLUMNS:
                 raise ConfigError(
@@ -86,56 +129,70 @@ class Program:
         tally: Tally,
     ) -> Outcome:
         """Turn one row into its outcome. Only a broken engine raises (EngineError); everything else is an outcome."""
-        kept = {name: row.get(name) for name in self.job.keep}
+        calls = Calls(engines, self._identities)
+        story = Story(row_id, row)
+        step = "read"
         try:
             if unreadable is not None:
                 raise unreadable
-            request = self.step.request(row_id, row)
-            result = await self.step.run(engines[self.step.config.model], request)
-            outcome = self._judge(row_id, request, result)
-            tally.prompt_tokens += result.prompt_tokens
-            tally.output_tokens += sum(sample.output_tokens for sample in result.samples)
+            for number, each in enumerate(self.steps):
+                step = each.name
+                await each.run(story, calls)
+                if not story.accepted and not self._hopeful[number]:
+                    break
+            outcome = self._outcome(story)
         except RowError as error:
-            outcome = failed(row_id, error.code, error.message, error.step or self.step.name)
+            outcome = self._failed(story, error.code, error.message, error.step or step)
         except EngineError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug that one row meets must not take the other rows with it
-            outcome = failed(row_id, "internal_error", f"{type(error).__name__}: {error}", self.step.name)
-        outcome.kept = kept
+            outcome = self._failed(story, "internal_error", f"{type(error).__name__}: {error}", step)
+        outcome.kept = {name: row.get(name) for name in self.job.keep}
+        tally.prompt_tokens += calls.usage.prompt_tokens
+        tally.output_tokens += calls.usage.output_tokens
         tally.rows[outcome.status] += 1
         return outcome
 
-    def _judge(self, row_id: str, request: GenerateRequest, result: GenerateResult) -> Outcome:
-        """A row is accepted when at least one of its samples has text; else it is rejected, with the reason."""
-        samples = [
-            {
-                "index": index,
-                "text": sample.text,
-                "finish_reason": sample.finish_reason,
-                "seed": seed,
-                "usage": {"prompt_tokens": result.prompt_tokens, "output_tokens": sample.output_tokens},
-                "logprobs": None if sample.logprobs is None else [_logprob(each) for each in sample.logprobs],
-            }
-            for index, (seed, sample) in enumerate(zip(request.seeds, result.samples, strict=True))
-        ]
-        reason = None
-        if not any(sample.text.strip() for sample in result.samples):
-            filtered = any(sample.finish_reason == "content_filter" for sample in result.samples)
-            reason = "content_filter" if filtered else "empty_output"
-        detail = f"adapter {request.adapter}" if request.adapter else None
-        attempt = {"step": self.step.name, "attempt": 0, "decision": reason or "accepted", "detail": detail}
-        return Outcome(row_id, REJECTED if reason else ACCEPTED, reason, samples, [attempt])
+    def _outcome(self, story: Story) -> Outcome:
+        """A row is accepted with the samples that are; else it is rejected with those that were rejected last."""
+        reason = story.reason
+        samples = story.accepted if reason is None else story.drafts
+        discarded = [*story.discarded, *(draft for draft in story.drafts if draft not in samples)]
+        return Outcome(
+            story.row_id,
+            ACCEPTED if reason is None else REJECTED,
+            reason,
+            [draft.record() for draft in samples],
+            story.decisions,
+            variables=_texts(story.written()),
+            discarded=[draft.record() for draft in sorted(discarded, key=lambda draft: draft.number)],
+        )
+
+    def _failed(self, story: Story, code: str, message: str, step: str) -> Outcome:
+        """What was done before it failed stays in the outcome."""
+        message = message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 3]}..."
+        story.decide(step, "failed", detail=code)
+        drafts = sorted([*story.discarded, *story.drafts], key=lambda draft: draft.number)
+        return Outcome(
+            story.row_id,
+            FAILED,
+            code,
+            [],
+            story.decisions,
+            {"code": code, "message": message, "step": step},
+            variables=_texts(story.written()),
+            discarded=[draft.record() for draft in drafts],
+        )
 
 
 def failed(row_id: str, code: str, message: str, step: str) -> Outcome:
-    """The outcome of a row that could not be done."""
-    message = message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 3]}..."
-    attempt = {"step": step, "attempt": 0, "decision": "failed", "detail": code}
-    return Outcome(row_id, FAILED, code, [], [attempt], {"code": code, "message": message, "step": step})
+    """The outcome of a row that could not be done, whatever was done before."""
+    story = Story(row_id, {})
+    story.decide(step, "failed", detail=code)
+    return Outcome(
+        row_id, FAILED, code, [], story.decisions, {"code": code, "message": message, "step": step}
+    )
 
 
-def _logprob(token: TokenLogprob) -> dict[str, Any]:
-    """Return a token as an outcome holds it."""
-    names = ("token_id", "token", "logprob")
-    top = [dict(zip(names, other, strict=True)) for other in token.top]
-    return {"token_id": token.token_id, "token": token.token, "logprob": token.logprob, "top": top}
+def _texts(variables: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else repr(value) for name, value in variables.items()}

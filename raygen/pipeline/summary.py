@@ -157,7 +157,7 @@ def _cards_of(merged: Merged, store: Store, commit: Commit, status: str, limit: 
     for number in chosen[:: max(1, len(chosen) // limit)][:limit]:
         row, read = rows[number], inputs[number] if inputs else {}
         try:
-            prompt = str(program.step.request(row["row_id"], read).messages[-1]["content"]) if read else None
+            prompt = str(program.first.request(row["row_id"], read).messages[-1]["content"]) if read else None
         except RowError:
             prompt = None
         outputs = [(s["text"], s["finish_reason"], s["seed"]) for s in row["samples"]]

@@ -208,4 +208,6 @@ def _replay(
 
 
 def _generated(row: dict[str, Any]) -> Any:
-    return row["status"], row["reason"], row["error"], row["samples"]
+    return [
+        row[name] for name in ("status", "reason", "error", "samples", "variables", "discarded", "attempts")
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ACCEPTED, REJECTED, FAILED = STATUSES = ("accepted", "rejected", "failed")
 
 USAGE = pa.struct([("prompt_tokens", pa.int64()), ("output_tokens", pa.int64())])
@@ -16,8 +16,13 @@ _TOKEN = [("token_id", pa.int64()), ("token", pa.string()), ("logprob", pa.float
 TOKEN_LOGPROB = pa.struct([*_TOKEN, ("top", pa.list_(pa.struct(_TOKEN)))])
 SAMPLE = pa.struct(
     [
-        ("index", pa.int32()),
+        ("index", pa.int32()),  # among those asked for together
+        ("number", pa.int32()),  # its own in the row
+        ("step", pa.string()),
+        ("parent", pa.int32()),  # the number of the sample that it mends
+        ("call", pa.string()),  # the call that made it: a digest of what was asked of which weights
         ("text", pa.string()),
+        ("answer", pa.string()),  # the final answer in it, when the step says where that stands
         ("media", pa.large_binary()),
         ("media_type", pa.string()),
         ("finish_reason", pa.string()),
@@ -28,7 +33,15 @@ SAMPLE = pa.struct(
     ]
 )
 ATTEMPT = pa.struct(
-    [("step", pa.string()), ("attempt", pa.int32()), ("decision", pa.string()), ("detail", pa.string())]
+    [
+        ("step", pa.string()),
+        ("attempt", pa.int32()),  # at the whole row
+        ("sample", pa.int32()),  # its number; null: about the row
+        ("decision", pa.string()),
+        ("detail", pa.string()),
+        ("model", pa.string()),
+        ("scores", pa.map_(pa.string(), pa.float64())),
+    ]
 )
 ERROR = pa.struct([("code", pa.string()), ("message", pa.string()), ("step", pa.string())])
 MODEL = pa.struct(
@@ -50,7 +63,9 @@ FIELDS = [
     pa.field("row_id", pa.string(), nullable=False),
     pa.field("status", pa.string(), nullable=False),
     pa.field("reason", pa.string()),
-    pa.field("samples", pa.list_(SAMPLE), nullable=False),
+    pa.field("samples", pa.list_(SAMPLE), nullable=False),  # accepted, or those that were rejected last
+    pa.field("variables", pa.map_(pa.string(), pa.string()), nullable=False),  # what steps wrote
+    pa.field("discarded", pa.list_(SAMPLE), nullable=False),  # every other sample that was generated
     pa.field("attempts", pa.list_(ATTEMPT), nullable=False),
     pa.field("error", ERROR),
     pa.field("lineage", LINEAGE, nullable=False),
@@ -68,6 +83,8 @@ class Outcome:
     samples: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of SAMPLE
     attempts: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of ATTEMPT
     error: dict[str, str | None] | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    discarded: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of SAMPLE
     kept: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -93,6 +110,8 @@ def outcome_table(
         pa.array([o.status for o in outcomes], pa.string()),
         pa.array([o.reason for o in outcomes], pa.string()),
         pa.array([o.samples for o in outcomes], pa.list_(SAMPLE)),
+        pa.array([list(o.variables.items()) for o in outcomes], pa.map_(pa.string(), pa.string())),
+        pa.array([o.discarded for o in outcomes], pa.list_(SAMPLE)),
         pa.array([o.attempts for o in outcomes], pa.list_(ATTEMPT)),
         pa.array([o.error for o in outcomes], ERROR),
         one_lineage.take(pa.array([0] * count, pa.int64())),

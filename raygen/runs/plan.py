@@ -19,7 +19,7 @@ from raygen.runs.sealed import read_sealed, seal
 from raygen.storage import Store, digest_input, find_inputs, split_uri
 
 PLAN_KEY = "plan.json"
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def new_plan(
         name=job.name,
         identity=job.identity(),
         config_hash=job.config_hash(),
-        job=job.model_dump(mode="json"),
+        job=job.model_dump(mode="json", exclude_none=True),
         models=models,
         inputs=source.inputs,
         listing=listing_digest(names),

@@ -115,7 +115,7 @@ def plan_retry(store: Store, job: Job, models: dict[str, dict[str, Any]]) -> tup
         created_s=time.time(),
         identity=job.identity(),
         config_hash=job.config_hash(),
-        job=job.model_dump(mode="json"),
+        job=job.model_dump(mode="json", exclude_none=True),
         models=models,
         only=only,
         parent=merged.manifest.digest,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from raygen.config import Generate
 from raygen.errors import ConfigError, RowError
-from raygen.pipeline.generate import GenerateStep, seed_of
+from raygen.pipeline.program import Program
+from raygen.steps.generate import GenerateStep
+from raygen.steps.seeds import seed_of
+from tests.echo_jobs import echo_job
 
 
 def step(**changes: object) -> GenerateStep:
-    return GenerateStep(
-        Generate.model_validate({"model": "m", "prompt": "About {{ text }}", **changes}), 7, 0
-    )
+    config = {"model": "writer", "prompt": "About {{ text }}", **changes}
+    model = {"family": "causal_lm", "engine": "torch", "ref": "./m", "adapters": {"fr": "./fr"}}
+    return Program(echo_job("in", "out", models={"writer": model}, steps=[{"generate": config}])).first
 
 
 def code_of(row: dict, **changes: object) -> str:

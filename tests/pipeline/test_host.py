@@ -116,7 +116,10 @@ def test_one_bad_row_never_hurts_another(odd: Job) -> None:
 
 def test_log_probabilities_reach_the_outcome(odd: Job) -> None:
     [plain] = run(odd, rows(["fine"]))
-    assert [sample["logprobs"] for sample in plain["samples"]] == [None, None]
+    assert [[each["logprobs"] for each in plain[kind]] for kind in ("samples", "discarded")] == [
+        [None],
+        [None],
+    ]
     step = odd.steps[0].generate
     asking = step.model_copy(update={"sampling": step.sampling.model_copy(update={"logprobs": 1})})
     job = odd.model_copy(update={"steps": (odd.steps[0].model_copy(update={"generate": asking}),)})

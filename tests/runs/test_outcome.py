@@ -64,6 +64,8 @@ def test_every_row_has_its_lineage() -> None:
         "row_id",
         "status",
         "samples",
+        "variables",
+        "discarded",
         "attempts",
         "lineage",
     ]

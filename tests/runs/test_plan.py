@@ -105,7 +105,7 @@ def test_a_plan_of_another_version_is_refused() -> None:
     store = MemoryStore()
     record = unseal(a_plan().dump(), "plan")
     store.put(PLAN_KEY, seal({**record, "version": 99}))
-    with pytest.raises(RunConflictError, match="plan version 99; this raygen reads version 1"):
+    with pytest.raises(RunConflictError, match="plan version 99; this raygen reads version 2"):
         Plan.load(store)
 
 

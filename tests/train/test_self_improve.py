@@ -72,7 +72,7 @@ def test_the_training_asks_as_the_test_does(tmp_path: Path) -> None:
     """Prompt tokens of a training example are those of the job's request."""
     pytest.importorskip("torch")
     from raygen.models.chat_tokenizer import load_chat_tokenizer
-    from raygen.pipeline.generate import GenerateStep
+    from raygen.pipeline.program import Program
     from raygen.train.causal_lm import CausalLMFamily
 
     base = save_tiny(tmp_path / "base", tiny_model(max_position_embeddings=1024))
@@ -80,7 +80,7 @@ def test_the_training_asks_as_the_test_does(tmp_path: Path) -> None:
     store = open_store(course.output)
     job = job_of(course, store, "round-0/test", "test.parquet", PLAIN, {"temperature": 0.0}, 1, None)
     row = {"problem": PROBLEM, "solution": "5 + 4 = 9"}
-    request = GenerateStep(job.steps[0].generate, job.seed, 0).request("p1", row)
+    request = Program(job).first.request("p1", row)
     chat = load_chat_tokenizer(str(base))
     asked = chat.tokenizer.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
     tokens = chat.tokenizer(asked, add_special_tokens=False)["input_ids"]

@@ -1,0 +1,277 @@
+"""The steps that a job may take, as they are described: one class a verb. What they do is in raygen/steps/."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def exactly_one(config: BaseModel, *fields: str) -> str:
+    """Return which one of these fields is given. Raises ValueError when none is, or several."""
+    given = [field for field in fields if getattr(config, field) is not None]
+    if len(given) != 1:
+        found = f"given: {', '.join(given)}" if given else "none is given"
+        raise ValueError(f"give exactly one of {', '.join(fields)}; {found}")
+    return given[0]
+
+
+def pattern_of(text: str) -> str:
+    """Check a regular expression. Raises ValueError."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return text
+
+
+class Sampling(Frozen):
+    temperature: float = Field(1.0, ge=0, le=100)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="0: off")
+    min_p: float = Field(0.0, ge=0, le=1, description="least probability, as a part of the largest; 0: off")
+    repetition_penalty: float = Field(1.0, gt=0, le=100, description="of tokens in prompt or output; 1: off")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="once for a token in the output; 0: off")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="each time a token is in the output")
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field(
+        {}, max_length=1024, description="token id: what to add to its logit"
+    )
+    max_tokens: int = Field(256, ge=1, le=1_000_000)
+    min_tokens: int = Field(
+        0, ge=0, le=1_000_000, description="before these, no end-of-text token and no stop"
+    )
+    stop: tuple[str, ...] = Field((), max_length=16)
+    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field((), max_length=64)
+    logprobs: int | None = Field(
+        None, ge=0, le=20, description="log-probabilities: of the chosen token (0), and of so many others"
+    )
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_or_many(cls, stop: Any) -> Any:
+        return (stop,) if isinstance(stop, str) else stop
+
+    @field_validator("stop")
+    @classmethod
+    def _no_empty_stop(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(stop):
+            raise ValueError("a stop string must not be empty")
+        return stop
+
+    @model_validator(mode="after")
+    def _min_below_max(self) -> Sampling:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens ({self.min_tokens}) is more than max_tokens ({self.max_tokens})")
+        if any(token < 0 for token in self.logit_bias):
+            raise ValueError("logit_bias: a token id is 0 or more")
+        return self
+
+
+class Answer(Frozen):
+    """Where a sample's final answer stands: the last match of a pattern (its first group, if it has one), or a JSON field."""
+
+    pattern: str | None = None
+    json_field: str | None = Field(None, description="a key, or several with dots between: `result.value`")
+
+    _compiles = field_validator("pattern")(lambda text: text if text is None else pattern_of(text))
+
+    @model_validator(mode="after")
+    def _one(self) -> Answer:
+        exactly_one(self, "pattern", "json_field")
+        return self
+
+
+class Generate(Frozen):
+    """Ask a model for `samples` texts a row: a prompt template (with a system template), or a messages column."""
+
+    model: str
+    system: str | None = None
+    prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
+    messages: str | None = Field(None, description="a column of chat messages: [{role, content}, ...]")
+    images: tuple[str, ...] = Field((), description="columns of image bytes, sent with the prompt")
+    adapter: str | None = Field(
+        None, description="one of the model's adapters, or a template that names one; empty: the model itself"
+    )
+    samples: int = Field(1, ge=1, le=1024)
+    sampling: Sampling = Sampling()
+    answer: Answer | None = Field(None, description="where in a sample its final answer stands")
+    into: Variable | None = Field(
+        None,
+        description="a variable for later templates: the text of the first sample that is still accepted",
+    )
+
+    @model_validator(mode="after")
+    def _prompt_or_messages(self) -> Generate:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give exactly one of `prompt` and `messages`")
+        if self.messages is not None and (self.system is not None or self.images):
+            raise ValueError(
+                "`messages` brings its own system message and images: drop `system` and `images`"
+            )
+        return self
+
+
+class Entailment(Frozen):
+    """Does a premise entail the sample? By a classifier of sentence pairs."""
+
+    model: str
+    premise: str = Field(description="a template")
+    hypothesis: str = Field("{{ sample }}", description="a template; `sample` and `answer` are the sample's")
+    label: str = Field("entailment", description="the model's name of the class that counts")
+    threshold: Probability = Field(0.5, description="accepted from this probability on")
+
+
+class Equals(Frozen):
+    """Is the sample's answer the expected one?"""
+
+    expected: str = Field(description="a template")
+    compare: Literal["text", "number"] = Field("text", description="text: but for case and white space")
+
+
+class Length(Frozen):
+    """Bounds of a sample's length."""
+
+    unit: Literal["words", "characters", "sentences"] = "words"
+    at_least: int = Field(0, ge=0)
+    at_most: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Length:
+        if self.at_most is not None and self.at_most < self.at_least:
+            raise ValueError(f"at_most ({self.at_most}) is less than at_least ({self.at_least})")
+        return self
+
+
+class Matches(Frozen):
+    """Does a pattern occur in the sample?"""
+
+    pattern: str
+    wanted: bool = Field(True, description="false: the sample must not have it")
+
+    _compiles = field_validator("pattern")(pattern_of)
+
+
+class PythonCheck(Frozen):
+    """A check of your own: `def check(sample: str, row: dict) -> bool | str`; a text says what is wrong."""
+
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = Field(
+        description="module:function, importable where the engines run"
+    )
+
+
+class Verify(Frozen):
+    """Check every sample; those that fail are rejected, with the finding."""
+
+    entailment: Entailment | None = None
+    equals: Equals | None = None
+    json_schema: dict[str, Any] | None = Field(None, description="a sample has to be JSON that fits it")
+    length: Length | None = None
+    matches: Matches | None = None
+    python: PythonCheck | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Verify:
+        exactly_one(self, *type(self).model_fields)
+        return self
+
+    @property
+    def check(self) -> str:
+        """Which check it is."""
+        return exactly_one(self, *type(self).model_fields)
+
+
+class Refine(Frozen):
+    """Ask again for samples that were rejected, telling the model what was found; the checks above are then made again."""
+
+    prompt: str = Field(
+        description="a template; `sample` is the rejected sample, `finding` what is wrong with it"
+    )
+    system: str | None = None
+    model: str | None = Field(None, description="the model that generated it, if unset")
+    sampling: Sampling | None = Field(None, description="as the sample was generated, if unset")
+    budget: int = Field(2, ge=1, le=64, description="samples that a row may ask for again")
+    until: int = Field(1, ge=1, le=1024, description="no more once so many samples are accepted")
+
+
+class Select(Frozen):
+    """Keep some of the accepted samples."""
+
+    first: int | None = Field(None, ge=1, description="so many, in order")
+    best: str | None = Field(None, description="the one with the highest score of this name")
+    majority: Literal[True] | None = Field(
+        None, description="the first sample with the commonest answer (self-consistency)"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Select:
+        exactly_one(self, *type(self).model_fields)
+        return self
+
+
+class Score(Frozen):
+    """Give every accepted sample a number, by name."""
+
+    entailment: Entailment | None = Field(None, description="the probability; its threshold is not used")
+    length: Literal["words", "characters", "sentences"] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Score:
+        exactly_one(self, *type(self).model_fields)
+        return self
+
+    @property
+    def metric(self) -> str:
+        return exactly_one(self, *type(self).model_fields)
+
+
+class Filter(Frozen):
+    """Reject samples whose score is out of bounds."""
+
+    score: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Filter:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("give at_least, at_most, or both")
+        return self
+
+
+class Step(Frozen):
+    """One verb applied to a row."""
+
+    name: Name | None = Field(
+        None, description="unset: the verb, numbered from its second step on: verify, verify-2"
+    )
+    generate: Generate | None = None
+    verify: Verify | None = None
+    refine: Refine | None = None
+    select: Select | None = None
+    score: Score | None = None
+    filter: Filter | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Step:
+        exactly_one(self, *VERBS)
+        return self
+
+    @property
+    def verb(self) -> str:
+        return exactly_one(self, *VERBS)
+
+    @property
+    def config(self) -> Any:
+        return getattr(self, self.verb)
+
+
+VERBS = tuple(field for field in Step.model_fields if field != "name")

@@ -1,0 +1,64 @@
+"""The step contract: a step changes a row's story, and says beforehand what it reads, writes and needs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from raygen.data.template import Template
+from raygen.steps.calls import Calls
+from raygen.steps.story import Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+
+class Step(ABC):
+    """One step of a job, ready to run on any row. Stateless: safe to share between tasks.
+
+    Args:
+        config: its part of the job. name: its own among the steps. where: its place in the job, for errors.
+        before: the steps before it.
+
+    Raises:
+        ConfigError: a template does not parse.
+    """
+
+    about_samples: ClassVar[frozenset[str]] = frozenset(
+        {"sample", "answer"}
+    )  # names that its templates get beside a row's
+
+    def __init__(self, config: Any, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
+        self.config = config
+        self.name = name
+        self.where = where
+        self.columns: dict[
+            str, str
+        ] = {}  # what it reads, columns or variables -> the job's key that names them
+        self.writes: frozenset[str] = frozenset()  # variables
+
+    def template(self, text: str, key: str) -> Template:
+        """Compile a template and note what it reads."""
+        made = Template(text, f"{self.where}.{key}")
+        for column in sorted(made.columns - self.about_samples):
+            self.columns.setdefault(column, made.where)
+        return made
+
+    @abstractmethod
+    async def run(self, story: Story, calls: Calls) -> None:
+        """Do it. Raises RowError: the row fails; EngineError: the engine is broken."""
+
+    @classmethod
+    def models(cls, config: Any) -> Iterable[tuple[str, str, str]]:
+        """Yield the models that a configuration names: the key that names it, the model, the family it has to be of."""
+        return ()
+
+    @classmethod
+    def scores(cls, config: Any, name: str) -> frozenset[str]:
+        """Names of the scores that samples have after it."""
+        return frozenset()
+
+    @classmethod  # noqa: B027 - most need none
+    def check(cls, config: Any, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+        """Refuse what does not fit the steps before it, which gave samples these scores. Raises ValueError."""

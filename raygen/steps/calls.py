@@ -1,0 +1,80 @@
+"""Calls: a row's way to the engines. Every call has a key that says what was asked of which weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from raygen.engines.base import (
+    ClassifyRequest,
+    ClassifyResult,
+    Engine,
+    GenerateRequest,
+    GenerateResult,
+)
+from raygen.errors import RowError
+
+Texts = Sequence[str | tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a row cost."""
+
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0  # to engines
+
+
+@dataclass(slots=True)
+class Calls:
+    """The engines, for one row.
+
+    Args:
+        engines: by the job's names for their models.
+        identities: of each model, what decides its answers (`identity_of`).
+    """
+
+    engines: Mapping[str, Engine]
+    identities: Mapping[str, Any]
+    usage: Usage = field(default_factory=Usage)
+
+    async def generate(self, model: str, request: GenerateRequest) -> tuple[str, GenerateResult]:
+        """Return the call's key, and one sample for every seed. Raises RowError, EngineError."""
+        key = self.key(
+            "generate",
+            model,
+            request.messages,
+            request.sampling.model_dump(mode="json"),
+            request.seeds,
+            request.adapter,
+        )
+        result = await self.engines[model].generate(request)
+        if len(result.samples) != len(request.seeds):
+            raise RowError(
+                "bad_answer",
+                f"the engine returned {len(result.samples)} samples; asked for {len(request.seeds)}",
+            )
+        self.usage.calls += 1
+        self.usage.prompt_tokens += result.prompt_tokens
+        self.usage.output_tokens += sum(sample.output_tokens for sample in result.samples)
+        return key, result
+
+    async def classify(self, model: str, row_id: str, texts: Texts) -> list[dict[str, float]]:
+        """Return the probability of every label for every text or pair. Raises RowError, EngineError."""
+        if not texts:
+            return []
+        result: ClassifyResult = await self.engines[model].classify(ClassifyRequest(row_id, texts))
+        self.usage.calls += 1
+        self.usage.prompt_tokens += result.tokens
+        return result.probabilities
+
+    def key(self, kind: str, model: str, *asked: Any) -> str:
+        """Name a call by what was asked of which weights: 128 bits of BLAKE2, as hex."""
+        asked = (kind, self.identities.get(model), *asked)
+        data = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+        return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,53 @@
+"""Equals: is the sample's answer the expected one?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from raygen.step_config import Equals
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.checks import Check, Verdict
+from raygen.steps.story import Draft, Story
+
+_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*)?\.?\d+(?:[eE][-+]?\d+)?")
+
+
+class EqualsCheck(Check):
+    reason = "wrong_answer"
+
+    config: Equals
+
+    def __init__(self, config: Equals, step: Step) -> None:
+        super().__init__(config, step)
+        self._expected = step.template(config.expected, "equals.expected")
+
+    async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
+        found = []
+        for draft in drafts:
+            given = draft.answer if draft.answer is not None else draft.text
+            expected = self._expected.render(story.names(draft))
+            # The expected answer is not told: a model that is asked again would only repeat it.
+            same = _same(given, expected, self.config.compare)
+            found.append(
+                Verdict(same, None if same else f"the answer {given.strip()!r} is wrong", float(same))
+            )
+        return found
+
+
+def _same(given: str, expected: str, compare: str) -> bool:
+    if compare == "number":
+        numbers = number_in(given), number_in(expected)
+        return numbers[0] is not None and numbers[0] == numbers[1]
+    return " ".join(given.split()).casefold() == " ".join(expected.split()).casefold()
+
+
+def number_in(text: str) -> Decimal | None:
+    """Return the last number of a text (`1,000` is a thousand), or None."""
+    found = _NUMBER.findall(text)
+    try:
+        return Decimal(found[-1].replace(",", "")) if found else None
+    except InvalidOperation:
+        return None

@@ -1,0 +1,62 @@
+"""JSON schema: is the sample JSON that fits a schema?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, best_match
+
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.checks import Check, Verdict
+from raygen.steps.story import Draft, Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+
+class JsonSchemaCheck(Check):
+    reason = "not_the_schema"
+
+    def __init__(self, config: dict[str, Any], step: Step) -> None:
+        super().__init__(config, step)
+        self._validator = Draft202012Validator(config)  # it fetches no references
+
+    @classmethod
+    def check(cls, config: dict[str, Any], where: str, job: Job) -> None:
+        try:
+            Draft202012Validator.check_schema(config)
+        except SchemaError as error:
+            place = ".".join([where, *map(str, error.absolute_path)])
+            raise ValueError(f"{place}: not a JSON schema: {error.message[:200]}") from None
+        if any(True for _ in _references(config)):
+            raise ValueError(f"{where}: `$ref` to another document is not followed; only `#/...` is")
+
+    async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
+        return [self._verdict(draft.text) for draft in drafts]
+
+    def _verdict(self, text: str) -> Verdict:
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            return Verdict(False, f"it is not JSON: {error}")
+        wrong = best_match(self._validator.iter_errors(value))
+        if wrong is None:
+            return Verdict(True)
+        place = "/".join(map(str, wrong.absolute_path))
+        return Verdict(False, f"{place or 'the value'}: {wrong.message[:300]}")
+
+
+def _references(value: Any) -> Any:
+    """Yield references to other documents."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "$ref" and isinstance(inner, str) and not inner.startswith("#"):
+                yield inner
+            yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)

@@ -1,0 +1,44 @@
+"""Length: is the sample neither too short nor too long?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from raygen.step_config import Length
+from raygen.steps.calls import Calls
+from raygen.steps.checks import Check, Verdict
+from raygen.steps.story import Draft, Story
+
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+")
+
+
+def length_of(text: str, unit: str) -> int:
+    """Count words (between white space), characters, or sentences of a text."""
+    if unit == "words":
+        return len(text.split())
+    return len(text) if unit == "characters" else len(sentences_of(text))
+
+
+def sentences_of(text: str) -> list[str]:
+    """Cut a text after `.`, `!`, `?` and `…` that white space follows, and between paragraphs."""
+    parts = [part for block in re.split(r"\n\s*\n", text) for part in _SENTENCE_END.split(block)]
+    return [part.strip() for part in parts if part.strip()]
+
+
+class LengthCheck(Check):
+    reason = "length"
+
+    config: Length
+
+    async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
+        return [self._verdict(draft.text) for draft in drafts]
+
+    def _verdict(self, text: str) -> Verdict:
+        unit, low, high = self.config.unit, self.config.at_least, self.config.at_most
+        length = length_of(text, unit)
+        if length < low:
+            return Verdict(False, f"it has {length} {unit}; at least {low} are wanted", float(length))
+        if high is not None and length > high:
+            return Verdict(False, f"it has {length} {unit}; at most {high} are wanted", float(length))
+        return Verdict(True, score=float(length))

@@ -1,0 +1,59 @@
+"""Python: a check of the user's own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raygen.errors import ConfigError, RowError
+from raygen.step_config import PythonCheck
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.checks import Check, Verdict
+from raygen.steps.story import Draft, Story
+
+
+class PythonFunctionCheck(Check):
+    reason = "check_failed"
+
+    config: PythonCheck
+
+    def __init__(self, config: PythonCheck, step: Step) -> None:
+        super().__init__(config, step)
+        self._function = function_of(config.function, f"{step.where}.python.function")
+
+    async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
+        # In a thread: what it does is unknown, and the engines' loop must not wait for it.
+        return [await asyncio.to_thread(self._verdict, draft.text, story.names(draft)) for draft in drafts]
+
+    def _verdict(self, sample: str, row: dict[str, Any]) -> Verdict:
+        try:
+            found = self._function(sample, row)
+        except Exception as error:
+            raise RowError(
+                "check_error", f"{self.config.function}: {type(error).__name__}: {error}"
+            ) from error
+        if isinstance(found, str):
+            return Verdict(False, found)
+        if not isinstance(found, bool):
+            raise RowError(
+                "check_error", f"{self.config.function} returned {found!r}; wanted: True, False, or a text"
+            )
+        return Verdict(found, None if found else f"{self.config.function} says no")
+
+
+def function_of(place: str, where: str) -> Callable[..., Any]:
+    """Import `module:function`. Raises ConfigError, naming `where`."""
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{where}: {place!r} cannot be imported: {error}; its module has to be on the Python path where the run starts"
+            " and where the engines run"
+        ) from None
+    if not callable(found):
+        raise ConfigError(f"{where}: {place!r} is no function")
+    return found

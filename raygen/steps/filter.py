@@ -1,0 +1,39 @@
+"""The filter step: reject samples whose score is out of bounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raygen.step_config import Filter
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.story import Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+
+class FilterStep(Step):
+    config: Filter
+
+    @classmethod
+    def check(cls, config: Filter, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+        if config.score not in scores:
+            raise ValueError(
+                f"{where}.score: no step before it gives a score {config.score!r}; scores: {', '.join(sorted(scores)) or 'none'}"
+            )
+
+    async def run(self, story: Story, calls: Calls) -> None:
+        name, low, high = self.config.score, self.config.at_least, self.config.at_most
+        for draft in story.accepted:
+            score = draft.scores[name]
+            if low is not None and not score >= low:
+                story.reject(
+                    draft, self.name, "filtered", f"{name} is {score:.4g}; at least {low:g} is wanted"
+                )
+            elif high is not None and not score <= high:
+                story.reject(
+                    draft, self.name, "filtered", f"{name} is {score:.4g}; at most {high:g} is wanted"
+                )
+            else:
+                story.decide(self.name, "passed", draft, scores={name: score})

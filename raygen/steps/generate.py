@@ -1,0 +1,148 @@
+"""The generate step: a row's prompt to a model, n samples, each with a seed of its own."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from raygen.data.messages import checked_messages
+from raygen.engines.base import GenerateRequest
+from raygen.errors import RowError
+from raygen.step_config import Answer, Generate
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.seeds import seed_of
+from raygen.steps.story import Draft, Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+
+class GenerateStep(Step):
+    about_samples = frozenset()
+
+    config: Generate
+
+    def __init__(
+        self, config: Generate, name: str, where: str, job: Job, before: Sequence[Step] = ()
+    ) -> None:
+        super().__init__(config, name, where, job, before)
+        self._run_seed = job.seed
+        self._prompt = self.template(config.prompt, "prompt") if config.prompt is not None else None
+        self._system = self.template(config.system, "system") if config.system is not None else None
+        self._adapter = self.template(config.adapter, "adapter") if config.adapter else None
+        if config.messages is not None:
+            self.columns[config.messages] = f"{where}.messages"
+        for column in config.images:
+            self.columns[column] = f"{where}.images"
+        self.writes = frozenset({config.into} if config.into else ())
+
+    @classmethod
+    def models(cls, config: Generate) -> Iterable[tuple[str, str, str]]:
+        yield "model", config.model, "causal_lm"
+
+    @classmethod
+    def check(cls, config: Generate, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+        adapter, known = config.adapter, job.models[config.model].adapters
+        if adapter and adapter not in known and ("{" not in adapter or not known):
+            raise ValueError(
+                f"{where}.adapter: model {config.model!r} has no adapter {adapter!r}; "
+                f"adapters: {', '.join(known) or 'none'}"
+            )
+
+    def request(self, row_id: str, row: Mapping[str, Any], attempt: int = 0) -> GenerateRequest:
+        """Build the row's request. Raises RowError."""
+        seeds = [seed_of(self._run_seed, row_id, n, attempt, self.name) for n in range(self.config.samples)]
+        return GenerateRequest(row_id, self._messages(row), self.config.sampling, seeds, self.adapter_of(row))
+
+    def adapter_of(self, row: Mapping[str, Any]) -> str | None:
+        return self._adapter.render(row).strip() or None if self._adapter is not None else None
+
+    async def run(self, story: Story, calls: Calls) -> None:
+        """Samples without text are rejected at once."""
+        story.settle(self.config.into)
+        request = self.request(story.row_id, story.names(), story.attempt)
+        key, result = await calls.generate(self.config.model, request)
+        for index, (seed, sample) in enumerate(zip(request.seeds, result.samples, strict=True)):
+            self.take_in(
+                story, story.draft(self.name, key, index, seed, sample, result.prompt_tokens), request
+            )
+
+    def take_in(
+        self,
+        story: Story,
+        draft: Draft,
+        request: GenerateRequest,
+        name: str | None = None,
+        model: str | None = None,
+    ) -> None:
+        """Look at a new sample: it has to have text, and an answer if one is asked for.
+
+        Args:
+            name, model: of the step that made it, if that was another.
+        """
+        name = name or self.name
+        detail = f"adapter {request.adapter}" if request.adapter else None
+        what = "generated" if draft.parent is None else "refined"
+        story.decide(name, what, draft, detail=detail, model=model or self.config.model)
+        if not draft.text.strip():
+            filtered = draft.sample.finish_reason == "content_filter"
+            story.reject(draft, name, "content_filter" if filtered else "empty_output", "there is no text")
+        elif self.config.answer is not None:
+            draft.answer = answer_in(draft.text, self.config.answer)
+            if draft.answer is None:
+                story.reject(
+                    draft, name, "no_answer", "there is no final answer in the form that was asked for"
+                )
+
+    def _messages(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if self._prompt is None:
+            return checked_messages(row.get(self.config.messages or ""), self.config.messages)
+        content: Any = self._prompt.render(row)
+        if self.config.images:
+            parts: list[dict[str, Any]] = [
+                _image_part(row.get(column), column) for column in self.config.images
+            ]
+            content = [*parts, {"type": "text", "text": content}]
+        messages = [{"role": "user", "content": content}]
+        if self._system is not None:
+            messages.insert(0, {"role": "system", "content": self._system.render(row)})
+        return messages
+
+
+def answer_in(text: str, where: Answer) -> str | None:
+    """Return the final answer that stands in a text, or None."""
+    if where.pattern is not None:
+        found = list(re.finditer(where.pattern, text))
+        if not found:
+            return None
+        return str(found[-1][1] if found[-1].re.groups else found[-1][0] or "").strip()
+    try:
+        value = orjson.loads(text[text.index("{") : text.rindex("}") + 1])
+        for key in (where.json_field or "").split("."):
+            value = value[key]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+_MAGIC = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
+
+
+def _image_part(data: Any, column: str) -> dict[str, Any]:
+    if not isinstance(data, bytes):
+        raise RowError("missing_value", f"column {column!r} holds no image bytes in this row")
+    media_type = next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
+    if media_type is None:
+        raise RowError("corrupt_media", f"column {column!r}: neither PNG, JPEG, GIF nor WebP")
+    url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}

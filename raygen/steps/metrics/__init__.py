@@ -1,0 +1,40 @@
+"""Metrics: what `score` can measure about a sample. A new one is a file, a field of `Score` and a line here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raygen.steps.calls import Calls
+from raygen.steps.story import Draft, Story
+
+if TYPE_CHECKING:
+    from raygen.steps.base import Step
+
+METRICS = {
+    "entailment": "raygen.steps.metrics.entailment:EntailmentMetric",
+    "length": "raygen.steps.metrics.length:LengthMetric",
+}
+
+
+class Metric(ABC):
+    """One metric of a job. Stateless: safe to share between tasks.
+
+    Args:
+        config: its part of the job. step: the step that it belongs to, which compiles its templates.
+    """
+
+    model: str | None = None  # the model that it asks
+
+    def __init__(self, config: Any, step: Step) -> None:
+        self.config = config
+
+    @abstractmethod
+    async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
+        """Return a number for each of these samples. Raises RowError: the row fails; EngineError."""
+
+    @classmethod
+    def models(cls, config: Any) -> Iterable[tuple[str, str, str]]:
+        """Yield the models that a configuration names: the key that names it, the model, the family it has to be of."""
+        return ()

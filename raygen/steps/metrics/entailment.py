@@ -1,0 +1,27 @@
+"""Entailment: the probability that a premise entails the sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from raygen.step_config import Entailment
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.checks.entailment import EntailmentCheck
+from raygen.steps.metrics import Metric
+from raygen.steps.story import Draft, Story
+
+
+class EntailmentMetric(Metric):
+    def __init__(self, config: Entailment, step: Step) -> None:
+        super().__init__(config, step)
+        self.model = config.model
+        self._check = EntailmentCheck(config, step)
+
+    @classmethod
+    def models(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:
+        return EntailmentCheck.models(config)
+
+    async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
+        found = await self._check.probabilities(story, drafts, calls)
+        return [chances[self.config.label] for chances in found]

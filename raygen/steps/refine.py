@@ -1,0 +1,81 @@
+"""The refine step: ask again for rejected samples, telling the model what was found, and make the checks again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from raygen.engines.base import GenerateRequest
+from raygen.step_config import Refine
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.generate import GenerateStep
+from raygen.steps.seeds import seed_of
+from raygen.steps.story import Draft, Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+
+class RefineStep(Step):
+    """Rounds, until enough samples are accepted or the row's budget is spent: each mends the rejected samples of the last."""
+
+    about_samples = frozenset({"sample", "answer", "finding"})
+
+    config: Refine
+
+    def __init__(self, config: Refine, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
+        super().__init__(config, name, where, job, before)
+        self._run_seed = job.seed
+        self._prompt = self.template(config.prompt, "prompt")
+        self._system = self.template(config.system, "system") if config.system is not None else None
+        begun = max(n for n, step in enumerate(before) if isinstance(step, GenerateStep))
+        generate = before[begun]
+        assert isinstance(generate, GenerateStep)
+        # What it generates is looked at like what it mends.
+        self._generate = generate
+        self._model = config.model or generate.config.model
+        again = max([begun, *(n for n, step in enumerate(before) if isinstance(step, RefineStep))])
+        self._checks = before[again + 1 :]
+
+    @classmethod
+    def models(cls, config: Refine) -> Iterable[tuple[str, str, str]]:
+        if config.model is not None:
+            yield "model", config.model, "causal_lm"
+
+    async def run(self, story: Story, calls: Calls) -> None:
+        left = self.config.budget
+        while left and len(story.accepted) < self.config.until:
+            rejected = [draft for draft in story.drafts if not draft.accepted][:left]
+            if not rejected:
+                return
+            left -= len(rejected)
+            # Their seeds are settled by their numbers; the answers are taken in by their order.
+            asked = [self._request(story, draft) for draft in rejected]
+            answers = await asyncio.gather(*(calls.generate(self._model, request) for request in asked))
+            story.discard(rejected)
+            for draft, request, (key, result) in zip(rejected, asked, answers, strict=True):
+                made = story.draft(
+                    self.name,
+                    key,
+                    draft.index,
+                    request.seeds[0],
+                    result.samples[0],
+                    result.prompt_tokens,
+                    draft,
+                )
+                self._generate.take_in(story, made, request, self.name, self._model)
+            for check in self._checks:
+                await check.run(story, calls)
+
+    def _request(self, story: Story, draft: Draft) -> GenerateRequest:
+        names = story.names(draft, finding=draft.finding)
+        content = self._prompt.render(names)
+        messages = [{"role": "user", "content": content}]
+        if self._system is not None:
+            messages.insert(0, {"role": "system", "content": self._system.render(names)})
+        seed = seed_of(self._run_seed, story.row_id, draft.number, story.attempt, self.name)
+        sampling = self.config.sampling or self._generate.config.sampling
+        adapter = self._generate.adapter_of(story.names()) if self.config.model is None else None
+        return GenerateRequest(story.row_id, messages, sampling, [seed], adapter)

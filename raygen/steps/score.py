@@ -1,0 +1,39 @@
+"""The score step: a number for every accepted sample, by the step's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from raygen.step_config import Score
+from raygen.steps import load
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.metrics import METRICS, Metric
+from raygen.steps.story import Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+
+class ScoreStep(Step):
+    config: Score
+
+    def __init__(self, config: Score, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
+        super().__init__(config, name, where, job, before)
+        self._metric: Metric = load(METRICS[config.metric])(getattr(config, config.metric), self)
+
+    @classmethod
+    def models(cls, config: Score) -> Iterable[tuple[str, str, str]]:
+        for key, model, family in load(METRICS[config.metric]).models(getattr(config, config.metric)):  # type: ignore[attr-defined]
+            yield f"{config.metric}.{key}", model, family
+
+    @classmethod
+    def scores(cls, config: Score, name: str) -> frozenset[str]:
+        return frozenset({name})
+
+    async def run(self, story: Story, calls: Calls) -> None:
+        drafts = story.accepted
+        for draft, score in zip(drafts, await self._metric.scores(story, drafts, calls), strict=True):
+            draft.scores[self.name] = score
+            story.decide(self.name, "scored", draft, model=self._metric.model, scores={self.name: score})

@@ -1,0 +1,82 @@
+"""Scripted models: what they answer is written down by the test, and what they were asked is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from raygen.config import Job, ModelSpec
+from raygen.engines.base import (
+    ClassifyRequest,
+    ClassifyResult,
+    Engine,
+    GeneratedSample,
+    GenerateRequest,
+    GenerateResult,
+    ResolvedModel,
+)
+from raygen.pipeline.program import Program, Tally
+from raygen.runs.outcome import Outcome
+from tests.echo_jobs import echo_job
+
+ECHO = {"family": "causal_lm", "engine": "echo"}
+NLI = {"family": "classifier", "engine": "echo"}
+
+
+class Writer(Engine):
+    """Says what `answers` returns for a prompt and the place of the sample."""
+
+    def __init__(self, answers: Callable[[str, int], str]) -> None:
+        super().__init__(ResolvedModel("writer", ModelSpec.model_validate(ECHO), None, "scripted"))
+        self._answers = answers
+        self.asked: list[GenerateRequest] = []
+
+    @property
+    def prompts(self) -> list[str]:
+        return [request.messages[-1]["content"] for request in self.asked]
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        self.asked.append(request)
+        prompt = request.messages[-1]["content"]
+        texts = [self._answers(prompt, index) for index in range(len(request.seeds))]
+        return GenerateResult(
+            [GeneratedSample(text, "stop", len(text.split())) for text in texts], len(prompt.split())
+        )
+
+
+class Judge(Engine):
+    """Classifies pairs: `chance` is the probability of `entailment`."""
+
+    def __init__(self, chance: Callable[[str, str], float]) -> None:
+        super().__init__(ResolvedModel("nli", ModelSpec.model_validate(NLI), None, "scripted"))
+        self._chance = chance
+        self.asked: list[ClassifyRequest] = []
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        raise AssertionError("a judge generates nothing")
+
+    async def classify(self, request: ClassifyRequest) -> ClassifyResult:
+        self.asked.append(request)
+        chances = [self._chance(*pair) for pair in request.texts]
+        named = [{"entailment": p, "neutral": (1 - p) / 2, "contradiction": (1 - p) / 2} for p in chances]
+        return ClassifyResult(named, np.zeros((len(named), 3), np.float32), 10 * len(named))
+
+
+def job_of(*steps: dict[str, Any], **changes: Any) -> Job:
+    """A job over models `writer`, `other` and `nli`."""
+    models = {"writer": ECHO, "other": ECHO, "nli": NLI}
+    return echo_job("in", "out", **{"models": models, "steps": list(steps), "keep": [], **changes})
+
+
+def run(job: Job, writer: Engine, judge: Engine | None = None, row_id: str = "r1", **row: Any) -> Outcome:
+    """Run a job's program on one row."""
+    engines = {"writer": writer, "other": writer, "nli": judge or Judge(lambda premise, hypothesis: 1.0)}
+    return asyncio.run(Program(job).run(engines, row_id, row, None, Tally()))
+
+
+def story(outcome: Outcome) -> list[tuple[str, int | None, str]]:
+    """Return a row's decisions: step, sample, decision."""
+    return [(each["step"], each["sample"], each["decision"]) for each in outcome.attempts]
