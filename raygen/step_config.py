@@ -126,7 +126,14 @@ class Entailment(Frozen):
     model: str
     premise: str = Field(description="a template")
     hypothesis: str = Field("{{ sample }}", description="a template; `sample` and `answer` are the sample's")
-    label: str = Field("entailment", description="the model's name of the class that counts")
+    label: str = Field(
+        "entailment", description="the model's name of the class that counts; a template may choose it by row"
+    )
+    by: Literal["whole", "sentences"] = Field(
+        "whole",
+        description="sentences: by that sentence of the premise, or two that follow each other, which speaks most for it; "
+        "most models of sentence pairs have never read more",
+    )
     threshold: Probability = Field(0.5, description="accepted from this probability on")
 
 

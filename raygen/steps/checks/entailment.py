@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from raygen.errors import RowError
@@ -9,6 +10,7 @@ from raygen.step_config import Entailment
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
+from raygen.steps.checks.length import sentences_of
 from raygen.steps.story import Draft, Story
 
 
@@ -22,35 +24,53 @@ class EntailmentCheck(Check):
         self.model = config.model
         self._premise = step.template(config.premise, f"{key}.premise")
         self._hypothesis = step.template(config.hypothesis, f"{key}.hypothesis")
+        self._label = step.template(config.label, f"{key}.label")
 
     @classmethod
     def models(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:
         yield "model", config.model, "classifier"
 
-    async def probabilities(
+    async def judged(
         self, story: Story, drafts: Sequence[Draft], calls: Calls
-    ) -> list[dict[str, float]]:
-        """Return each sample's probability of every class."""
-        pairs = [
-            (self._premise.render(names), self._hypothesis.render(names))
-            for names in (story.names(draft) for draft in drafts)
-        ]
+    ) -> list[tuple[str, dict[str, float]]]:
+        """Return, for each sample, the label that counts and the probability of every class."""
+        pairs: list[tuple[str, str]] = []
+        labels: list[str] = []
+        ends: list[int] = []
+        for draft in drafts:
+            names = story.names(draft)
+            premise, hypothesis = self._premise.render(names), self._hypothesis.render(names)
+            pairs += [(part, hypothesis) for part in self._parts(premise)]
+            labels.append(self._label.render(names).strip())
+            ends.append(len(pairs))
         found = await calls.classify(self.config.model, story.row_id, pairs)
-        if found and self.config.label not in found[0]:
-            raise RowError(
-                "unknown_label",
-                f"model {self.config.model!r} has no class {self.config.label!r}; classes: {', '.join(found[0])}",
-            )
-        return found
+        judged = []
+        for start, end, label in zip([0, *ends], ends, labels, strict=False):
+            if label not in found[start]:
+                raise RowError(
+                    "unknown_label",
+                    f"model {self.config.model!r} has no class {label!r}; classes: {', '.join(found[start])}",
+                )
+            judged.append((label, max(found[start:end], key=lambda chances: chances[label])))
+        return judged
+
+    def _parts(self, premise: str) -> list[str]:
+        """Cut a premise into what the model reads at once."""
+        if self.config.by == "whole":
+            return [premise]
+        sentences = sentences_of(premise) or [premise]
+        return [*sentences, *(f"{one} {next_one}" for one, next_one in itertools.pairwise(sentences))]
 
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         found = []
-        for chances in await self.probabilities(story, drafts, calls):
-            chance = chances[self.config.label]
-            passed = chance >= self.config.threshold
-            finding = None if passed else f"it does not follow from the text ({_largest(chances)})"
-            found.append(Verdict(passed, finding, chance, chances))
+        for label, chances in await self.judged(story, drafts, calls):
+            passed = chances[label] >= self.config.threshold
+            finding = None if passed else f"{_SAID.get(label, f'it is not {label}')} ({_largest(chances)})"
+            found.append(Verdict(passed, finding, chances[label], chances))
         return found
+
+
+_SAID = {"entailment": "it does not follow from the text"}
 
 
 def _largest(chances: dict[str, float]) -> str:

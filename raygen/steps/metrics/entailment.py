@@ -23,5 +23,4 @@ class EntailmentMetric(Metric):
         return EntailmentCheck.models(config)
 
     async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
-        found = await self._check.probabilities(story, drafts, calls)
-        return [chances[self.config.label] for chances in found]
+        return [chances[label] for label, chances in await self._check.judged(story, drafts, calls)]
