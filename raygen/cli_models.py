@@ -63,6 +63,27 @@ def data_python_docs(
     print(f"{write_passages(to):,} passages: {to}")
 
 
+@data_app.command("grounding")
+def data_grounding(
+    source: Annotated[
+        Path, typer.Option("--from", metavar="FILE", help="a Parquet file with a passage a row")
+    ] = Path("data/passages.parquet"),
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="where train, validation and test.parquet go")
+    ] = Path("data/grounding"),
+    text: Annotated[str, typer.Option("--text", help="the column of the passage")] = "text",
+    group: Annotated[
+        str, typer.Option("--group", help="the column whose values each stand in one split only")
+    ] = "topic",
+    seed: Annotated[int, typer.Option("--seed", help="the same one makes the same pairs")] = 0,
+) -> None:
+    """Make pairs of a premise and a statement (entailment, neutral, contradiction) out of passages of prose."""
+    from raygen.data.grounding import write_grounding
+
+    for split, count in write_grounding(source, to, text=text, group=group, seed=seed).items():
+        print(f"{count:,} pairs: {to / f'{split}.parquet'}")
+
+
 @data_app.command("wordnet-nli")
 def data_wordnet_nli(
     to: Annotated[

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
+from raygen.data.sentences import sentences_of
 from raygen.errors import RowError
 from raygen.step_config import Entailment
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.checks.length import sentences_of
 from raygen.steps.story import Draft, Story
 
 

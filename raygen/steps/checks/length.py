@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from raygen.data.sentences import sentences_of
 from raygen.step_config import Length
 from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.story import Draft, Story
-
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+")
 
 
 def length_of(text: str, unit: str) -> int:
@@ -18,12 +16,6 @@ def length_of(text: str, unit: str) -> int:
     if unit == "words":
         return len(text.split())
     return len(text) if unit == "characters" else len(sentences_of(text))
-
-
-def sentences_of(text: str) -> list[str]:
-    """Cut a text after `.`, `!`, `?` and `…` that white space follows, and between paragraphs."""
-    parts = [part for block in re.split(r"\n\s*\n", text) for part in _SENTENCE_END.split(block)]
-    return [part.strip() for part in parts if part.strip()]
 
 
 class LengthCheck(Check):
