@@ -142,6 +142,7 @@ class Equals(Frozen):
 
     expected: str = Field(description="a template")
     compare: Literal["text", "number"] = Field("text", description="text: but for case and white space")
+    wanted: bool = Field(True, description="false: it must be another one")
 
 
 class Length(Frozen):

@@ -30,10 +30,9 @@ class EqualsCheck(Check):
             given = draft.answer if draft.answer is not None else draft.text
             expected = self._expected.render(story.names(draft))
             # The expected answer is not told: a model that is asked again would only repeat it.
-            same = _same(given, expected, self.config.compare)
-            found.append(
-                Verdict(same, None if same else f"the answer {given.strip()!r} is wrong", float(same))
-            )
+            passed = _same(given, expected, self.config.compare) == self.config.wanted
+            wrong = f"the answer {given.strip()!r} is {'wrong' if self.config.wanted else 'no other one'}"
+            found.append(Verdict(passed, None if passed else wrong, float(passed)))
         return found
 
 
