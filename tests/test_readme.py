@@ -27,7 +27,7 @@ def the_map() -> str:
         path
         for folder, pattern in (("raygen", "*.py"), ("raygen", "*.j2"), ("jobs", "*"), ("benchmarks", "*.py"))
         for path in sorted((ROOT / folder).rglob(pattern))
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and path.suffix in (".py", ".j2", ".yaml")
     ]
     lines = [f"{path.relative_to(ROOT)!s:38} {described(path)}" for path in files]
     return "\n".join([BEGIN, "```", *lines, "```", END])
