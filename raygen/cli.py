@@ -138,12 +138,21 @@ def plan(
 
 @app.command()
 def status(run_uri: RunUri, as_json: Json = False) -> None:
-    """Say where a run stands: from its directory alone, on any machine."""
+    """Say where a run, a training or a sweep stands: from its directory alone, on any machine."""
     from raygen.pipeline.display import status_lines
     from raygen.runs.status import read_status
     from raygen.storage import open_store
+    from raygen.train.status import is_training, read_train_status, train_status_lines
 
-    found = read_status(open_store(run_uri))
+    store = open_store(run_uri)
+    if is_training(store):
+        training = read_train_status(store)
+        if as_json:
+            print_json(training.as_dict())
+        else:
+            print("\n".join(train_status_lines(training)))
+        return
+    found = read_status(store)
     if as_json:
         print_json(found.as_dict())
     else:

@@ -12,6 +12,7 @@ from raygen.cli_options import Output, Quiet, Sets, say
 if TYPE_CHECKING:
     from raygen.train.run import TrainResult
 
+BASELINE = ("accuracy", "macro_f1")  # metrics of a baseline that are printed; the report has more
 PER_CLASS = ("precision_", "recall_", "f1_")  # metrics of one label each: the report has them
 
 
@@ -55,6 +56,9 @@ def _finish(result: TrainResult) -> None:
     for split, metrics in result.metrics.items():
         shown = {name: value for name, value in metrics.items() if not name.startswith(PER_CLASS)}
         print(f"{split + ':':12}" + ", ".join(f"{name} {value:.4g}" for name, value in shown.items()))
+    for name, metrics in result.baselines.items():
+        beside = ", ".join(f"{metric} {metrics[metric]:.4g}" for metric in BASELINE)
+        print(f"baseline:   {name}: {beside}")
     print(f"model:      {result.model}")
     if result.report:
         print(f"report:     {result.report}")

@@ -1,12 +1,14 @@
-"""Baselines: what a classifier has to beat, the commonest class and, for pairs of sentences, shared words and negations."""
+"""Baselines: what a classifier has to beat: the commonest class, single words, and the words that two sentences share."""
 
 # Shape letters: N = rows, C = classes, F = features.
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from raygen.errors import MetricInputError
 from raygen.evaluate.classification import Classified, classification_metrics
@@ -20,6 +22,8 @@ NEGATIONS = frozenset(
 _WORD = re.compile(r"n't|\w+?(?=n't)|\w+")
 
 Pair = tuple[str, str]  # premise, hypothesis
+MOST_FEATURES = 30_000  # words, and twos of words: the commonest
+MOST_WEIGHTS = 1_000_000  # of all classes together
 
 
 def majority_baseline(
@@ -62,13 +66,67 @@ def overlap_baseline(
 
     names = _names(names, train_labels, test_labels)
     train_N, test_N = _numbers(train_labels, names), _numbers(test_labels, names)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    train_NF = np.array([overlap_features(*pair) for pair in train_pairs])
+    return _fitted(
+        model, train_NF, train_N, np.array([overlap_features(*pair) for pair in test_pairs]), test_N, names
+    )
+
+
+def words_baseline(
+    train_words: Sequence[Sequence[str]],
+    train_labels: Sequence[str],
+    test_words: Sequence[Sequence[str]],
+    test_labels: Sequence[str],
+    names: Sequence[str] | None = None,
+) -> Classified:
+    """Measure what knows words and twos of neighbours, but no text: multinomial logistic regression on which of them occur.
+
+    Of pairs of sentences, given the second ones alone, it is the hypothesis-only baseline: what it gets right, the pairs
+    give away without their premises. Fitted on the training texts alone; deterministic.
+
+    Args:
+        train_words, test_words: the words, or tokens, of each text, in order.
+
+    Raises:
+        MetricInputError: the training labels are all alike, or no training text has a word.
+
+    Source:
+        Gururangan et al. 2018, arXiv:1803.02324; Poliak et al. 2018, arXiv:1805.01042.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    names = _names(names, train_labels, test_labels)
+    train_N, test_N = _numbers(train_labels, names), _numbers(test_labels, names)
+    most = min(MOST_FEATURES, MOST_WEIGHTS // len(names))
+    counter = CountVectorizer(analyzer=_grams, binary=True, max_features=most, dtype=float)
+    if not any(train_words):
+        raise MetricInputError("no training text has a word: there is nothing to learn from")
+    train_NF = counter.fit_transform(train_words)
+    return _fitted(
+        LogisticRegression(max_iter=100), train_NF, train_N, counter.transform(test_words), test_N, names
+    )
+
+
+def _grams(words: Sequence[str]) -> list[str]:
+    return [*words, *(f"{one} {other}" for one, other in pairwise(words))]
+
+
+def _fitted(
+    model: Any, train_NF: Any, train_N: np.ndarray, test_NF: Any, test_N: np.ndarray, names: Sequence[str]
+) -> Classified:
+    import numpy as np
+
     if len(set(train_N.tolist())) < 2:
         raise MetricInputError("the training labels are all alike: there is nothing to tell apart")
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    model.fit(np.array([overlap_features(*pair) for pair in train_pairs]), train_N)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # that it would like more iterations: it has had enough for a baseline
+        model.fit(train_NF, train_N)
     probabilities_NC = np.zeros((len(test_N), len(names)))
-    found = model.predict_proba(np.array([overlap_features(*pair) for pair in test_pairs]))
-    probabilities_NC[:, model.classes_] = found  # classes that training has not seen keep 0
+    probabilities_NC[:, model.classes_] = model.predict_proba(test_NF)  # classes that training lacks keep 0
     return classification_metrics(probabilities_NC, test_N, names)
 
 

@@ -11,7 +11,7 @@ number of workers, and a place in a training is two numbers: epoch and step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -138,6 +138,19 @@ class Family(ABC):
     @abstractmethod
     def new_meter(self) -> Meter:
         """Return an empty meter, to evaluate a split."""
+
+    def baselines(
+        self,
+        blocks: Mapping[str, Sequence[Block]],
+        split: str,
+        read: Callable[[str, list[int]], Iterator[pa.Table]],
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the trained model has to beat on a split: name -> {metrics}. Bounded time; none unless a family has some.
+
+        Args:
+            read: yields blocks of a split by their numbers.
+        """
+        return {}
 
     @abstractmethod
     def save(self, model: torch.nn.Module, directory: Path, temperature: float | None = None) -> None:

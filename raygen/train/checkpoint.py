@@ -10,17 +10,17 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from raygen.errors import CorruptDataError, KeyNotFoundError
 from raygen.runs.sealed import seal, unseal
 from raygen.storage import Store
+
+if TYPE_CHECKING:
+    import torch
 
 FOLDER = "checkpoints/"
 MODEL, OPTIMIZER, STATE, DIGESTS = "model.safetensors", "optimizer.safetensors", "state.json", "digests.json"
@@ -62,6 +62,8 @@ def write(store: Store, snapshot: Snapshot) -> None:
 
 def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
     """Yield one file after the other, so that one at a time is in memory."""
+    from safetensors.torch import save as save_tensors
+
     yield MODEL, save_tensors(snapshot.weights)
     yield OPTIMIZER, save_tensors(snapshot.optimizer)
     yield STATE, orjson.dumps(snapshot.state)
@@ -74,6 +76,8 @@ def read(store: Store, step: int) -> Snapshot:
         CorruptDataError: it is not complete, or not what was written.
         StorageError: the store does not answer.
     """
+    from safetensors.torch import load as load_tensors
+
     folder = folder_of(step)
     try:
         record = unseal(store.get(folder + DIGESTS), store.uri_of(folder + DIGESTS))
@@ -89,6 +93,14 @@ def read(store: Store, step: int) -> Snapshot:
         )
     except (KeyNotFoundError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CorruptDataError(f"{store.uri_of(folder)} is no complete checkpoint: {error}") from None
+
+
+def read_state(store: Store, step: int) -> dict[str, Any]:
+    """Return a checkpoint's `state` alone. Raises CorruptDataError, KeyNotFoundError."""
+    folder = folder_of(step)
+    record = unseal(store.get(folder + DIGESTS), store.uri_of(folder + DIGESTS))
+    state: dict[str, Any] = orjson.loads(_checked(store, folder + STATE, record["files"][STATE]))
+    return state
 
 
 def _checked(store: Store, key: str, said: dict[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from raygen.runs.plan import changed_keys
 from raygen.runs.sealed import read_sealed, seal
 from raygen.storage import Store
 
+RECIPE_KEY = "recipe.json"  # of a training, and of a sweep
 VERSION = 1
 TRIES = 8
 SHOWN = 4  # differences that an error names

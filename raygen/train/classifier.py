@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from raygen.errors import ConfigError, RowError
 from raygen.evaluate.calibration import fit_temperature
 from raygen.evaluate.classification import classification_metrics
 from raygen.models.messages import first_line
-from raygen.train.base import Evaluated, Example, Family, Meter
+from raygen.train.base import Block, Evaluated, Example, Family, Meter
 from raygen.train.base_model import (
     NO_LIMIT,
     check_length,
@@ -160,6 +160,21 @@ class ClassifierFamily(Family):
 
     def new_meter(self) -> Meter:
         return ClassifierMeter(self)
+
+    def baselines(
+        self,
+        blocks: Mapping[str, Sequence[Block]],
+        split: str,
+        read: Callable[[str, list[int]], Iterator[pa.Table]],
+    ) -> dict[str, dict[str, Any]]:
+        from raygen.train.baselines import drawn, measure_baselines, texts_of
+
+        names, paired = self.labels or (), self._pair is not None
+        train, test = (
+            texts_of(read(part, drawn(blocks[part], len(names))), names, self._tokenizer, paired=paired)
+            for part in ("train", split)
+        )
+        return measure_baselines(train, test, names, sum(block.units for block in blocks[split]))
 
     def save(self, model: torch.nn.Module, directory: Path, temperature: float | None = None) -> None:
         """The temperature goes into the last layer: whoever reads the directory gets calibrated probabilities.

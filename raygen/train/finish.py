@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from torch import nn
 
 from raygen.runs.sealed import seal
@@ -13,8 +14,7 @@ from raygen.train.context import Context
 from raygen.train.evaluation import measure
 from raygen.train.publish import publish
 from raygen.train.recipe import Recipe
-
-FINISHED_KEY = "finished.json"  # sealed; written after the model
+from raygen.train.status import FINISHED_KEY
 
 
 def finish(
@@ -26,7 +26,7 @@ def finish(
     steps: int,
     kept: int,
 ) -> dict[str, Any]:
-    """Return what finished.json says: `steps`, `kept_step`, `temperature`, `evaluated` of each split, `model`'s key.
+    """Return what finished.json says: `steps`, `kept_step`, `temperature`, `evaluated` of each split, `baselines`, `model`'s key.
 
     Args:
         steps: that were computed; kept: of these, the one whose weights `model` has.
@@ -49,10 +49,26 @@ def finish(
         },
     }
     if context.ranks.first:
+        finished["baselines"] = _baselines(family, blocks, context)
         finished["model"] = publish(family, model, context.store, temperature)
         context.store.put(FINISHED_KEY, seal(finished))
     found: dict[str, Any] = context.ranks.agree(finished)
     return found
+
+
+def _baselines(
+    family: Family, blocks: Mapping[str, Sequence[Block]], context: Context
+) -> dict[str, dict[str, Any]]:
+    """Measure baselines on the split that says most."""
+    split = next((split for split in ("test", "validation") if blocks.get(split)), None)
+    if split is None:
+        return {}
+
+    def read(part: str, numbers: list[int]) -> Iterator[pa.Table]:
+        with context.blocks(part, numbers) as stream:
+            yield from stream
+
+    return family.baselines(blocks, split, read)
 
 
 def _result(meter: Meter, temperature: float | None) -> Evaluated:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raygen.errors import KeyNotFoundError, StorageError
+from raygen.errors import StorageError
 from raygen.models.reference import resolve
-from raygen.runs.sealed import read_sealed
 from raygen.storage import Store, open_store
 from raygen.train.base import family_class
-from raygen.train.claim import claim
+from raygen.train.claim import RECIPE_KEY, claim
 from raygen.train.display import TrainDisplay, TrainProgress
-from raygen.train.finish import FINISHED_KEY
 from raygen.train.loop import train_worker
 from raygen.train.metrics_log import read_metrics, validations
 from raygen.train.order import total_steps
 from raygen.train.prepared import Prepared
 from raygen.train.recipe import Recipe
+from raygen.train.session import session
+from raygen.train.status import read_finished
 
-RECIPE_KEY = "recipe.json"
 REPORT_KEY = "report.html"
 
 
@@ -37,6 +36,9 @@ class TrainResult:
     model: str | None = None  # directory of the model, or of the adapter; None if interrupted
     report: str | None = None
     usage: str | None = None  # how to name the model in a job, or in a program
+    baselines: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # name -> metric -> value, of a classifier
 
     @property
     def exit_code(self) -> int:
@@ -82,7 +84,7 @@ def train(
     from raygen.train.launch import launch, width
     from raygen.train.watch import Watch
 
-    with connected():
+    with session(store) as current, connected():
         width(recipe)  # refused before any work
         where = open_store(prepared_uri, recipe.source.storage) if prepared_uri else store
         prepared = prepare_shown(recipe, base.path, where, display, say)
@@ -90,6 +92,7 @@ def train(
             prepared.blocks["train"], recipe.seed, recipe.epochs, recipe.batch.tokens, recipe.max_steps
         )
         higher = recipe.evaluation.metric in family.higher_is_better
+        current.phase, current.total = "training", total
         watch = Watch(recipe, store, total, higher, display, listen)
         board = start_train_board()
         config = {
@@ -99,9 +102,16 @@ def train(
             "prepared_uri": where.uri,
             "board": board,
         }
+
+        def tick(restarts: int) -> int:
+            current.step = watch.tick(restarts)
+            return current.step
+
         with watch.session(board):
-            launch(recipe, train_worker, config, tick=watch.tick, stopped=watch.left, say=say)
-    finished = read_finished(store)
+            launch(recipe, train_worker, config, tick=tick, stopped=watch.left, say=say)
+        finished = read_finished(store)
+        if finished is not None:
+            current.state = "finished"
     if finished is None:
         steps = max((record["step"] for record in watch.records), default=0)
         if not watch.stopping:
@@ -111,14 +121,6 @@ def train(
             )
         return TrainResult(store.uri, "interrupted", steps, {})
     return _finished(store, recipe, finished, say)
-
-
-def read_finished(store: Store) -> dict[str, Any] | None:
-    """Return what a finished training came to, None for one that is not finished."""
-    try:
-        return read_sealed(store, FINISHED_KEY)
-    except KeyNotFoundError:
-        return None
 
 
 def prepare_shown(
@@ -142,15 +144,20 @@ def _finished(
 ) -> TrainResult:
     """The result of a finished training, with its report; a session may have died before it wrote one."""
     evaluated = finished["evaluated"]
+    baselines = finished.get("baselines", {})
     report = None
     try:
-        report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else _report(store, recipe, evaluated)
+        shown = {**evaluated, "baselines": baselines}
+        report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else _report(store, recipe, shown)
     except Exception as error:  # noqa: BLE001 - the model is there, whatever became of its picture
         say(f"the report could not be written: {type(error).__name__}: {error}")
     metrics = {split: found["metrics"] for split, found in evaluated.items()}
     model = finished["model"]
     usage = _usage(recipe, store.uri_of(model), adapter=store.exists(f"{model}/adapter_config.json"))
-    return TrainResult(store.uri, "finished", finished["steps"], metrics, store.uri_of(model), report, usage)
+    beside = {name: found["metrics"] for name, found in baselines.items()}
+    return TrainResult(
+        store.uri, "finished", finished["steps"], metrics, store.uri_of(model), report, usage, beside
+    )
 
 
 def _usage(recipe: Recipe, model: str, adapter: bool) -> str:

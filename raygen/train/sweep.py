@@ -22,12 +22,13 @@ from raygen.errors import ConfigError, RaygenError, TrainingError
 from raygen.models.reference import resolve
 from raygen.storage import Store, open_store
 from raygen.train.base import family_class
-from raygen.train.claim import claim
+from raygen.train.claim import RECIPE_KEY, claim
 from raygen.train.metrics_log import number, read_metrics, validations
 from raygen.train.recipe import Recipe
-from raygen.train.run import RECIPE_KEY, prepare_shown, train
+from raygen.train.run import prepare_shown, train
+from raygen.train.session import session
+from raygen.train.status import BEST_KEY
 
-BEST_KEY = "best.yaml"
 TRIAL_CPUS = 0.01  # of the process that drives a trial; its workers ask for their own
 
 # What of a recipe decides the prepared blocks: trials that vary nothing of it share one preparation.
@@ -170,15 +171,18 @@ def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Callable[[str], None] = lamb
     shared = not any(name.startswith(PREPARING) for name in sweep.parameters)
     from raygen.pipeline.cluster import connected
 
-    with connected():
+    with session(store) as current, connected():
         if shared:
             prepare_shown(recipe, base.path, store, None, say)
+        current.phase = "training"
         problems = _tune(recipes, sweep, metric, mode, store.uri if shared else None, say)
-    trials = [
-        _judged(number, settings, store.child(f"trials/{number}"), metric, mode, problems.get(number))
-        for number, settings in enumerate(draw(sweep))
-    ]
-    return _best(recipe, store, metric, mode, trials)
+        trials = [
+            _judged(number, settings, store.child(f"trials/{number}"), metric, mode, problems.get(number))
+            for number, settings in enumerate(draw(sweep))
+        ]
+        result = _best(recipe, store, metric, mode, trials)
+        current.state = "finished"
+    return result
 
 
 def _tune(

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 
 from raygen.errors import MetricInputError
-from raygen.evaluate.baselines import majority_baseline, overlap_baseline, overlap_features
+from raygen.evaluate.baselines import (
+    majority_baseline,
+    overlap_baseline,
+    overlap_features,
+    words_baseline,
+)
 
 
 def test_majority_says_the_commonest_training_label() -> None:
@@ -44,6 +49,20 @@ def test_a_label_that_training_lacks_is_measured_as_missed() -> None:
     found = overlap_baseline(pairs, ["x", "z"], [("a b", "a b"), ("c d", "e f")], ["y", "z"])
     assert found.details["labels"] == ["x", "y", "z"]
     assert found.details["confusion"] == [[0, 0, 0], [1, 0, 0], [0, 0, 1]]
+
+
+def test_words_and_their_neighbours_are_learnt_and_their_places_are_not() -> None:
+    texts = [["is", "no", f"thing{n}"] for n in range(20)] + [["is", "a", f"thing{n}"] for n in range(20)]
+    labels = ["no"] * 20 + ["yes"] * 20
+    fresh = [["no", "such", "word"], ["a", "word"], ["word", "a"]]
+    found = words_baseline(texts, labels, fresh, ["no", "yes", "yes"])
+    assert found.metrics["accuracy"] == 1
+    order = [["red", "green"], ["green", "red"]] * 20  # the same words: only twos tell
+    assert words_baseline(order, ["a", "b"] * 20, order[:2], ["a", "b"]).metrics["macro_f1"] == 1
+    far = [["red", "then", "green"], ["green", "then", "red"]]
+    assert words_baseline(order, ["a", "b"] * 20, far, ["a", "b"]).metrics["accuracy"] == 0.5
+    with pytest.raises(MetricInputError, match="no training text has a word"):
+        words_baseline([[], []], ["a", "b"], [["x"]], ["a"])
 
 
 def test_wrong_labels_are_named() -> None:

@@ -23,12 +23,12 @@ from raygen.train.base import Family
 from raygen.train.causal_lm import CausalLMFamily
 from raygen.train.checkpoint import complete_steps, read
 from raygen.train.context import Context
-from raygen.train.finish import FINISHED_KEY
 from raygen.train.loop import Training
 from raygen.train.optimizer import rate_at
 from raygen.train.order import steps_of
 from raygen.train.ranks import Ranks
 from raygen.train.recipe import Recipe
+from raygen.train.status import FINISHED_KEY
 from raygen.train.stepper import micro_seed
 from tests.train.in_memory import (
     InMemory,

@@ -10,11 +10,14 @@ import pytest
 import yaml
 
 from raygen.errors import RunConflictError
+from raygen.runs.sealed import seal
 from raygen.storage import LocalStore
 from raygen.train.claim import claim
 from raygen.train.display import TrainProgress, line
 from raygen.train.run import TrainResult
+from raygen.train.status import FINISHED_KEY
 from tests.tiny_llama import save_tiny
+from tests.train.in_memory import bert
 
 Cli = Callable[..., Any]
 
@@ -99,6 +102,40 @@ def test_a_directory_belongs_to_the_training_that_began_there(tmp_path: Path) ->
     many = {"epochs": 4, **{f"key{number}": number for number in range(9)}, "optimizer": {}}
     with pytest.raises(RunConflictError, match="and 7 more"):
         claim(store, "recipe.json", "case", many)
+
+
+def test_what_a_classifier_had_to_beat_is_said_and_shown(
+    cli: Cli, recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A session died after it wrote finished.json: the next one writes the report."""
+    path = recipe(
+        family="classifier",
+        base=str(bert(tmp_path / "encoder")),
+        objective={"text": "{{ text }}", "label": "topic"},
+    )
+    metrics = {"accuracy": 0.75, "macro_f1": 0.7, "weighted_f1": 0.7, "ece": 0.1, "f1_t0": 0.9}
+    finished = {
+        "steps": 5,
+        "kept_step": 5,
+        "evaluated": {"test": {"metrics": metrics, "details": {}, "worst": []}},
+        "baselines": {"majority": {"metrics": {**metrics, "accuracy": 0.2, "macro_f1": 0.0625}}},
+        "model": "model",
+    }
+    LocalStore(tmp_path / "run").put(FINISHED_KEY, seal(finished))
+    done = cli("train", path)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[:2] == [
+        "test:       accuracy 0.75, macro_f1 0.7, weighted_f1 0.7, ece 0.1",
+        "baseline:   majority: accuracy 0.2, macro_f1 0.0625",
+    ]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Beside baselines, on the test split" in page
+    assert "0.0625" in page
+    del finished["baselines"]  # as earlier versions wrote it
+    LocalStore(tmp_path / "run").put(FINISHED_KEY, seal(finished))
+    again = cli("train", path)
+    assert "baseline" not in again.out
+    assert again.out.splitlines()[1].startswith("model: ")
 
 
 def test_an_interrupted_training_says_so_by_its_exit_code() -> None:
