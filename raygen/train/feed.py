@@ -1,7 +1,13 @@
-"""Feed: blocks on their way from the store to whoever computes them, in a given order, a few ahead."""
+"""Feed: blocks on their way from the store to whoever computes them, in a given order, a few ahead.
+
+They come in waves. Ray Data reads a wave to its end, in this process's background, while the wave before it is computed;
+then nothing of Ray Data runs until the next one. Left open, its executor would look every moment whether the training has
+taken a block: its thread, and the interpreter's lock, are the training's own.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,11 +26,17 @@ from raygen.train.prepared import Prepared
 from raygen.train.shards import read_block
 from raygen.train.spread import dataset, known
 
+FIRST_BLOCKS = (
+    8  # of the first wave, so that a training begins; each later one has GROWTH times as many, up to the most
+)
+GROWTH = 8
+MOST_BLOCKS = 1024
+WAVE_BYTES = 32 * 2**20  # of the object store that a wave fills, about; there are two of them
+TOKEN_BYTES = 10  # that a token takes, about
 TASK_BLOCKS = 64  # that one task reads: starting a task costs more than reading a block
 TASKS = 2  # at once: while one ends, the next is there
 BUNDLE = 8  # blocks that travel together: every hand-over costs the training process time
 READERS = 4  # threads of a task: on S3 a block's time is mostly the wait for the answer
-AHEAD_BYTES = 64 * 2**20  # of the object store, that a feed asks for
 
 # What travels: a bundle in one cell (Ray splits and merges tables as it likes), or an error.
 _SENT = pa.schema([("blocks", pa.large_binary()), ("error", pa.string()), ("message", pa.string())])
@@ -32,45 +44,74 @@ _NUMBER = b"block"  # key of a block's number in its metadata
 
 
 def feed(
-    prepared: Prepared,
-    split: str,
-    numbers: Sequence[int],
-    store_uri: str,
-    storage: StorageOptions,
-    *,
-    ahead: int = 2,
+    prepared: Prepared, split: str, numbers: Sequence[int], store_uri: str, storage: StorageOptions
 ) -> Iterator[pa.Table]:
     """Yield blocks (schema UNITS) by their numbers, in this order, read by Ray Data tasks while others are computed.
-
-    Args:
-        ahead: blocks that are fetched into this process before they are asked for.
 
     Raises:
         CorruptDataError: a shard is not what was written. StorageError: the store does not answer.
     """
-    if not numbers:
-        return
+    over = threading.Event()
+    thread = ThreadPoolExecutor(1, "feed")
+    waves = _waves(prepared, split, numbers)
+
+    def begin() -> Future[deque[pa.Table]] | None:
+        places = [_place(prepared, split, number) for number in next(waves, ())]
+        return thread.submit(_read_wave, places, store_uri, storage, over) if places else None
+
+    expected = iter(numbers)
+    try:
+        coming = begin()
+        while coming is not None:
+            wave = coming.result()
+            coming = begin()
+            for came, units in _unpacked(wave):
+                number = next(expected)
+                wanted = prepared.blocks[split][number].units
+                if came != number or units.num_rows != wanted:
+                    raise ChunkIntegrityError(
+                        f"block {number} of {split} has {wanted} units; block {came} with {units.num_rows} came"
+                    )
+                yield units
+        if (missing := next(expected, None)) is not None:
+            raise ChunkIntegrityError(f"block {missing} of {split} and those after it did not come")
+    finally:
+        over.set()
+        thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _waves(prepared: Prepared, split: str, numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Cut the numbers into waves, small ones first."""
+    start, most, held = 0, FIRST_BLOCKS, 0
+    for end, number in enumerate(numbers):
+        if end - start >= most or held > WAVE_BYTES:
+            yield numbers[start:end]
+            start, most, held = end, min(MOST_BLOCKS, GROWTH * most), 0
+        held += prepared.blocks[split][number].tokens * TOKEN_BYTES
+    if start < len(numbers):
+        yield numbers[start:]
+
+
+def _read_wave(
+    places: list[Any], store_uri: str, storage: StorageOptions, over: threading.Event
+) -> deque[pa.Table]:
+    """Return a wave's bundles, which lie in the object store; less than all once it is `over`."""
     from ray.data import TaskPoolStrategy
 
-    tasks = [
-        orjson.dumps([_place(prepared, split, number) for number in numbers[i : i + TASK_BLOCKS]])
-        for i in range(0, len(numbers), TASK_BLOCKS)
-    ]
-    stages = dataset(tasks, preserve_order=True, store_bytes=AHEAD_BYTES).map_batches(
+    tasks = [orjson.dumps(places[i : i + TASK_BLOCKS]) for i in range(0, len(places), TASK_BLOCKS)]
+    stages = dataset(tasks, preserve_order=True).map_batches(
         partial(_send, store_uri=store_uri, storage=storage),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=0,  # workers may hold all CPUs: then it would wait for ever
         compute=TaskPoolStrategy(TASKS),
     )
-    batches = stages.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=ahead)
-    for number, (came, units) in zip(numbers, _unpacked(batches), strict=True):
-        wanted = prepared.blocks[split][number].units
-        if came != number or units.num_rows != wanted:
-            raise ChunkIntegrityError(
-                f"block {number} of {split} has {wanted} units; block {came} with {units.num_rows} came"
-            )
-        yield units
+    found: deque[pa.Table] = deque()
+    for batch in stages.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        found.append(batch)
+        if over.is_set():
+            break
+    return found
 
 
 def read_blocks(prepared: Prepared, split: str, numbers: Iterable[int], store: Store) -> Iterator[pa.Table]:
@@ -107,9 +148,10 @@ def _pack(bundle: list[tuple[Any, pa.Table]]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _unpacked(batches: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
-    """Yield blocks with their numbers. Raises RaygenError: as a task raised it."""
-    for batch in batches:
+def _unpacked(batches: deque[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    """Yield blocks with their numbers, and let go of what was taken. Raises RaygenError: as a task raised it."""
+    while batches:
+        batch = batches.popleft()
         for row, blocks in zip(batch.drop_columns("blocks").to_pylist(), batch.column("blocks"), strict=True):
             if row["error"] is not None:
                 raise known(row["error"], row["message"])

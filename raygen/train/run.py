@@ -92,7 +92,7 @@ def train(
             prepared.blocks["train"], recipe.seed, recipe.epochs, recipe.batch.tokens, recipe.max_steps
         )
         higher = recipe.evaluation.metric in family.higher_is_better
-        current.phase, current.total = "training", total
+        current.begin(store, total)
         watch = Watch(recipe, store, total, higher, display, listen)
         board = start_train_board()
         config = {

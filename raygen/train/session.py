@@ -23,12 +23,17 @@ class TrainSession(Session):
     step: int = 0  # the last one that it saw; 0 before the first
     total: int = 0  # of the whole training; 0 while it is not known
 
+    def begin(self, store: Store, total: int = 0) -> None:
+        """Say that all is prepared."""
+        self.phase, self.total = "training", total
+        self.write(store)
+
 
 @contextlib.contextmanager
 def session(store: Store) -> Iterator[TrainSession]:
     """Tell for the length of a `with` that a driver is at work on the training, and in the end what became of it.
 
-    Whoever uses it sets `phase`, `step`, `total`, and `state` to `finished` if it is.
+    Whoever uses it calls `begin`, sets `step`, and `state` to `finished` if it is.
     """
     current = TrainSession()
     over = threading.Event()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -39,22 +40,16 @@ def on_ray(work: Callable[[bytes], bytes], inputs: Sequence[bytes], *, cpus: flo
             yield row["result"]
 
 
-def dataset(inputs: Sequence[bytes], *, preserve_order: bool = False, store_bytes: int | None = None) -> Any:
-    """Return a Ray dataset of the inputs (column `input`), a block each, with our settings: a caller's own stay theirs.
+_making = threading.Lock()  # settings are a process's, and feeds make datasets in threads of their own
 
-    Args:
-        store_bytes: of the object store that it may fill with what nobody has taken yet; None: as Ray sees fit.
-    """
+
+def dataset(inputs: Sequence[bytes], *, preserve_order: bool = False) -> Any:
+    """Return a Ray dataset of the inputs (column `input`), a block each, with our settings: a caller's own stay theirs."""
     import ray.data
-    from ray.data import ExecutionResources
 
     _quieten()
-    with our_settings() as context:
+    with _making, our_settings() as context:
         context.execution_options.preserve_order = preserve_order
-        if store_bytes is not None:
-            context.execution_options.resource_limits = ExecutionResources.for_limits(
-                object_store_memory=store_bytes
-            )
         return ray.data.from_items([{"input": each} for each in inputs], override_num_blocks=len(inputs))
 
 

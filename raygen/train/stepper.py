@@ -14,7 +14,7 @@ from torch import nn
 
 from raygen.errors import TrainingError
 from raygen.train.base import Family
-from raygen.train.gradients import FlatGradients
+from raygen.train.gradients import make_gradients
 from raygen.train.learnable import trainable
 from raygen.train.optimizer import make_optimizer, set_rate
 from raygen.train.ranks import Ranks
@@ -41,7 +41,7 @@ def micro_seed(seed: int, epoch: int, step: int, number: int) -> int:
 class Stepper:
     """Changes a model step by step.
 
-    A step's gradients are summed and divided by its number of targets, so what a step does is the same, up to rounding,
+    A step's gradients are those of its loss's mean over all its targets, so what a step does is the same, up to rounding,
     for any number of workers and micro-batches.
     """
 
@@ -55,7 +55,7 @@ class Stepper:
         self._device = device
         self.weights = trainable(model)
         self.optimizer = make_optimizer(self.weights, recipe.optimizer)
-        self._gradients = FlatGradients(list(self.weights.values()))
+        self._gradients = make_gradients(list(self.weights.values()), ranks)
 
     def step(
         self,
@@ -84,13 +84,10 @@ class Stepper:
         for number in numbers:
             block = next(blocks)
             torch.manual_seed(micro_seed(self._recipe.seed, *place, number))
-            loss = self._backward(block, place)
+            loss = self._backward(block, place, targets)
             losses.append((loss, [row for rows in block.column("row_ids").to_pylist() for row in rows]))
         total = torch.stack([loss for loss, _ in losses]).sum() if losses else torch.zeros(())
-        gradients.extras.copy_(torch.tensor([float(total), float(stopping)]))
-        self._ranks.sum(gradients.travelling)
-        gradients.scale(1 / targets)
-        loss_sum, stops = gradients.extras.tolist()
+        loss_sum, stops = gradients.sum(float(total), stopping)
         norm = gradients.norm()
         if not math.isfinite(loss_sum) or not math.isfinite(norm):
             self._refuse(place, losses)
@@ -99,14 +96,14 @@ class Stepper:
             gradients.scale(clip / norm)
         set_rate(self.optimizer, rate)
         self.optimizer.step()
-        return Stepped(loss_sum / targets, norm, stops > 0)
+        return Stepped(loss_sum / targets, norm, stops)
 
-    def _backward(self, block: pa.Table, place: tuple[int, int]) -> torch.Tensor:
-        """Add a block's gradients; return its loss, summed over its targets."""
+    def _backward(self, block: pa.Table, place: tuple[int, int], targets: int) -> torch.Tensor:
+        """Add a block's part of the mean's gradients; return its loss, summed over its targets."""
         with out_of_memory(self._recipe, block, place):
             with precision(self._recipe, self._device):
                 loss = self._family.loss(self._model, self._family.collate(block, self._device))
-            loss.backward()
+            (loss / targets).backward()
         return loss.detach().float()
 
     def _refuse(self, place: tuple[int, int], losses: Sequence[tuple[torch.Tensor, list[str]]]) -> None:

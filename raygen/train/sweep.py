@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from raygen.config import Frozen
 from raygen.config_file import override, read_config, validate
-from raygen.errors import ConfigError, RaygenError, TrainingError
+from raygen.errors import ConfigError, InterruptedRunError, RaygenError, TrainingError
 from raygen.models.reference import resolve
 from raygen.storage import Store, open_store
 from raygen.train.base import family_class
@@ -151,7 +151,7 @@ def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Callable[[str], None] = lamb
     """Train with every drawn setting, below trials/ of the recipe's directory; the same call goes on with a killed one.
 
     Raises:
-        UserError: refused. TrainingError: every trial failed.
+        UserError: refused. TrainingError: every trial failed. InterruptedRunError: Ctrl-C.
     """
     store = open_store(recipe.output_uri, recipe.source.storage)
     family = family_class(recipe.family)
@@ -174,8 +174,13 @@ def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Callable[[str], None] = lamb
     with session(store) as current, connected():
         if shared:
             prepare_shown(recipe, base.path, store, None, say)
-        current.phase = "training"
-        problems = _tune(recipes, sweep, metric, mode, store.uri if shared else None, say)
+        current.begin(store)
+        try:
+            problems = _tune(recipes, sweep, metric, mode, store.uri if shared else None, say)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                "interrupted; trials go on from their last checkpoints: the same command resumes the sweep"
+            ) from None
         trials = [
             _judged(number, settings, store.child(f"trials/{number}"), metric, mode, problems.get(number))
             for number, settings in enumerate(draw(sweep))

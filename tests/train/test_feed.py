@@ -15,6 +15,7 @@ from raygen.errors import CorruptDataError, KeyNotFoundError
 from raygen.storage import LocalStore, open_store
 from raygen.train import feed as feeding
 from raygen.train import shards
+from raygen.train.base import Block
 from raygen.train.feed import feed, read_blocks
 from raygen.train.prepare import prepare
 from raygen.train.prepared import Prepared
@@ -46,6 +47,21 @@ def test_blocks_come_in_the_order_asked_for(tmp_path: Path, prepared: Prepared) 
 
 def test_nothing_asked_for_is_nothing(tmp_path: Path, prepared: Prepared) -> None:
     assert list(feed(prepared, "train", [], str(tmp_path / "run"), StorageOptions())) == []
+
+
+def test_waves_are_small_at_first_and_never_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [Block(0, number, 1, 100, 1) for number in range(5000)]
+    prepared = Prepared({"train": ["shard"]}, {"train": blocks}, None, {}, [], "digest")
+    numbers = list(range(5000))
+    random.Random(0).shuffle(numbers)
+    waves = list(feeding._waves(prepared, "train", numbers))
+    assert [number for wave in waves for number in wave] == numbers
+    assert [len(wave) for wave in waves] == [8, 64, 512, 1024, 1024, 1024, 1024, 320]
+    monkeypatch.setattr(feeding, "WAVE_BYTES", 100 * feeding.TOKEN_BYTES * 10)
+    waves = list(feeding._waves(prepared, "train", numbers))
+    assert [number for wave in waves for number in wave] == numbers
+    assert [len(wave) for wave in waves][:4] == [8, 11, 11, 11]
+    assert list(feeding._waves(prepared, "train", [])) == []
 
 
 class Counted(LocalStore):

@@ -64,7 +64,7 @@ def test_a_training_that_runs(store: Store) -> None:
     begin(store)
     with session(store) as current:
         assert read_train_status(store).state == "preparing"
-        current.phase, current.total = "training", 40
+        current.begin(store, 40)
         log(store, 24)
         save(store, 20, 10, 0.83)
         current.step = 25

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from raygen.errors import ConfigError, TrainingError
+from raygen.errors import ConfigError, InterruptedRunError, TrainingError
+from raygen.pipeline import cluster
 from raygen.storage import LocalStore
+from raygen.train import sweep as sweeps
 from raygen.train.metrics_log import MetricsLog
 from raygen.train.recipe import Recipe, load_recipe
-from raygen.train.sweep import Sweep, Trial, _best, _judged, draw, load_sweep, varied
+from raygen.train.status import read_train_status
+from raygen.train.sweep import Sweep, Trial, _best, _judged, draw, load_sweep, run_sweep, varied
+from tests.tiny_llama import save_tiny
 
 
 @pytest.fixture
@@ -100,3 +105,20 @@ def test_trials_that_failed_are_not_the_best(tmp_path: Path, recipe: Recipe) -> 
     failed = Trial(0, {"optimizer.learning_rate": 1.0}, 3, 0.5, "the loss is not finite")
     with pytest.raises(TrainingError, match=r"no trial .* the loss is not finite"):
         _best(recipe, store, "loss", "min", [failed])
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> dict[int, str]:
+        assert read_train_status(LocalStore(tmp_path / "run")).state == "running"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "_tune", interrupted)
+    monkeypatch.setattr(cluster, "connected", nullcontext)
+    sweep = Sweep(parameters={"batch.max_tokens": {"choice": [32, 64]}}, trials=2)
+    base = save_tiny(tmp_path / "model")
+    with pytest.raises(InterruptedRunError, match="the same command resumes the sweep"):
+        run_sweep(recipe.model_copy(update={"base": str(base)}), sweep)
+    found = read_train_status(LocalStore(tmp_path / "run"))
+    assert found.state == "interrupted"
+    assert found.note is not None
+    assert found.note.startswith("interrupted; trials go on")
