@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from raygen.step_config import Frozen, Generate, Name, Sampling, Step
+from raygen.config_parts import Frozen, Name, Sampling
+from raygen.step_config import Generate, Step
 
 __all__ = [
     "Execution", "Frozen", "Generate", "Job", "ModelSpec", "Name", "Sampling", "Sink", "Source", "Step", "StorageOptions",

@@ -2,78 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def exactly_one(config: BaseModel, *fields: str) -> str:
-    """Return which one of these fields is given. Raises ValueError when none is, or several."""
-    given = [field for field in fields if getattr(config, field) is not None]
-    if len(given) != 1:
-        found = f"given: {', '.join(given)}" if given else "none is given"
-        raise ValueError(f"give exactly one of {', '.join(fields)}; {found}")
-    return given[0]
-
-
-def pattern_of(text: str) -> str:
-    """Check a regular expression. Raises ValueError."""
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return text
-
-
-class Sampling(Frozen):
-    temperature: float = Field(1.0, ge=0, le=100)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="0: off")
-    min_p: float = Field(0.0, ge=0, le=1, description="least probability, as a part of the largest; 0: off")
-    repetition_penalty: float = Field(1.0, gt=0, le=100, description="of tokens in prompt or output; 1: off")
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="once for a token in the output; 0: off")
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="each time a token is in the output")
-    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field(
-        {}, max_length=1024, description="token id: what to add to its logit"
-    )
-    max_tokens: int = Field(256, ge=1, le=1_000_000)
-    min_tokens: int = Field(
-        0, ge=0, le=1_000_000, description="before these, no end-of-text token and no stop"
-    )
-    stop: tuple[str, ...] = Field((), max_length=16)
-    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field((), max_length=64)
-    logprobs: int | None = Field(
-        None, ge=0, le=20, description="log-probabilities: of the chosen token (0), and of so many others"
-    )
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_or_many(cls, stop: Any) -> Any:
-        return (stop,) if isinstance(stop, str) else stop
-
-    @field_validator("stop")
-    @classmethod
-    def _no_empty_stop(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(stop):
-            raise ValueError("a stop string must not be empty")
-        return stop
-
-    @model_validator(mode="after")
-    def _min_below_max(self) -> Sampling:
-        if self.min_tokens > self.max_tokens:
-            raise ValueError(f"min_tokens ({self.min_tokens}) is more than max_tokens ({self.max_tokens})")
-        if any(token < 0 for token in self.logit_bias):
-            raise ValueError("logit_bias: a token id is 0 or more")
-        return self
+from raygen.check_config import Consistency, Judge, Language
+from raygen.config_parts import Frozen as Frozen
+from raygen.config_parts import Function, Probability, exactly_one, pattern_of
+from raygen.config_parts import Name as Name
+from raygen.config_parts import Sampling as Sampling
+from raygen.config_parts import Variable as Variable
 
 
 class Answer(Frozen):
@@ -171,17 +109,18 @@ class Matches(Frozen):
 class PythonCheck(Frozen):
     """A check of your own: `def check(sample: str, row: dict) -> bool | str`; a text says what is wrong."""
 
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = Field(
-        description="module:function, importable where the engines run"
-    )
+    function: Function = Field(description="module:function, importable where the engines run")
 
 
 class Verify(Frozen):
     """Check every sample; those that fail are rejected, with the finding."""
 
     entailment: Entailment | None = None
+    consistency: Consistency | None = None
     equals: Equals | None = None
     json_schema: dict[str, Any] | None = Field(None, description="a sample has to be JSON that fits it")
+    judge: Judge | None = None
+    language: Language | None = None
     length: Length | None = None
     matches: Matches | None = None
     python: PythonCheck | None = None

@@ -33,6 +33,7 @@ class Step(ABC):
         self.config = config
         self.name = name
         self.where = where
+        self.run_seed = job.seed
         self.columns: dict[
             str, str
         ] = {}  # what it reads, columns or variables -> the job's key that names them

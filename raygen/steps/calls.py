@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -18,6 +19,7 @@ from raygen.engines.base import (
 )
 from raygen.errors import RowError
 
+T = TypeVar("T")
 Texts = Sequence[str | tuple[str, str]]
 
 
@@ -78,3 +80,13 @@ class Calls:
         asked = (kind, self.identities.get(model), *asked)
         data = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
         return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+async def in_order(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all at once, and return what came out in their order. Raises the first error by that order, whichever came first."""
+    found: list[T] = []
+    for each in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(each, BaseException):
+            raise each
+        found.append(each)
+    return found

@@ -50,5 +50,10 @@ class VerifyStep(Step):
                 )
             else:
                 story.reject(
-                    draft, self.name, self._check.reason, verdict.finding or "", verdict.scores, model
+                    draft,
+                    self.name,
+                    verdict.reason or self._check.reason,
+                    verdict.finding or "",
+                    verdict.scores,
+                    model,
                 )

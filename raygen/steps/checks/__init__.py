@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 CHECKS = {
     "entailment": "raygen.steps.checks.entailment:EntailmentCheck",
+    "consistency": "raygen.steps.checks.consistency:ConsistencyCheck",
     "equals": "raygen.steps.checks.equals:EqualsCheck",
     "json_schema": "raygen.steps.checks.json_schema:JsonSchemaCheck",
+    "judge": "raygen.steps.checks.judge:JudgeCheck",
+    "language": "raygen.steps.checks.language:LanguageCheck",
     "length": "raygen.steps.checks.length:LengthCheck",
     "matches": "raygen.steps.checks.matches:MatchesCheck",
     "python": "raygen.steps.checks.python:PythonFunctionCheck",
@@ -34,6 +37,7 @@ class Verdict:
     )
     score: float | None = None  # the sample's, under the step's name
     scores: Mapping[str, float] | None = None  # all that was measured, such as the probability of each class
+    reason: str | None = None  # of the rejection, if it is not the check's usual one
 
 
 class Check(ABC):

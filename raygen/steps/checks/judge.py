@@ -1,0 +1,71 @@
+"""Judge: a model reads the sample by a rubric, and its reply has to hold a number that is high enough."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from raygen.check_config import Judge
+from raygen.engines.base import GenerateRequest
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls, in_order
+from raygen.steps.checks import Check, Verdict
+from raygen.steps.excerpt import excerpt
+from raygen.steps.seeds import seed_of
+from raygen.steps.story import Draft, Story
+
+KEPT = 1000  # characters of a reply that stay in the row's story
+
+
+class JudgeCheck(Check):
+    """A reply without a number is no verdict: the sample is rejected, with the reason `no_verdict`."""
+
+    reason = "judged_low"
+
+    config: Judge
+
+    def __init__(self, config: Judge, step: Step) -> None:
+        super().__init__(config, step)
+        self.model = config.model
+        self._step, self._run_seed = step.name, step.run_seed
+        self._pattern = re.compile(config.pattern)
+        self._prompt = step.template(config.prompt, "judge.prompt")
+        self._system = step.template(config.system, "judge.system") if config.system is not None else None
+
+    @classmethod
+    def models(cls, config: Judge) -> Iterable[tuple[str, str, str]]:
+        yield "model", config.model, "causal_lm"
+
+    async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
+        requests = [self._request(story, draft) for draft in drafts]
+        answers = await in_order(calls.generate(self.config.model, request) for request in requests)
+        return [self._verdict(result.samples[0].text) for _, result in answers]
+
+    def _request(self, story: Story, draft: Draft) -> GenerateRequest:
+        names = story.names(draft)
+        messages = [{"role": "user", "content": self._prompt.render(names)}]
+        if self._system is not None:
+            messages.insert(0, {"role": "system", "content": self._system.render(names)})
+        seed = seed_of(self._run_seed, story.row_id, draft.number, story.attempt, self._step)
+        return GenerateRequest(story.row_id, messages, self.config.sampling, [seed])
+
+    def _verdict(self, reply: str) -> Verdict:
+        kept = excerpt(reply, KEPT)
+        number = number_by(self._pattern, reply)
+        if number is None:
+            return Verdict(False, f"the judge gives no number: {kept}", reason="no_verdict")
+        if number >= self.config.at_least:
+            return Verdict(True, kept, number, {"verdict": number})
+        finding = f"the judge gives {number:g}; at least {self.config.at_least:g} is wanted: {kept}"
+        return Verdict(False, finding, number, {"verdict": number})
+
+
+def number_by(pattern: re.Pattern[str], text: str) -> float | None:
+    """Return the number in the first group of a pattern's last match; None if there is none, or it is not finite."""
+    groups = [match[1] for match in pattern.finditer(text)]
+    try:
+        number = float(groups[-1]) if groups and groups[-1] is not None else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
