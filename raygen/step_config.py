@@ -149,6 +149,39 @@ class Refine(Frozen):
     until: int = Field(1, ge=1, le=1024, description="no more once so many samples are accepted")
 
 
+# Lines that begin with a number or a dash.
+PARTS = r"(?m)^[ \t]*(?:\d{1,3}[.):]|[-*•])[ \t]+(.*\S)"
+
+
+class PartAnswer(Frozen):
+    """How a part of a question is answered."""
+
+    prompt: str = Field(
+        description="a template; `part`, its `number` from 1 on, and `answered`: [{part, answer}, ...] of those before it"
+    )
+    system: str | None = Field(None, description="as the question is split, if unset")
+    model: str | None = Field(None, description="the model that splits the question, if unset")
+    sampling: Sampling | None = Field(None, description="as the question is split, if unset")
+
+
+class Decompose(Frozen):
+    """Split a question into parts and answer them in order, each answer carried into the next prompt.
+
+    The variable `into` is a text: the parts with their numbers, each with its answer on the next line, and blank lines between.
+    """
+
+    model: str
+    prompt: str = Field(description="a template over the row's columns: asks for the parts")
+    system: str | None = None
+    sampling: Sampling = Sampling()
+    pattern: str = Field(PARTS, description="one match a part: its first group, or all of it if it has none")
+    most: int = Field(6, ge=1, le=64, description="parts that are answered, in order; more are left out")
+    answer: PartAnswer
+    into: Variable = "parts"
+
+    _compiles = field_validator("pattern")(pattern_of)
+
+
 class Select(Frozen):
     """Keep some of the accepted samples."""
 
@@ -201,6 +234,7 @@ class Step(Frozen):
         None, description="unset: the verb, numbered from its second step on: verify, verify-2"
     )
     generate: Generate | None = None
+    decompose: Decompose | None = None
     verify: Verify | None = None
     refine: Refine | None = None
     select: Select | None = None

@@ -54,9 +54,8 @@ class Program:
 
     @property
     def first(self) -> GenerateStep:
-        step = self.steps[0]
-        assert isinstance(step, GenerateStep)
-        return step
+        """The first step that makes samples; others may stand before it."""
+        return next(step for step in self.steps if isinstance(step, GenerateStep))
 
     def _same_samples(self, number: int) -> list[Any]:
         """The steps after this one, up to the next that makes new samples."""
@@ -138,7 +137,9 @@ class Program:
             for number, each in enumerate(self.steps):
                 step = each.name
                 await each.run(story, calls)
-                if not story.accepted and not self._hopeful[number]:
+                # Before its first `generate` a row has no samples at all.
+                hopeless = story.drafts and not story.accepted and not self._hopeful[number]
+                if hopeless or story.refused is not None:
                     break
             outcome = self._outcome(story)
         except RowError as error:

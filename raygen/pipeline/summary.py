@@ -156,8 +156,11 @@ def _cards_of(merged: Merged, store: Store, commit: Commit, status: str, limit: 
     chosen = [n for n, row in enumerate(rows) if row["status"] == status]
     for number in chosen[:: max(1, len(chosen) // limit)][:limit]:
         row, read = rows[number], inputs[number] if inputs else {}
+        names = {**read, **dict(row["variables"])}
         try:
-            prompt = str(program.first.request(row["row_id"], read).messages[-1]["content"]) if read else None
+            prompt = (
+                str(program.first.request(row["row_id"], names).messages[-1]["content"]) if read else None
+            )
         except RowError:
             prompt = None
         outputs = [(s["text"], s["finish_reason"], s["seed"]) for s in row["samples"]]

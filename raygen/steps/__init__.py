@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 STEPS = {
     "generate": "raygen.steps.generate:GenerateStep",
+    "decompose": "raygen.steps.decompose:DecomposeStep",
     "verify": "raygen.steps.verify:VerifyStep",
     "refine": "raygen.steps.refine:RefineStep",
     "select": "raygen.steps.select:SelectStep",
@@ -58,13 +59,15 @@ def step_names(job: Job) -> list[str]:
 def check_steps(job: Job) -> None:
     """Refuse what the steps of a job cannot do together. Raises ValueError, naming the step."""
     step_names(job)
-    if job.steps[0].verb != "generate":
-        raise ValueError(f"steps.0.{job.steps[0].verb}: there is no sample yet; the first step is `generate`")
     scores: set[str] = set()
+    begun = False  # is there a sample?
     checks = 0  # since the last generate or refine
     for number, step in enumerate(job.steps):
         where = f"steps.{number}.{step.verb}"
         kind: type[Step] = load(STEPS[step.verb])
+        begun = begun or step.verb == "generate"
+        if kind.needs_samples and not begun:
+            raise ValueError(f"{where}: there is no sample yet; a `generate` has to stand before it")
         for key, model, family in kind.models(step.config):
             _check_model(job, f"{where}.{key}", model, family)
         if step.verb == "refine" and not checks:
@@ -75,6 +78,8 @@ def check_steps(job: Job) -> None:
         scores = set() if step.verb == "generate" else scores
         kind.check(step.config, where, job, number, frozenset(scores))
         scores |= kind.scores(step.config, step_names(job)[number])
+    if not begun:
+        raise ValueError("steps: there is no `generate` among them; a row's outcome is made of its samples")
 
 
 def _check_model(job: Job, where: str, name: str, family: str) -> None:

@@ -28,6 +28,7 @@ class Step(ABC):
     about_samples: ClassVar[frozenset[str]] = frozenset(
         {"sample", "answer"}
     )  # names that its templates get beside a row's
+    needs_samples: ClassVar[bool] = True  # does a `generate` have to stand before it?
 
     def __init__(self, config: Any, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
         self.config = config
@@ -39,10 +40,14 @@ class Step(ABC):
         ] = {}  # what it reads, columns or variables -> the job's key that names them
         self.writes: frozenset[str] = frozenset()  # variables
 
-    def template(self, text: str, key: str) -> Template:
-        """Compile a template and note what it reads."""
+    def template(self, text: str, key: str, given: frozenset[str] = frozenset()) -> Template:
+        """Compile a template and note what it reads.
+
+        Args:
+            given: names that this template alone gets beside a row's.
+        """
         made = Template(text, f"{self.where}.{key}")
-        for column in sorted(made.columns - self.about_samples):
+        for column in sorted(made.columns - self.about_samples - given):
             self.columns.setdefault(column, made.where)
         return made
 

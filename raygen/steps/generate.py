@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 class GenerateStep(Step):
     about_samples = frozenset()
+    needs_samples = False
 
     config: Generate
 

@@ -78,6 +78,7 @@ class Story:
     decisions: list[dict[str, Any]] = field(default_factory=list)  # in order, as outcomes hold them (ATTEMPT)
     drafted: int = 0
     into: str | None = None  # the variable that the first accepted sample becomes
+    refused: str | None = None  # why the row is rejected, whatever its samples are
 
     @property
     def accepted(self) -> list[Draft]:
@@ -85,7 +86,9 @@ class Story:
 
     @property
     def reason(self) -> str | None:
-        """Why the row is rejected as things stand; None while a sample is accepted."""
+        """Why the row is rejected as things stand; None while a sample is accepted, or before there is any."""
+        if self.refused is not None:
+            return self.refused
         if self.accepted or not self.drafts:
             return None
         return self.drafts[-1].reason
@@ -150,6 +153,12 @@ class Story:
         """Reject a sample: why as a word that programs match on, and in words for a model and for people."""
         draft.reason, draft.finding, draft.failed = reason, finding, step
         self.decide(step, reason, draft, detail=finding, model=model, scores=scores)
+
+    def refuse(self, step: str, reason: str, finding: str) -> None:
+        """Reject the row as a whole: no later step sees it, and all its samples are put aside."""
+        self.settle(None)
+        self.refused = reason
+        self.decide(step, reason, detail=finding)
 
     def decide(
         self,

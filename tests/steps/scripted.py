@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from raygen.config import Job, ModelSpec
 from raygen.engines.base import (
@@ -75,6 +78,12 @@ def run(job: Job, writer: Engine, judge: Engine | None = None, row_id: str = "r1
     """Run a job's program on one row."""
     engines = {"writer": writer, "other": writer, "nli": judge or Judge(lambda premise, hypothesis: 1.0)}
     return asyncio.run(Program(job).run(engines, row_id, row, None, Tally()))
+
+
+def with_rows(folder: Path, columns: dict[str, list[Any]]) -> Path:
+    """Write a Parquet source."""
+    pq.write_table(pa.table(columns), folder / "rows.parquet")
+    return folder / "rows.parquet"
 
 
 def story(outcome: Outcome) -> list[tuple[str, int | None, str]]:

@@ -1,0 +1,130 @@
+"""The decompose step: a question is split into parts, answered in order, each answer carried into the next prompt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raygen.data.template import Template
+from raygen.engines.base import GenerateRequest
+from raygen.step_config import Decompose, Sampling
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.excerpt import excerpt
+from raygen.steps.seeds import seed_of
+from raygen.steps.story import Draft, Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+KEPT = 500  # characters of a part in a decision
+NAMES = frozenset({"part", "number", "answered"})  # what the prompt about a part reads beside the row
+
+
+class DecomposeStep(Step):
+    """At most 1 + `most` calls a row. What they return stays among the row's discarded samples, in order.
+
+    A row is rejected when there are no parts (`no_parts`), or one of them gets no answer (`no_part_answer`).
+    """
+
+    about_samples = frozenset()
+    needs_samples = False
+
+    config: Decompose
+
+    def __init__(self, config: Decompose, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
+        super().__init__(config, name, where, job, before)
+        self._pattern = re.compile(config.pattern)
+        self._prompt = self.template(config.prompt, "prompt")
+        self._system = self.template(config.system, "system") if config.system is not None else None
+        answer = config.answer
+        self._part_prompt = self.template(answer.prompt, "answer.prompt", NAMES)
+        self._part_system = (
+            self.template(answer.system, "answer.system", NAMES)
+            if answer.system is not None
+            else self._system
+        )
+        self._part_model = answer.model or config.model
+        self._part_sampling = answer.sampling or config.sampling
+        self.writes = frozenset({config.into})
+
+    @classmethod
+    def models(cls, config: Decompose) -> Iterable[tuple[str, str, str]]:
+        yield "model", config.model, "causal_lm"
+        if config.answer.model is not None:
+            yield "answer.model", config.answer.model, "causal_lm"
+
+    @classmethod
+    def check(cls, config: Decompose, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+        for later in job.steps[number + 1 :]:
+            if later.verb == "generate":
+                return
+            if later.verb == "refine":
+                raise ValueError(
+                    f"{where}: a `refine` after it makes the steps above it again, this one too; put it before their `generate`"
+                )
+
+    async def run(self, story: Story, calls: Calls) -> None:
+        row = story.names()
+        split = await self._ask(
+            story, calls, 0, self.config.model, self.config.sampling, self._prompt, self._system, row
+        )
+        parts = parts_in(split.text, self._pattern)
+        left_out = len(parts) - self.config.most
+        more = f"; {left_out} more are left out" if left_out > 0 else ""
+        parts = parts[: self.config.most]
+        story.decide(self.name, "split", split, detail=f"{len(parts)} parts{more}", model=self.config.model)
+        if not parts:
+            story.refuse(
+                self.name, "no_parts", "the question was not split: no part has the form that was asked for"
+            )
+            return
+        answered: list[dict[str, str]] = []
+        for number, part in enumerate(parts, 1):
+            names = {**row, "part": part, "number": number, "answered": list(answered)}
+            draft = await self._ask(
+                story, calls, number, self._part_model, self._part_sampling, self._part_prompt, self._part_system, names
+            )  # fmt: skip
+            story.decide(
+                self.name,
+                "answered",
+                draft,
+                detail=f"{number}. {excerpt(part, KEPT)}",
+                model=self._part_model,
+            )
+            if not draft.text.strip():
+                story.refuse(self.name, "no_part_answer", f"part {number} got no answer")
+                return
+            answered.append({"part": part, "answer": draft.text.strip()})
+        story.variables[self.config.into] = "\n\n".join(
+            f"{number}. {each['part']}\n{each['answer']}" for number, each in enumerate(answered, 1)
+        )
+
+    async def _ask(
+        self,
+        story: Story,
+        calls: Calls,
+        number: int,
+        model: str,
+        sampling: Sampling,
+        prompt: Template,
+        system: Template | None,
+        names: Mapping[str, Any],
+    ) -> Draft:
+        """Make one call. What comes back is kept, but is no sample of the row's own."""
+        messages = [{"role": "user", "content": prompt.render(names)}]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system.render(names)})
+        seed = seed_of(self.run_seed, story.row_id, number, story.attempt, self.name)
+        request = GenerateRequest(story.row_id, messages, sampling, [seed])
+        key, result = await calls.generate(model, request)
+        draft = story.draft(self.name, key, number, seed, result.samples[0], result.prompt_tokens)
+        story.discard([draft])
+        return draft
+
+
+def parts_in(text: str, pattern: re.Pattern[str]) -> list[str]:
+    """Return what a pattern matches in a text, in order; a part that comes again is the same part."""
+    found = (match[1 if pattern.groups else 0] for match in pattern.finditer(text))
+    return list(dict.fromkeys(" ".join(part.split()) for part in found if part and part.strip()))
