@@ -183,6 +183,11 @@ class Engine(ABC):
         """Return the probabilities of every text of the request. Raises RowError, EngineError."""
         raise self._unsupported("classifies no texts")
 
+    @classmethod
+    def labels(cls, model: ResolvedModel) -> tuple[str, ...] | None:
+        """Return a classifier's classes before anything is loaded; None: it cannot be told. Raises EngineConfigError."""
+        return None
+
     def check_adapter(self, name: str | None) -> None:
         """Raise RowError `unknown_adapter` unless the model has this adapter; None is the model itself."""
         known = self.model.adapters

@@ -16,6 +16,7 @@ from raygen.engines.base import (
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
+    ResolvedModel,
 )
 from raygen.errors import RowError
 
@@ -38,6 +39,11 @@ class EchoEngine(Engine):
         labels: tuple[str, ...] = Field(
             ("entailment", "neutral", "contradiction"), min_length=2, description="classes of a classifier"
         )
+
+    @classmethod
+    def labels(cls, model: ResolvedModel) -> tuple[str, ...] | None:
+        options = cls.Options.model_validate(model.spec.options)
+        return options.labels if model.spec.family == "classifier" else None
 
     async def start(self) -> None:
         self._slots = asyncio.Semaphore(self.options.concurrency)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from raygen.engines.encoder_batches import EncoderBatches, padded_length
 from raygen.engines.encoder_request import Pending, Text
 from raygen.engines.worker import start_torch
 from raygen.errors import EngineConfigError, EngineError, RowError
+from raygen.models.label_files import read_labels
 from raygen.models.sentence_files import Pooling
 
 if TYPE_CHECKING:
@@ -73,6 +75,12 @@ class EncoderEngine(Engine):
     def cpus(cls, cores: int, gpus: float) -> float:
         """Beside a GPU, one; else all cores of a node but one: two engines on one CPU slow each other."""
         return 1.0 if gpus else max(0.5, cores - 1.0)
+
+    @classmethod
+    def labels(cls, model: ResolvedModel) -> tuple[str, ...] | None:
+        if model.spec.family != "classifier" or model.path is None:
+            return None
+        return read_labels(Path(model.path))
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,18 @@ from typing import Any
 from raygen.config import Job
 from raygen.engines import engine_class
 from raygen.engines.base import ResolvedAdapter, ResolvedModel
-from raygen.errors import EngineError, ModelReferenceError
+from raygen.errors import ConfigError, EngineError, ModelReferenceError
+from raygen.steps import STEPS, load
+from raygen.steps.base import Step
 
 
 def resolve_models(job: Job) -> dict[str, ResolvedModel]:
-    """Resolve every reference of a job. Raises ModelReferenceError, naming the model."""
+    """Resolve every reference of a job.
+
+    Raises:
+        ModelReferenceError: one does not resolve, naming the model.
+        ConfigError: a step counts on a class that its classifier does not have, naming the step.
+    """
     found = {}
     for name, spec in job.models.items():
         if not engine_class(spec.engine).has_weights:
@@ -34,7 +42,22 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
             for each, ref in spec.adapters.items()
         }
         found[name] = ResolvedModel(name, spec, str(weights.path), weights.digest, adapters)
+    _check_labels(job, found)
     return found
+
+
+def _check_labels(job: Job, models: dict[str, ResolvedModel]) -> None:
+    for number, step in enumerate(job.steps):
+        kind: type[Step] = load(STEPS[step.verb])
+        for key, model, label in kind.labels(step.config):
+            known = engine_class(models[model].spec.engine).labels(models[model])
+            if known is not None and label not in known:
+                near = difflib.get_close_matches(label, known, 1, 0.5)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                raise ConfigError(
+                    f"steps.{number}.{step.verb}.{key}: model {model!r} has no class {label!r}{hint}; "
+                    f"classes: {', '.join(known)}"
+                )
 
 
 def _resolve_adapter(ref: str, where: str, job: Job) -> ResolvedAdapter:

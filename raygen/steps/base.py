@@ -61,6 +61,11 @@ class Step(ABC):
         return ()
 
     @classmethod
+    def labels(cls, config: Any) -> Iterable[tuple[str, str, str]]:
+        """Yield the classes that a configuration counts on: the key that names it, the classifier, the class."""
+        return ()
+
+    @classmethod
     def scores(cls, config: Any, name: str) -> frozenset[str]:
         """Names of the scores that samples have after it."""
         return frozenset()

@@ -29,6 +29,17 @@ class ScoreStep(Step):
             yield f"{config.metric}.{key}", model, family
 
     @classmethod
+    def labels(cls, config: Score) -> Iterable[tuple[str, str, str]]:
+        for key, model, label in load(METRICS[config.metric]).labels(getattr(config, config.metric)):  # type: ignore[attr-defined]
+            yield f"{config.metric}.{key}", model, label
+
+    @classmethod
+    def check(cls, config: Score, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+        load(METRICS[config.metric]).check(  # type: ignore[attr-defined]
+            getattr(config, config.metric), f"{where}.{config.metric}", job
+        )
+
+    @classmethod
     def scores(cls, config: Score, name: str) -> frozenset[str]:
         return frozenset({name})
 

@@ -30,6 +30,11 @@ class VerifyStep(Step):
             yield f"{config.check}.{key}", model, family
 
     @classmethod
+    def labels(cls, config: Verify) -> Iterable[tuple[str, str, str]]:
+        for key, model, label in load(CHECKS[config.check]).labels(getattr(config, config.check)):  # type: ignore[attr-defined]
+            yield f"{config.check}.{key}", model, label
+
+    @classmethod
     def check(cls, config: Verify, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
         load(CHECKS[config.check]).check(getattr(config, config.check), f"{where}.{config.check}", job)  # type: ignore[attr-defined]
 

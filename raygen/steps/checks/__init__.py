@@ -65,6 +65,11 @@ class Check(ABC):
         """Yield the models that a configuration names: the key that names it, the model, the family it has to be of."""
         return ()
 
+    @classmethod
+    def labels(cls, config: Any) -> Iterable[tuple[str, str, str]]:
+        """Yield the classes that a configuration counts on: the key that names it, the classifier, the class."""
+        return ()
+
     @classmethod  # noqa: B027 - most need none
     def check(cls, config: Any, where: str, job: Job) -> None:
         """Refuse what cannot be. Raises ValueError."""

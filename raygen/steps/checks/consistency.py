@@ -37,6 +37,10 @@ class ConsistencyCheck(Check):
     def models(cls, config: Consistency) -> Iterable[tuple[str, str, str]]:
         yield "model", config.model, "classifier"
 
+    @classmethod
+    def labels(cls, config: Consistency) -> Iterable[tuple[str, str, str]]:
+        yield "label", config.model, config.label
+
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         if self.config.of == "samples":
             return await self._among_samples(story, drafts, calls)

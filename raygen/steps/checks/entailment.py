@@ -30,6 +30,11 @@ class EntailmentCheck(Check):
     def models(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:
         yield "model", config.model, "classifier"
 
+    @classmethod
+    def labels(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:
+        if "{" not in config.label:  # a template's labels are known row by row
+            yield "label", config.model, config.label
+
     async def judged(
         self, story: Story, drafts: Sequence[Draft], calls: Calls
     ) -> list[tuple[str, dict[str, float]]]:

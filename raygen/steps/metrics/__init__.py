@@ -10,6 +10,7 @@ from raygen.steps.calls import Calls
 from raygen.steps.story import Draft, Story
 
 if TYPE_CHECKING:
+    from raygen.config import Job
     from raygen.steps.base import Step
 
 METRICS = {
@@ -38,3 +39,12 @@ class Metric(ABC):
     def models(cls, config: Any) -> Iterable[tuple[str, str, str]]:
         """Yield the models that a configuration names: the key that names it, the model, the family it has to be of."""
         return ()
+
+    @classmethod
+    def labels(cls, config: Any) -> Iterable[tuple[str, str, str]]:
+        """Yield the classes that a configuration counts on: the key that names it, the classifier, the class."""
+        return ()
+
+    @classmethod  # noqa: B027 - most need none
+    def check(cls, config: Any, where: str, job: Job) -> None:
+        """Refuse what cannot be. Raises ValueError."""

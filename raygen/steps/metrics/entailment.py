@@ -22,5 +22,9 @@ class EntailmentMetric(Metric):
     def models(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:
         return EntailmentCheck.models(config)
 
+    @classmethod
+    def labels(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:
+        return EntailmentCheck.labels(config)
+
     async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
         return [chances[label] for label, chances in await self._check.judged(story, drafts, calls)]
