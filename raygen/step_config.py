@@ -12,13 +12,17 @@ from raygen.config_parts import Function, Probability, exactly_one, pattern_of
 from raygen.config_parts import Name as Name
 from raygen.config_parts import Sampling as Sampling
 from raygen.config_parts import Variable as Variable
+from raygen.constraint import Constraint
 
 
 class Answer(Frozen):
     """Where a sample's final answer stands: the last match of a pattern (its first group, if it has one), or a JSON field."""
 
     pattern: str | None = None
-    json_field: str | None = Field(None, description="a key, or several with dots between: `result.value`")
+    json_field: str | None = Field(
+        None,
+        description="a key, or several with dots between: `result.value`; lists have numbers: `steps.0.text`",
+    )
 
     _compiles = field_validator("pattern")(lambda text: text if text is None else pattern_of(text))
 
@@ -41,6 +45,7 @@ class Generate(Frozen):
     )
     samples: int = Field(1, ge=1, le=1024)
     sampling: Sampling = Sampling()
+    constraint: Constraint | None = Field(None, description="what a sample's text has to be")
     answer: Answer | None = Field(None, description="where in a sample its final answer stands")
     into: Variable | None = Field(
         None,

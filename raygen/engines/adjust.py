@@ -37,7 +37,7 @@ def adjust(logits_V: torch.Tensor, draw: Draw) -> None:
     frequency penalties are subtracted from those of tokens in the output, once and for each time.
 
     Raises:
-        RowError: `invalid_sampling`, a token id outside the vocabulary; `token_mask_failed`.
+        RowError: `invalid_sampling`, a token id outside the vocabulary; `token_mask_failed`; what the mask raises.
 
     Source:
         Repetition: Keskar et al. 2019, arXiv:1909.05858. Presence and frequency: the OpenAI API reference.
@@ -83,6 +83,8 @@ def _mask(logits_V: torch.Tensor, draw: Draw) -> None:
     assert draw.token_mask is not None
     try:
         allowed_V = draw.token_mask(draw.prompt, draw.tokens)
+    except RowError:
+        raise
     except Exception as error:  # the caller's own code
         raise RowError(
             "token_mask_failed", f"the token mask raised {type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from raygen.config import Frozen, ModelSpec, Sampling
+from raygen.constraint import Constraint
 from raygen.errors import RowError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TokenMask(Protocol):
-    """Says which token may come next: the hook for constrained output, such as a grammar."""
+    """Says which token may come next: the hook for masks of your own, beside a request's `constraint`."""
 
     def __call__(self, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray | None:
         """Return a bool array (V,), True where a token is allowed after `tokens`; None allows all.
@@ -59,6 +60,7 @@ class GenerateRequest:
     seeds: list[int]  # each in [0, 2**53)
     adapter: str | None = None  # one of the model's adapters; None is the model itself
     token_mask: TokenMask | None = None
+    constraint: Constraint | None = None  # what each sample's whole text has to be
 
 
 @dataclass(slots=True)
@@ -146,6 +148,7 @@ class Engine(ABC):
     families: ClassVar[frozenset[str]] = frozenset({"causal_lm"})  # of models that it takes
     needs_ref: ClassVar[bool] = True  # does the job have to name a `ref`?
     takes_adapters: ClassVar[bool] = False
+    takes_constraints: ClassVar[bool] = False  # does it keep to what a request's `constraint` says?
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
     accepts_images: ClassVar[bool] = False
@@ -196,6 +199,16 @@ class Engine(ABC):
                 "unknown_adapter",
                 f"model {self.model.name!r} has no adapter {name!r}; adapters: {', '.join(known) or 'none'}",
             )
+
+    @classmethod
+    def constraint_fault(cls, constraint: Constraint, options: Mapping[str, Any]) -> str | None:
+        """Say why a model with these options does not keep to a constraint; None: it does."""
+        return None if cls.takes_constraints else "takes no constraints"
+
+    def check_constraint(self, constraint: Constraint | None) -> None:
+        """Raise RowError `engine_unsupported` unless the model keeps to this constraint."""
+        if constraint is not None and (fault := self.constraint_fault(constraint, self.model.spec.options)):
+            raise self._unsupported(fault)
 
     def _unsupported(self, lack: str) -> RowError:
         name, family = self.model.name, self.model.spec.family

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from raygen.engines.base import GeneratedSample, GenerateRequest, TokenLogprob
 from raygen.errors import RowError
+
+if TYPE_CHECKING:
+    from raygen.constraint import Constraint
 
 # Error codes and types that servers give a prompt beyond their context: OpenAI, llama.cpp.
 TOO_LONG = {"context_length_exceeded", "exceed_context_size_error"}
@@ -84,12 +87,23 @@ def request_body(
         body["n"] = samples
     if seed is not None:
         body["seed"] = seed
+    if request.constraint is not None:
+        body |= _constraint_fields(request.constraint)
     if extra:
         body.update(extra)
     try:
         return orjson.dumps(body)
     except TypeError as error:
         raise RowError("bad_request", f"the messages cannot be sent as JSON: {error}") from None
+
+
+def _constraint_fields(constraint: Constraint) -> dict[str, Any]:
+    """Return a JSON schema as OpenAI has it; anything else as vLLM's servers do."""
+    if constraint.kind != "json_schema":
+        return {"structured_outputs": {constraint.kind: constraint.value}}
+    # Not strict, it would be a wish only; strict, the endpoint refuses a schema that it cannot keep to.
+    schema = {"name": "answer", "strict": True, "schema": constraint.value}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 def read_answer(status: int, raw: bytes, wanted: int, asked_s: float | None) -> Answer | Trouble:

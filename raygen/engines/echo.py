@@ -54,6 +54,7 @@ class EchoEngine(Engine):
         return int(self.options.concurrency)
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
+        self.check_constraint(request.constraint)
         prompt = "\n".join(str(message["content"]) for message in request.messages)
         prompt_tokens = prompt.count(" ") + 1
         if prompt_tokens > self.options.context_tokens:

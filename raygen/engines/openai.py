@@ -21,7 +21,11 @@ from raygen.engines.gate import Gate
 from raygen.errors import EngineConfigError, EngineError, RowError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import aiohttp
+
+    from raygen.constraint import Constraint
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 SAMPLING_FIELDS = {"temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "stop"}
@@ -37,6 +41,7 @@ class OpenAIEngine(Engine):
     has_weights = False
     replayable = False
     accepts_images = True
+    takes_constraints = True
     deciding_options = frozenset({"extra_body", "send_seed", "one_request_per_sample"})
 
     class Options(Frozen):
@@ -49,6 +54,9 @@ class OpenAIEngine(Engine):
         max_refused_s: float = Field(3600.0, gt=0, description="a row that is refused for longer fails")
         api_key_env: str = Field(DEFAULT_KEY_ENV, description="the environment variable that holds the key")
         extra_body: dict[str, Any] = Field({}, description="further fields of every request's body")
+        structured_outputs: bool = Field(
+            False, description="the endpoint takes vLLM's `structured_outputs`: choice, regex, grammar"
+        )
         one_request_per_sample: bool = False
         send_seed: bool = True
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -83,6 +91,18 @@ class OpenAIEngine(Engine):
             if taken:
                 raise ValueError(f"{', '.join(taken)}: set by the job or the engine, not by extra_body")
             return value
+
+    @classmethod
+    def constraint_fault(cls, constraint: Constraint, options: Mapping[str, Any]) -> str | None:
+        if constraint.kind != "json_schema" and not options.get("structured_outputs"):
+            return (
+                f"takes no `{constraint.kind}`, which the OpenAI API does not have; if the endpoint takes vLLM's "
+                "`structured_outputs`, say so: options.structured_outputs: true"
+            )
+        for field in ("response_format", "structured_outputs"):
+            if field in (options.get("extra_body") or {}):
+                return f"takes no constraint beside options.extra_body.{field}"
+        return None
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
@@ -126,6 +146,7 @@ class OpenAIEngine(Engine):
         Raises RowError: bad_request, prompt_too_long, endpoint_4xx, endpoint_unavailable, bad_answer,
         timeout. EngineError: key or quota refused, no such model or path; every later call fails alike.
         """
+        self.check_constraint(request.constraint)
         seeds = request.seeds
         if self.options.one_request_per_sample and len(seeds) > 1:
             answers = await self._ask_each(request)

@@ -26,6 +26,7 @@ from raygen.engines.base import (
     ResolvedModel,
     TokenLogprob,
 )
+from raygen.engines.constraint import Constraints
 from raygen.engines.memory import Memory
 from raygen.engines.prefixes import Prefixes
 from raygen.engines.sample import Sample
@@ -54,6 +55,7 @@ class Pending:
 
 class TorchEngine(Engine):
     takes_adapters = True
+    takes_constraints = True
     shares_steps = True
     deciding_options = frozenset({"context_tokens"})
 
@@ -140,6 +142,9 @@ class TorchEngine(Engine):
             AssertionError,
         ) as error:  # no such device, a device without a driver, no memory
             raise EngineError(f"model {self.model.name!r} on device {device}: {error}") from error
+        self._constraints = Constraints(
+            lm, lm.model.config.get_text_config(decoder=True).vocab_size, self.model.name
+        )
         memory = Memory(positions, self._context, options.max_batch, decoder.cache)
         return lm, Stepper(
             decoder, memory, Prefixes(blocks), options.max_batch, options.prompt_tokens_per_step
@@ -181,7 +186,9 @@ class TorchEngine(Engine):
             raise self._broken
         self.check_adapter(request.adapter)
         messages = text_only(request.messages, "torch")
-        prompt = await self._work(lambda: self._lm.encode(messages))
+        prompt, masks = await self._work(
+            lambda: (self._lm.encode(messages), self._constraints.masks(request))
+        )
         if self._broken is not None:  # it may have ended meanwhile
             raise self._broken
         if len(prompt) >= self._context:
@@ -191,8 +198,8 @@ class TorchEngine(Engine):
             )
         rule = self._stop_rule(request, len(prompt))
         samples = [
-            Sample(prompt, request.sampling, seed, rule, request.adapter, request.token_mask)
-            for seed in request.seeds
+            Sample(prompt, request.sampling, seed, rule, request.adapter, mask)
+            for seed, mask in zip(request.seeds, masks, strict=True)
         ]
         pending = Pending(samples, asyncio.get_running_loop().create_future())
         self._requests.add(pending)
@@ -236,7 +243,7 @@ class TorchEngine(Engine):
             stop,
             ends | set(request.sampling.stop_token_ids),
             limit,
-            self._lm.decode,
+            self._lm.decode if request.constraint is None else self._constraints.decode,
             min_tokens=request.sampling.min_tokens,
         )
 
@@ -292,6 +299,7 @@ class TorchEngine(Engine):
             await asyncio.to_thread(self._worker.shutdown)
             vars(self).pop("_lm", None)
             vars(self).pop("_stepper", None)
+            vars(self).pop("_constraints", None)
 
     @property
     def capacity(self) -> int:

@@ -27,7 +27,7 @@ from raygen.engines.base import (
     TokenLogprob,
 )
 from raygen.engines.text_messages import text_only
-from raygen.engines.vllm_params import sampling_params
+from raygen.engines.vllm_params import sampling_params, structured_outputs
 from raygen.engines.vllm_process import VLLMProcess
 from raygen.errors import EngineConfigError, EngineError, RowError
 
@@ -55,10 +55,12 @@ class Prompt:
     tokens: list[int]
     params: list[dict[str, Any]]  # one a sample
     adapter: str | None
+    structured: dict[str, Any] | None  # vLLM's structured outputs parameters
 
 
 class VLLMEngine(Engine):
     takes_adapters = True
+    takes_constraints = True
     replayable = False  # its kernels may round differently in another batch
     deciding_options = frozenset({"context_tokens"})
 
@@ -183,6 +185,7 @@ class VLLMEngine(Engine):
                     for seed in request.seeds
                 ],
                 request.adapter,
+                structured_outputs(request.constraint) if request.constraint is not None else None,
             )
 
         return await self._work(build)
@@ -231,7 +234,7 @@ class VLLMEngine(Engine):
         """Put all that vLLM says of one sample into the queue; the last is a finished piece or an error."""
         try:
             async with aclosing(
-                self._process.ask(prompt.tokens, params, prompt.adapter, stream=stream)
+                self._process.ask(prompt.tokens, params, prompt.adapter, prompt.structured, stream=stream)
             ) as outputs:
                 async for output in outputs:
                     [said] = output.outputs

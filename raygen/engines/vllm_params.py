@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from raygen.config import Sampling
 from raygen.errors import EngineConfigError, RowError
+from raygen.grammar import ascii_digits, guided_schema
 
 if TYPE_CHECKING:
+    from raygen.constraint import Constraint
     from raygen.engines.base import ResolvedModel
 
 GIB = 2**30
@@ -43,6 +46,8 @@ def engine_args(model: ResolvedModel, options: Any, context_tokens: int, *, cpu:
         "enforce_eager": options.enforce_eager,
         "enable_prefix_caching": True,
         "logprobs_mode": "raw_logprobs",
+        # By llguidance, which checked the job's constraints: vLLM would choose a library by what each one says.
+        "structured_outputs_config": {"backend": "guidance"},
         "disable_log_stats": True,
     }
 
@@ -60,6 +65,16 @@ def lora_args(adapters: int, rank: int) -> dict[str, Any]:
         raise EngineConfigError(f"an adapter has rank {rank}; vLLM takes at most {LORA_RANKS[-1]}")
     # One place more than adapters: vLLM for CPUs gives a row without one the last place (index -1), which so stays zero.
     return {"enable_lora": True, "max_loras": adapters + 1, "max_lora_rank": fitting[0]}
+
+
+def structured_outputs(constraint: Constraint) -> dict[str, Any]:
+    """Return the keyword arguments of vLLM's `StructuredOutputsParams`: the same grammar as the torch engine's."""
+    value = constraint.value
+    if constraint.kind == "choice":
+        return {"choice": list(value)}
+    if constraint.kind == "json_schema":
+        return {"json": json.dumps(guided_schema(value))}
+    return {constraint.kind: ascii_digits(value) if constraint.kind == "regex" else value}
 
 
 def sampling_params(

@@ -46,7 +46,7 @@ class VLLMProcess:
             from vllm.lora.peft_helper import PEFTHelper
             from vllm.lora.request import LoRARequest
             from vllm.platforms import current_platform
-            from vllm.sampling_params import RequestOutputKind
+            from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
             from vllm.v1.engine.async_llm import AsyncLLM
             from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
         except Exception as error:  # also of the libraries below it, whatever they raise
@@ -54,6 +54,7 @@ class VLLMProcess:
                 f"model {self._name!r}: vLLM is installed but does not load: {first_line(error)}"
             ) from error
         self._SamplingParams, self._tokens_input = SamplingParams, tokens_input
+        self._StructuredOutputsParams = StructuredOutputsParams
         self._kinds = {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
         self._ClientError, self._DeadError = VLLMClientError, EngineDeadError
         self._GenerateError = EngineGenerateError
@@ -93,14 +94,25 @@ class VLLMProcess:
         self._guard.release()
 
     async def ask(
-        self, prompt: list[int], params: dict[str, Any], adapter: str | None, *, stream: bool
+        self,
+        prompt: list[int],
+        params: dict[str, Any],
+        adapter: str | None,
+        structured: dict[str, Any] | None,
+        *,
+        stream: bool,
     ) -> AsyncGenerator[Any, None]:
         """Yield vLLM's `RequestOutput`s of one sample: all that is new each time, or only the whole at the end.
 
         A caller that stops listening cancels the sample. Raises RowError, EngineError.
         """
         try:
-            settings = self._SamplingParams(**params, output_kind=self._kinds[stream])
+            settings = self._SamplingParams(
+                **params,
+                output_kind=self._kinds[stream],
+                # One for each sample: vLLM writes in it.
+                structured_outputs=self._StructuredOutputsParams(**structured) if structured else None,
+            )
             outputs = self._llm.generate(
                 self._tokens_input(prompt),
                 settings,

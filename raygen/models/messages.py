@@ -10,7 +10,7 @@ def tell(line: str) -> None:
     print(f"raygen: {line}", file=sys.stderr, flush=True)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the kind of an error and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -12,6 +12,7 @@ from raygen.steps.story import Story
 
 if TYPE_CHECKING:
     from raygen.config import Job
+    from raygen.constraint import Constraint
 
 
 class Step(ABC):
@@ -73,3 +74,18 @@ class Step(ABC):
     @classmethod  # noqa: B027 - most need none
     def check(cls, config: Any, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
         """Refuse what does not fit the steps before it, which gave samples these scores. Raises ValueError."""
+
+
+def check_constraint(constraint: Constraint | None, model: str, where: str, job: Job) -> None:
+    """Refuse a constraint that the model's engine does not keep to. Raises ValueError, naming `where`."""
+    from raygen.engines import ENGINES, engine_class
+
+    if constraint is None:
+        return
+    spec = job.models[model]
+    fault = engine_class(spec.engine).constraint_fault(constraint, spec.options)
+    if fault is not None:
+        able = ", ".join(name for name in ENGINES if engine_class(name).takes_constraints)
+        raise ValueError(
+            f"{where}: model {model!r}: engine {spec.engine!r} {fault}; engines that take constraints: {able}"
+        )

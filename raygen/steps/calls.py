@@ -54,6 +54,7 @@ class Calls:
             request.sampling.model_dump(mode="json"),
             request.seeds,
             request.adapter,
+            *([request.constraint.model_dump(mode="json", exclude_none=True)] if request.constraint else []),
         )
         result = await self.engines[model].generate(request)
         if len(result.samples) != len(request.seeds):

@@ -13,7 +13,7 @@ from raygen.data.messages import checked_messages
 from raygen.engines.base import GenerateRequest
 from raygen.errors import RowError
 from raygen.step_config import Answer, Generate
-from raygen.steps.base import Step
+from raygen.steps.base import Step, check_constraint
 from raygen.steps.calls import Calls
 from raygen.steps.seeds import seed_of
 from raygen.steps.story import Draft, Story
@@ -54,11 +54,19 @@ class GenerateStep(Step):
                 f"{where}.adapter: model {config.model!r} has no adapter {adapter!r}; "
                 f"adapters: {', '.join(known) or 'none'}"
             )
+        check_constraint(config.constraint, config.model, f"{where}.constraint", job)
 
     def request(self, row_id: str, row: Mapping[str, Any], attempt: int = 0) -> GenerateRequest:
         """Build the row's request. Raises RowError."""
         seeds = [seed_of(self._run_seed, row_id, n, attempt, self.name) for n in range(self.config.samples)]
-        return GenerateRequest(row_id, self._messages(row), self.config.sampling, seeds, self.adapter_of(row))
+        return GenerateRequest(
+            row_id,
+            self._messages(row),
+            self.config.sampling,
+            seeds,
+            self.adapter_of(row),
+            constraint=self.config.constraint,
+        )
 
     def adapter_of(self, row: Mapping[str, Any]) -> str | None:
         return self._adapter.render(row).strip() or None if self._adapter is not None else None
@@ -123,12 +131,20 @@ def answer_in(text: str, where: Answer) -> str | None:
             return None
         return str(found[-1][1] if found[-1].re.groups else found[-1][0] or "").strip()
     try:
-        value = orjson.loads(text[text.index("{") : text.rindex("}") + 1])
+        value = _json_in(text)
         for key in (where.json_field or "").split("."):
-            value = value[key]
-    except (ValueError, KeyError, TypeError):
+            value = value[int(key) if isinstance(value, list) else key]
+    except (ValueError, KeyError, IndexError, TypeError):
         return None
     return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _json_in(text: str) -> Any:
+    """Return the JSON that a text is, or the object that it holds among other words. Raises ValueError."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return orjson.loads(text[text.index("{") : text.rindex("}") + 1])
 
 
 _MAGIC = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from raygen.engines.base import GenerateRequest
 from raygen.step_config import Refine
-from raygen.steps.base import Step
+from raygen.steps.base import Step, check_constraint
 from raygen.steps.calls import Calls
 from raygen.steps.generate import GenerateStep
 from raygen.steps.seeds import seed_of
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class RefineStep(Step):
-    """Rounds, until enough samples are accepted or the row's budget is spent: each mends the rejected samples of the last."""
+    """Rounds, until enough samples are accepted or the row's budget is spent: each mends the rejected samples of the last.
+
+    What the generate step says of a sample's text, its constraint and its answer, holds for the mended ones.
+    """
 
     about_samples = frozenset({"sample", "answer", "finding"})
 
@@ -43,6 +46,12 @@ class RefineStep(Step):
     def models(cls, config: Refine) -> Iterable[tuple[str, str, str]]:
         if config.model is not None:
             yield "model", config.model, "causal_lm"
+
+    @classmethod
+    def check(cls, config: Refine, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+        *_, generate = (step.generate for step in job.steps[:number] if step.generate is not None)
+        if config.model is not None:
+            check_constraint(generate.constraint, config.model, f"{where}.model", job)
 
     async def run(self, story: Story, calls: Calls) -> None:
         left = self.config.budget
@@ -78,4 +87,5 @@ class RefineStep(Step):
         seed = seed_of(self._run_seed, story.row_id, draft.number, story.attempt, self.name)
         sampling = self.config.sampling or self._generate.config.sampling
         adapter = self._generate.adapter_of(story.names()) if self.config.model is None else None
-        return GenerateRequest(story.row_id, messages, sampling, [seed], adapter)
+        constraint = self._generate.config.constraint
+        return GenerateRequest(story.row_id, messages, sampling, [seed], adapter, constraint=constraint)

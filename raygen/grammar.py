@@ -1,0 +1,95 @@
+"""Grammar: a constraint as llguidance's grammar, and what is wrong with it; needs neither tokenizer nor model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llguidance import LLParserLimits
+
+# Between the tokens of JSON: nothing, a space, or a new line with indentation. Without a bound, a model that finds no
+# next key may fill the rest of a text with white space.
+WHITE_SPACE = r"( |\n {0,20})"
+
+
+def grammar_of(kind: str, value: Any) -> str:
+    """Return llguidance's grammar of what a constraint allows, whole texts only. It may be wrong: see `fault_in`.
+
+    Args:
+        kind: choice, regex, json_schema or grammar; value: what stands under it in a job.
+    """
+    from llguidance import LLMatcher
+
+    if kind == "choice":
+        return LLMatcher.grammar_from_regex(choice_pattern(value))
+    if kind == "regex":
+        return LLMatcher.grammar_from_regex(ascii_digits(value))
+    if kind == "json_schema":
+        return LLMatcher.grammar_from_json_schema(json.dumps(guided_schema(value)))
+    return LLMatcher.grammar_from_lark(value)
+
+
+def ascii_digits(regex: str) -> str:
+    r"""Return a regular expression whose `\d` means 0 to 9: all digits of all scripts is hardly what is meant."""
+    from llguidance import regex_to_lark
+
+    return regex_to_lark(regex, "d")
+
+
+def choice_pattern(choices: Sequence[str]) -> str:
+    """Return a regular expression that these texts match and no others.
+
+    Not a Lark alternative for each: a mask of a thousand of them takes milliseconds, of one expression 0.1.
+    """
+    return "|".join(
+        "".join(each if each.isalnum() else f"\\x{{{ord(each):x}}}" for each in choice) for choice in choices
+    )
+
+
+def guided_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON schema that says how much white space there may be; its own `x-guidance` has the last word."""
+    own = schema.get("x-guidance", {})
+    if not isinstance(own, Mapping):  # llguidance says what is wrong
+        return dict(schema)
+    return {**schema, "x-guidance": {"whitespace_pattern": WHITE_SPACE, **own}}
+
+
+def limits() -> LLParserLimits:
+    """What compiling and following a grammar may cost: llguidance's own bounds. Its errors leave out what was generated."""
+    from llguidance import LLParserLimits
+
+    return LLParserLimits(verbose_errors=False)
+
+
+def fault_in(kind: str, value: Any) -> str | None:
+    """Say in one line what is wrong with a constraint, or return None.
+
+    One that no text fits, or only the empty text, is wrong; what cannot go on in the middle of a text is found only then.
+    """
+    import numpy as np
+    from llguidance import LLMatcher, LLTokenizer
+
+    try:
+        grammar = grammar_of(kind, value)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    wrong, messages = LLMatcher.validate_grammar_with_warnings(grammar, limits=limits())
+    if wrong:
+        return one_line(messages[0])
+    if messages:  # it names special tokens: only a model's own tokenizer knows them
+        return None
+    letters = LLTokenizer("byte")
+    matcher = LLMatcher(letters, grammar, log_level=0, limits=limits())
+    mask = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
+    if matcher.is_error():
+        return "no text fits it"
+    return "only the empty text fits it" if not mask[: letters.eos_token].any() else None
+
+
+def one_line(message: str) -> str:
+    """Return what matters of llguidance's messages, which draw the place of an error below it."""
+    lines = [line.strip() for line in message.splitlines()]
+    last = [line for line in lines[1:] if line.startswith("error: ")]  # of a regular expression
+    return " ".join([*lines[:1], *last])[:300]
