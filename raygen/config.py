@@ -51,6 +51,17 @@ class Source(Frozen):
         return uri
 
 
+REPLICAS = ("replicas", "cpus_per_replica", "gpus_per_replica")  # of a pooled model
+
+
+def ordered(replicas: tuple[int, int]) -> tuple[int, int]:
+    """Check the fewest and the most. Raises ValueError."""
+    low, high = replicas
+    if not 1 <= low <= high <= 10_000:
+        raise ValueError("replicas is [min, max] with 1 <= min <= max <= 10000")
+    return replicas
+
+
 class ModelSpec(Frozen):
     family: Literal["causal_lm", "embedder", "classifier"]
     engine: str
@@ -63,6 +74,31 @@ class ModelSpec(Frozen):
         {}, max_length=256, description="LoRA adapters that are resident with it: name, reference"
     )
     options: dict[str, Any] = Field({}, description="how the engine runs")
+    placement: Literal["colocated", "pooled"] = Field(
+        "colocated", description="in the engine actors with the others, or in a pool of actors of its own"
+    )
+    replicas: tuple[int, int] | None = Field(None, description="of a pool: [min, max]; [1, 1] if unset")
+    cpus_per_replica: float | None = Field(
+        None, gt=0, description="of a pool: logical CPUs of an actor, and the threads of its engine"
+    )
+    gpus_per_replica: float = Field(0, ge=0, description="of a pool")
+
+    _ordered = field_validator("replicas")(lambda replicas: replicas and ordered(replicas))
+
+    @model_validator(mode="after")
+    def _only_pools_have_replicas(self) -> ModelSpec:
+        given = [key for key in REPLICAS if getattr(self, key)]
+        if given and self.placement != "pooled":
+            raise ValueError(
+                f"{', '.join(given)}: only of a model with `placement: pooled`; those of the engine actors, where "
+                "colocated models live, stand in `execution`"
+            )
+        return self
+
+    @property
+    def pool_replicas(self) -> tuple[int, int]:
+        """Of a pooled model: the fewest and the most actors."""
+        return self.replicas or (1, 1)
 
     @model_validator(mode="after")
     def _options_fit_engine(self) -> ModelSpec:
@@ -105,13 +141,7 @@ class Execution(Frozen):
         6 * 3600, gt=0, description="a chunk attempt older than this writes nothing more"
     )
 
-    @field_validator("replicas")
-    @classmethod
-    def _ordered(cls, replicas: tuple[int, int]) -> tuple[int, int]:
-        low, high = replicas
-        if not 1 <= low <= high <= 10_000:
-            raise ValueError("replicas is [min, max] with 1 <= min <= max <= 10000")
-        return replicas
+    _ordered = field_validator("replicas")(lambda replicas: ordered(replicas))
 
 
 class Job(Frozen):
@@ -146,6 +176,8 @@ class Job(Frozen):
         for spec in whole["models"].values():
             deciding = engine_class(spec["engine"]).deciding_options
             spec["options"] = {key: value for key, value in spec["options"].items() if key in deciding}
+            for key in ("placement", *REPLICAS):
+                del spec[key]
         del whole["source"]["storage"]
         whole["steps"] = [step.model_dump(mode="json", exclude_none=True) for step in self.steps]
         return whole

@@ -7,6 +7,24 @@ from collections.abc import Iterable, Mapping
 # Of this moment: summed over living engines. All others are totals since an engine's start.
 GAUGES = frozenset({"in_flight", "waiting", "limit", "kv_positions", "kv_limit"})
 
+POOL = "pool."  # `pool.<model>.<figure>`: of the pools, all of this moment
+
+
+def is_gauge(key: str) -> bool:
+    return key in GAUGES or key.startswith(POOL)
+
+
+def pool_figures(figures: Mapping[str, float]) -> dict[str, tuple[int, float | None]]:
+    """Return each pool's replicas, and how full they are, 0..1; None of engines that do not say."""
+    found = {}
+    for key, replicas in figures.items():
+        if key.startswith(POOL) and key.endswith(".replicas"):
+            name = key.removeprefix(POOL).removesuffix(".replicas")
+            limit = figures.get(f"{POOL}{name}.limit", 0)
+            full = min(1.0, figures.get(f"{POOL}{name}.in_flight", 0) / limit) if limit else None
+            found[name] = (int(replicas), full)
+    return found
+
 
 def prefix_hit_rate(figures: Mapping[str, float]) -> float | None:
     """Return the share of prompt tokens that were not computed again, 0..1; None of engines that do not say."""
@@ -32,6 +50,6 @@ def merged_figures(sessions: Iterable[Mapping[str, float]]) -> dict[str, float]:
     found: dict[str, float] = {}
     for figures in sessions:
         for key, value in figures.items():
-            largest = key in GAUGES or key == "kv_peak"
+            largest = is_gauge(key) or key == "kv_peak"
             found[key] = max(found.get(key, 0), value) if largest else found.get(key, 0) + value
     return found

@@ -1,11 +1,11 @@
-"""The board: a small actor where engines post their figures and read whether the run is stopping."""
+"""The board: a small actor where engines post their figures, and read whether the run is stopping and who is in a pool."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from raygen.engines.figures import GAUGES
+from raygen.engines.figures import is_gauge
 
 SILENT_S = 10.0  # an engine that has not posted for longer is gone
 
@@ -19,6 +19,7 @@ class Board:
     def __init__(self) -> None:
         self._posts: dict[str, tuple[float, dict[str, float]]] = {}
         self._stopping = False
+        self._pools: dict[str, Any] = {}
 
     def push(self, engine: str, figures: dict[str, float]) -> bool:
         """Take an engine's figures; the answer is whether to begin no more chunks."""
@@ -34,7 +35,7 @@ class Board:
             alive = now_s - posted_s < SILENT_S
             found["replicas"] += alive
             for key, value in figures.items():
-                if alive or key not in GAUGES:
+                if alive or not is_gauge(key):
                     found[key] = found.get(key, 0) + value
         return found
 
@@ -43,6 +44,14 @@ class Board:
 
     def stopping(self) -> bool:
         return self._stopping
+
+    def publish(self, pools: dict[str, Any]) -> None:
+        """Take what the driver says about every pool, which it repeats."""
+        self._pools = pools
+
+    def pool(self, name: str) -> Any:
+        """Return what the driver said about a pool; None if nothing yet."""
+        return self._pools.get(name)
 
 
 def start_board() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raygen.engines.figures import kv_use, prefix_hit_rate
+from raygen.engines.figures import kv_use, pool_figures, prefix_hit_rate
 from raygen.errors import ConfigError
 from raygen.pipeline.monitor import Display, Progress
 from raygen.runs.status import Status
@@ -39,6 +39,8 @@ def summary(progress: Progress) -> str:
 def engine_parts(progress: Progress) -> list[str]:
     """What engines say beyond tokens: only what is worth a place in the line."""
     figures, parts = progress.engine, []
+    for name, (replicas, full) in pool_figures(figures).items():
+        parts.append(f"{name} ×{replicas}" + ("" if full is None else f" {full:.0%} full"))
     if progress.prefill_per_s is not None:
         parts.append(f"prefill {progress.prefill_per_s:,.0f} tokens/s")
     if hit_rate := prefix_hit_rate(figures):

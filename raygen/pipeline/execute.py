@@ -1,6 +1,9 @@
 """The Ray execution: a run's chunks through Ray Data.
 
     groups of chunk references -> read (tasks) -> generate (autoscaling actor pool) -> commit (tasks) -> reports
+                                                      |  ^ requests
+                                                      v  | results
+                                                  pools of replicas (actors), for pooled models
 
 Killed actors and lost nodes are Ray's to replace; the chunk is then simply done again, and the commit decides which
 attempt counts.
@@ -18,14 +21,14 @@ from typing import Any
 import ray
 import ray.data
 
-from raygen.engines import engine_class
-from raygen.errors import ConfigError
 from raygen.pipeline import stages
 from raygen.pipeline.board import start_board
-from raygen.pipeline.cluster import LOGS, capacity, fitting
+from raygen.pipeline.cluster import LOGS, capacity
 from raygen.pipeline.host import chunks_in_flight
 from raygen.pipeline.machine import usable_cores
+from raygen.pipeline.pool import Pools, stand_ins
 from raygen.pipeline.ray_data import our_settings
+from raygen.pipeline.room import Group, groups_of, laid_out
 from raygen.pipeline.work import Report, Todo, Work
 
 # How often a chunk, and an engine, may meet the sudden end of its process before the pass is given up. The driver then
@@ -42,12 +45,13 @@ class RayExecution:
         self._todos = todos
         self._capacity = capacity()
         self._stopping = False
-        self._replicas = self._fitting()
+        self._groups = self._laid_out()
         self._board: Any = start_board()
+        self._pools = Pools(work.job, work.models, self._groups, self._board, MAX_RETRIES)
         _quieten()
 
     def start(self) -> None:
-        """Engines start with `reports`."""
+        """Engines start with `reports`: pools first, then the engine hosts."""
 
     def reports(self) -> Iterator[Report]:
         """Yield a report for each chunk, as they are committed.
@@ -57,6 +61,11 @@ class RayExecution:
         Raises:
             RaygenError: as a stage raised it. RayTaskError: a bug of ours.
         """
+        problem = self._pools.start(lambda: self._stopping)
+        if problem is not None:
+            yield Report(-1, problem=problem)
+        if problem is not None or self._stopping:
+            return
         batches = self._dataset().iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         try:
             for batch in batches:
@@ -68,19 +77,20 @@ class RayExecution:
 
     def _dataset(self) -> ray.data.Dataset:
         work = self._work
-        wide = chunks_in_flight(work.job, work.models)
+        wide = chunks_in_flight(work.job, work.models, stand_ins(work.models, self._groups, self._board))
         groups = [stages.pack_group(group) for group in self._todos]
         # A worker process costs more to start than many chunks to read: on one machine, no more of them than help. Reading
         # streams; writing waits for the store.
         half = int(self._capacity.cpus / 2)
         widths = (max(1, half), max(2, half)) if self._capacity.fixed else (None, None)
-        with our_settings():
+        with our_settings() as settings:
+            settings.execution_options.exclude_resources = self._taken()
             return self._stages(groups, wide, *widths)
 
     def _stages(
         self, groups: list[bytes], wide: int, readers: int | None, writers: int | None
     ) -> ray.data.Dataset:
-        work, execution = self._work, self._work.job.execution
+        work, execution, hosts = self._work, self._work.job.execution, self._groups[0]
         items = [{"group": group} for group in groups]
         return (
             ray.data.from_items(items, override_num_blocks=len(items))
@@ -94,18 +104,18 @@ class RayExecution:
             )
             .map_batches(
                 stages.Generate,
-                fn_constructor_kwargs={"work": work, "board": self._board},
+                fn_constructor_kwargs={"work": work, "board": self._board, "groups": self._groups},
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(
-                    min_size=self._replicas[0],
-                    max_size=self._replicas[1],
+                    min_size=hosts.low,
+                    max_size=hosts.high,
                     max_tasks_in_flight_per_actor=2 * wide,
                     max_concurrent_calls_per_actor=wide,
                     enable_true_multi_threading=True,
                 ),
-                num_cpus=self._cpus_per_replica(),
-                num_gpus=execution.gpus_per_replica or None,
+                num_cpus=hosts.cpus,
+                num_gpus=hosts.gpus or None,
                 ray_remote_args_fn=_engine_retries,
             )
             .map_batches(
@@ -124,41 +134,33 @@ class RayExecution:
 
     def gauges(self) -> dict[str, Any]:
         found: dict[str, Any] = ray.get(self._board.gauges.remote(self._stopping))
+        for key, value in self._pools.gauges().items():
+            found[key] = found.get(key, 0) + value
         return found
 
     def close(self) -> None:
+        self._pools.close()
         self._board = (
             None  # it ends with its last handle; killed, it would be missed by engines that are still ending
         )
 
-    def _cpus_per_replica(self) -> float:
-        if self._work.job.execution.cpus_per_replica is not None:
-            return self._work.job.execution.cpus_per_replica
-        gpus = self._work.job.execution.gpus_per_replica
-        return sum(engine_class(m.spec.engine).cpus(usable_cores(), gpus) for m in self._work.models.values())
+    def _taken(self) -> ray.data.ExecutionResources:
+        """What the pools hold for certain: Ray Data counts what the whole cluster has."""
+        pools = self._groups[1:]
+        return ray.data.ExecutionResources(
+            cpu=sum(pool.low * pool.cpus for pool in pools), gpu=sum(pool.low * pool.gpus for pool in pools)
+        )
 
-    def _fitting(self) -> tuple[int, int]:
-        """Return how many engines to have: never more than chunks, nor than a Ray that cannot grow has room for.
+    def _laid_out(self) -> list[Group]:
+        """Return how many engine hosts and replicas to have: never more than a Ray that cannot grow has room for.
 
         Raises:
             ConfigError: the fewest wanted do not fit; Ray would wait for ever.
         """
-        execution, room = self._work.job.execution, self._capacity
-        chunks = sum(map(len, self._todos))
-        low, high = (min(each, chunks) for each in execution.replicas)
-        if not room.fixed:
-            return low, high
-        cpus = self._cpus_per_replica()
-        free = room.cpus - execution.cpus_per_read - execution.cpus_per_write  # else those would starve
-        fit = fitting(high, (cpus, free), (execution.gpus_per_replica, room.gpus))
-        if fit < low:
-            raise ConfigError(
-                f"execution.replicas: at least {low} engine{'s' * (low > 1)} of {cpus:g} CPUs and "
-                f"{execution.gpus_per_replica:g} GPUs wanted, but of this Ray's {room.cpus:g} logical CPUs {max(0, free):g} are "
-                f"free beside reading and writing, and it has {room.gpus:g} GPUs: room for {max(0, fit)}. "
-                "Lower replicas, cpus_per_replica or gpus_per_replica"
-            )
-        return low, max(low, fit)
+        job, cores = self._work.job, usable_cores()
+        groups = groups_of(job, self._work.models, cores, sum(map(len, self._todos)))
+        reserve = job.execution.cpus_per_read + job.execution.cpus_per_write
+        return laid_out(groups, self._capacity, reserve, cores)
 
 
 def _task_retries() -> dict[str, Any]:

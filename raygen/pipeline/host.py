@@ -40,10 +40,16 @@ class EngineHost:
 
     Args:
         config_hash: of the plan, for the lineage; kept: the kept columns and their pinned types.
+        pooled: engines that stand for models elsewhere, by name; all other models are loaded here.
     """
 
     def __init__(
-        self, job: Job, models: Mapping[str, ResolvedModel], config_hash: str, kept: Mapping[str, pa.DataType]
+        self,
+        job: Job,
+        models: Mapping[str, ResolvedModel],
+        config_hash: str,
+        kept: Mapping[str, pa.DataType],
+        pooled: Mapping[str, Engine] | None = None,
     ) -> None:
         self.job = job
         self._models = models
@@ -51,15 +57,19 @@ class EngineHost:
         self._kept = kept
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True)
-        self._engines = {name: engine_class(model.spec.engine)(model) for name, model in models.items()}
-        deciding = {name: engine.deciding_options for name, engine in self._engines.items()}
-        identities = {name: identity_of(model, deciding[name]) for name, model in models.items()}
+        self._engines: dict[str, Engine] = {
+            name: (pooled or {}).get(name) or engine_class(model.spec.engine)(model)
+            for name, model in models.items()
+        }
+        kinds = {name: engine_class(model.spec.engine) for name, model in models.items()}
+        identities = {
+            name: identity_of(model, kinds[name].deciding_options) for name, model in models.items()
+        }
         self._program = Program(job, identities)
-        self._lineage: dict[str, Any] = {}
         self._chunks: set[asyncio.Task[Any]] = set()  # in work
         self._lookahead = lookahead(self._engines.values())
         self._head_start = asyncio.Event()  # is over
-        if not any(engine.shares_steps for engine in self._engines.values()):
+        if not any(kind.shares_steps for kind in kinds.values()):
             self._head_start.set()
         self.tally = Tally()  # of all chunks, finished or not
 
@@ -68,7 +78,10 @@ class EngineHost:
         self._thread.start()
         for engine in self._engines.values():
             self._call(engine.start())
-        self._lineage = {
+
+    def _lineage(self) -> dict[str, Any]:
+        """What generates now: a pool may have got replicas on other machines."""
+        return {
             "models": [
                 {
                     "name": name,
@@ -180,9 +193,11 @@ class EngineHost:
 
     def _table(self, outcomes: list[Outcome]) -> pa.Table:
         try:
-            return outcome_table(outcomes, self._lineage, self._kept)
+            return outcome_table(outcomes, self._lineage(), self._kept)
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-            return outcome_table([self._fitting(outcome) for outcome in outcomes], self._lineage, self._kept)
+            return outcome_table(
+                [self._fitting(outcome) for outcome in outcomes], self._lineage(), self._kept
+            )
 
     def _fitting(self, outcome: Outcome) -> Outcome:
         """A kept value that does not fit its column's pinned type fails its row, and its row alone."""
@@ -200,9 +215,13 @@ def lookahead(engines: Iterable[Engine]) -> int:
     return 2 * max(engine.capacity for engine in engines)
 
 
-def chunks_in_flight(job: Job, models: Mapping[str, ResolvedModel]) -> int:
+def chunks_in_flight(
+    job: Job, models: Mapping[str, ResolvedModel], pooled: Mapping[str, Engine] | None = None
+) -> int:
     """How many chunks an engine host works on at once, so that the end of one never idles the engines."""
     if job.execution.chunks_in_flight is not None:
         return job.execution.chunks_in_flight
-    rows = lookahead(engine_class(model.spec.engine)(model) for model in models.values())
+    rows = lookahead(
+        (pooled or {}).get(name) or engine_class(model.spec.engine)(model) for name, model in models.items()
+    )
     return max(2, min(64, math.ceil(rows / job.sink.chunk_rows) + 1))

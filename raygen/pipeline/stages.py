@@ -13,8 +13,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import astuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, replace
 from functools import partial
 from typing import Any
 
@@ -24,9 +24,14 @@ import ray
 
 from raygen import errors
 from raygen.data.base import Range
+from raygen.engines.base import ResolvedModel
 from raygen.errors import RaygenError, StorageError
 from raygen.pipeline.host import ChunkResult
 from raygen.pipeline.metrics import EngineMetrics
+from raygen.pipeline.models import on_this_node
+from raygen.pipeline.pool import stand_ins
+from raygen.pipeline.pooled import PoolLostError
+from raygen.pipeline.room import Group, with_threads
 from raygen.pipeline.work import Report, Todo, Work
 from raygen.runs.commit import Commit
 
@@ -77,17 +82,21 @@ def read(batch: pa.Table, *, work: Work, board: Any) -> Iterator[pa.Table]:
 class Generate:
     """The engine actor: works on several chunks at once, tells the board about itself once a second."""
 
-    def __init__(self, work: Work, board: Any) -> None:
+    def __init__(self, work: Work, board: Any, groups: Sequence[Group]) -> None:
+        self._broken: RaygenError | None = None
+        try:
+            work = replace(work, models=_models_here(work, groups[0].threads))
+        except RaygenError as error:
+            self._broken = error
         self._work = work
         self._store = work.store()
         self._board = board
         self._stopping = False
-        self._broken: RaygenError | None = None
-        self._host = work.host()
+        self._host = work.host(stand_ins(work.models, groups, board))
         try:
             self._host.start()
         except RaygenError as error:
-            self._broken = error
+            self._broken = self._broken or error
         self._name = ray.get_runtime_context().get_actor_id() or "engine"
         self._metrics = EngineMetrics(work.job.name)
         threading.Thread(target=self._push, daemon=True).start()
@@ -106,7 +115,10 @@ class Generate:
             return _row(todo, PROBLEM, message=str(error))
         if attempt is None:
             return _row(todo, DONE)
-        result = self._host.run_chunk(_unpack(table))
+        try:
+            result = self._host.run_chunk(_unpack(table))
+        except PoolLostError as error:
+            return _row(todo, PROBLEM, message=str(error))
         return _row(
             todo,
             GENERATED,
@@ -124,6 +136,16 @@ class Generate:
             with contextlib.suppress(ray.exceptions.RayError):  # the board is being started again
                 self._stopping = ray.get(self._board.push.remote(self._name, figures))
             time.sleep(PUSH_S)
+
+
+def _models_here(work: Work, threads: int | None) -> dict[str, ResolvedModel]:
+    """The models, those that live in engine hosts as they are found on this node. Raises EngineError."""
+    return {
+        name: model
+        if model.spec.placement == "pooled"
+        else with_threads(on_this_node(model, work.job), threads)
+        for name, model in work.models.items()
+    }
 
 
 def commit(batch: pa.Table, *, work: Work) -> pa.Table:

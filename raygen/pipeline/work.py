@@ -6,7 +6,7 @@ splits or bundles blocks can lose or double a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow as pa
 from raygen.config import Job, StorageOptions
 from raygen.data import open_source
 from raygen.data.base import ROW_ID, InputFile, Range
-from raygen.engines.base import ResolvedModel
+from raygen.engines.base import Engine, ResolvedModel
 from raygen.errors import AttemptExpiredError, ChunkIntegrityError, CorruptDataError, StorageError
 from raygen.pipeline.host import ChunkResult, EngineHost
 from raygen.pipeline.program import Program
@@ -87,8 +87,10 @@ class Work:
     def store(self) -> Store:
         return open_store(self.run_uri, self.storage)
 
-    def host(self) -> EngineHost:
-        return EngineHost(self.job, self.models, self.config_hash, self.kept)
+    def host(self, pooled: Mapping[str, Engine] | None = None) -> EngineHost:
+        """Args:
+        pooled: what stands for the models that live in pools; all others live in the host."""
+        return EngineHost(self.job, self.models, self.config_hash, self.kept, pooled)
 
     def read(self, todos: Sequence[Todo]) -> Iterator[Parcel]:
         """Read chunks of one group, in order. A store that does not answer makes a problem, for a later attempt.
