@@ -83,6 +83,26 @@ def test_ready_jobs_are_valid(path: Path) -> None:
         ),
         ({"source": {"format": "xml", "uri": "x"}}, ["source.format", "'xml'", "parquet"]),
         ({"execution": {"replicas": [4, 1]}}, ["replicas", "min"]),
+        (
+            {
+                "models": {
+                    "w": {"family": "causal_lm", "engine": "echo", "placement": "pooled", "replicas": [4, 1]}
+                }
+            },
+            ["models.w.replicas", "min"],
+        ),
+        (
+            {
+                "models": {
+                    "w": {"family": "causal_lm", "engine": "echo", "replicas": [1, 4], "gpus_per_replica": 1}
+                }
+            },
+            ["models.w", "replicas, gpus_per_replica", "placement: pooled", "execution"],
+        ),
+        (
+            {"models": {"w": {"family": "causal_lm", "engine": "echo", "placement": "pool"}}},
+            ["models.w.placement", "'pool'", "colocated", "pooled"],
+        ),
         ({"name": "../up"}, ["name", "'../up'"]),
         ({"seed": -1}, ["seed", "-1"]),
     ],
@@ -92,6 +112,18 @@ def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, Any], words: l
     assert str(tmp_path / "job.yaml") in message
     for word in words:
         assert word in message
+
+
+def test_where_a_model_lives_is_not_what_the_run_is(tmp_path: Path) -> None:
+    here = load_job(written(tmp_path))
+    pool = ["placement=pooled", "replicas=[2, 5]", "cpus_per_replica=0.5", "gpus_per_replica=1"]
+    there = load_job(written(tmp_path), [f"models.w.{each}" for each in pool])
+    assert there.models["w"].pool_replicas == (2, 5)
+    assert load_job(written(tmp_path), ["models.w.placement=pooled"]).models["w"].pool_replicas == (1, 1)
+    assert there.identity() == here.identity()
+    assert there.config_hash() == here.config_hash()
+    assert Job.model_validate(there.model_dump(mode="json")) == there
+    assert "placement" not in here.identity()["models"]["w"]
 
 
 def test_overrides_reach_nested_fields(tmp_path: Path) -> None:

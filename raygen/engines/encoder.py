@@ -30,7 +30,7 @@ from raygen.engines.base import (
 )
 from raygen.engines.encoder_batches import EncoderBatches, padded_length
 from raygen.engines.encoder_request import Pending, Text
-from raygen.engines.worker import start_torch
+from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.label_files import read_labels
 from raygen.models.sentence_files import Pooling
@@ -84,6 +84,7 @@ class EncoderEngine(Engine):
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
+        self._threads = ""  # how many, for the lineage
         self._inbox: list[Pending] = []
         self._requests: set[Pending] = set()
         self._broken: EngineError | None = EngineError(f"model {model.name!r}: the engine is not started")
@@ -116,6 +117,7 @@ class EncoderEngine(Engine):
         if spec.family == "classifier" and (options.pooling, options.normalize) != (None, None):
             raise EngineConfigError(f"model {name!r}: `pooling` and `normalize` are options of an embedder")
         device = start_torch(options.threads, options.device)
+        self._turn, self._threads = turn_on(device)
         from raygen.models.encoder import load_classifier, load_embedder
 
         try:
@@ -221,7 +223,8 @@ class EncoderEngine(Engine):
         if not batch:
             return settled
         self.stats.in_flight = len(batch)
-        rows = self._encoder.run([text.tokens for text in batch], length)
+        with self._turn:
+            rows = self._encoder.run([text.tokens for text in batch], length)
         self._count(length, len(batch))
         for text, row in zip(batch, rows, strict=True):
             pending = text.pending
@@ -285,7 +288,7 @@ class EncoderEngine(Engine):
 
     @property
     def version(self) -> str:
-        return f"torch {version('torch')}, transformers {version('transformers')}"
+        return f"torch {version('torch')}, transformers {version('transformers')}{self._threads}"
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ from raygen.engines.stepper import Stepper
 from raygen.engines.stopping import StopRule
 from raygen.engines.text_messages import text_only
 from raygen.engines.text_stream import TextStream
-from raygen.engines.worker import start_torch
+from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineError, RowError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class TorchEngine(Engine):
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
-        self._computes = ""  # said when it is not the job's dtype
+        self._computes = ""  # with how many threads, and in which dtype when it is not the job's
         self._inbox: list[Sample] = []
         self._owner: dict[Sample, Pending] = {}
         self._requests: set[Pending] = set()
@@ -115,6 +115,8 @@ class TorchEngine(Engine):
             raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
         options = self.options
         device = start_torch(options.threads, options.device)
+        self._turn, threads = turn_on(device)
+        self._computes = threads
         from raygen.engines.adapters import AdapterBank
         from raygen.engines.attention import ATTENTION
         from raygen.engines.budget import kv_budget
@@ -125,7 +127,7 @@ class TorchEngine(Engine):
         try:
             lm = load_causal_lm(self.model.path, self.model.spec.dtype, device, ATTENTION)
             if str(lm.model.dtype) != f"torch.{self.model.spec.dtype}":
-                self._computes = f", computed in {str(lm.model.dtype).removeprefix('torch.')}"
+                self._computes += f", computed in {str(lm.model.dtype).removeprefix('torch.')}"
             self._context = min(lm.context_tokens, options.context_tokens or lm.context_tokens)
             positions, blocks = kv_budget(
                 lm.model,
@@ -252,7 +254,7 @@ class TorchEngine(Engine):
         try:
             while True:
                 joining, self._inbox = self._inbox, []
-                touched = await self._work(lambda: self._stepper.step(joining))  # noqa: B023 - awaited at once
+                touched = await self._work(lambda: self._step(joining))  # noqa: B023 - awaited at once
                 self._measure()
                 for sample in touched:
                     self._settle(sample)
@@ -261,6 +263,10 @@ class TorchEngine(Engine):
                     await self._wake.wait()
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
             self._end(EngineError(f"model {self.model.name!r} stopped: {type(error).__name__}: {error}"))
+
+    def _step(self, joining: list[Sample]) -> list[Sample]:
+        with self._turn:
+            return self._stepper.step(joining)
 
     def _settle(self, sample: Sample) -> None:
         self.stats.output_tokens += sample.error is None

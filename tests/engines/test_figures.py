@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raygen.engines.figures import GAUGES, kv_use, merged_figures, prefix_hit_rate
+from raygen.engines.figures import GAUGES, kv_use, merged_figures, pool_figures, prefix_hit_rate
 from raygen.pipeline import board as board_module
 from raygen.pipeline.board import Board
 from raygen.pipeline.display import engine_parts, summary
@@ -54,6 +54,29 @@ def test_gauges_of_a_silent_engine_do_not_count_its_totals_do(monkeypatch: pytes
     assert found["replicas"] == 1
     for key, value in TORCH.items():
         assert found[key] == (value if key in GAUGES else 2 * value)
+
+
+POOLS = {
+    "pool.nli.replicas": 2,
+    "pool.nli.in_flight": 3,
+    "pool.nli.limit": 8,
+    "pool.big.one.replicas": 1,
+    "pool.big.one.in_flight": 0,
+}
+
+
+def test_pools_are_of_this_moment_and_in_the_line(monkeypatch: pytest.MonkeyPatch):
+    assert pool_figures(POOLS) == {"nli": (2, 0.375), "big.one": (1, None)}
+    assert merged_figures([POOLS, {**POOLS, "pool.nli.replicas": 5}])["pool.nli.replicas"] == 5
+    line = summary(dataclasses.replace(PROGRESS, engine=POOLS, prefill_per_s=None))
+    assert "nli ×2 38% full · big.one ×1 · ETA" in line
+    now_s = 100.0
+    monkeypatch.setattr(board_module.time, "monotonic", lambda: now_s)
+    board = Board()
+    board.push("gone", {"pool.nli.asked": 7})
+    now_s = 200.0
+    board.push("alive", {"pool.nli.asked": 5})
+    assert board.gauges()["pool.nli.asked"] == 5
 
 
 def test_the_line_says_what_the_engines_say():

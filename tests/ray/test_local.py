@@ -121,8 +121,10 @@ def test_a_second_ctrl_c_abandons_the_chunks_in_flight(tmp_path: Path) -> None:
 
 
 def test_a_killed_command_leaves_no_engine_behind(tmp_path: Path) -> None:
-    with cases.started(cases.raygen("run", slow_job(tmp_path), "-q")) as process:
+    pooled = ("--set", "models.writer.placement=pooled")
+    with cases.started(cases.raygen("run", slow_job(tmp_path), "-q", *pooled)) as process:
         wait_until(lambda: (tmp_path / "run" / "commits").is_dir(), 90, "the first commit")
+        assert any("Replica" in each.command for each in of_session(process.pid))
         process.kill()
         process.wait()
         # Ray's two agents of a node follow after a minute: they try to tell the dead cluster first.

@@ -1,0 +1,179 @@
+"""Pooled models on Ray: the same outcomes as inline, whatever becomes of their replicas. One Ray for the whole file."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import raygen
+from raygen.config import load_job
+from raygen.engines.base import ResolvedModel
+from raygen.errors import ConfigError
+from raygen.pipeline.monitor import Progress
+from raygen.pipeline.pool import Pool
+from raygen.pipeline.room import Group
+from raygen.pipeline.run import run_job
+from raygen.pipeline.scaler import Scaler
+from tests.ray import cases
+from tests.ray.fragile import FRAGILE
+from tests.ray.processes import Process, descendants, wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("own_ray")]
+
+Cli = Callable[..., Any]
+STEPS = [
+    {"generate": {"model": "writer", "prompt": "About: {{ text }}", "samples": 2}},
+    {"verify": {"entailment": {"model": "nli", "premise": "{{ text }}", "threshold": 0.3}}},
+    {"refine": {"prompt": "{{ text }} | {{ sample }} | {{ finding }}", "budget": 2}},
+]
+
+
+def two_models(
+    folder: Path, rows: int, chunk_rows: int, writer: dict[str, Any], nli: dict[str, Any], **changes: Any
+) -> Path:
+    models = {
+        "writer": {"family": "causal_lm", "engine": "echo", **writer},
+        "nli": {"family": "classifier", "engine": "echo", **nli},
+    }
+    return cases.write_job(folder, rows, chunk_rows, **{"models": models, "steps": STEPS, **changes})
+
+
+def pooled(**options: Any) -> dict[str, Any]:
+    return {"placement": "pooled", "options": options}
+
+
+def replicas() -> list[Process]:
+    return [each for each in descendants(os.getpid()) if each.command.startswith("ray::Replica")]
+
+
+class Watcher:
+    """A display that keeps the largest figure of each kind."""
+
+    def __init__(self) -> None:
+        self.most: dict[str, float] = {}
+
+    def update(self, progress: Progress) -> None:
+        for key, value in progress.engine.items():
+            self.most[key] = max(self.most.get(key, 0), value)
+
+    def say(self, line: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def inline_outcomes(job: Path, folder: Path) -> Any:
+    quick = ["models.writer.options={}", "models.nli.options={}", f"output={folder / 'inline'}"]
+    run_job(load_job(job, quick), inline=True)
+    return raygen.open_run(str(folder / "inline")).to_arrow()
+
+
+def test_pools_and_inline_agree_and_a_killed_replica_costs_no_row(tmp_path: Path) -> None:
+    job = two_models(
+        tmp_path, 200, 10, pooled(delay_s=0.1, concurrency=8), pooled(delay_s=0.05, concurrency=8)
+    )
+    watcher = Watcher()
+    seen: list[int] = []
+
+    def kill_two() -> None:
+        for commits in (2, 8):
+            wait_until(lambda: cases.commits_of(tmp_path / "run") >= commits, 60, "commits")  # noqa: B023
+            [first, *_] = [each for each in replicas() if each.pid not in seen]
+            seen.append(first.pid)
+            first.kill()
+
+    killer = threading.Thread(target=kill_two)
+    killer.start()
+    assert run_job(load_job(job), display=watcher).exit_code == 0
+    killer.join()
+    assert len(seen) == 2
+    assert not replicas()
+    found = raygen.open_run(str(tmp_path / "run")).to_arrow()
+    assert found.equals(inline_outcomes(job, tmp_path))
+    assert {*found.column("status").to_pylist()} == {"accepted", "rejected"}
+    assert (watcher.most["pool.writer.replicas"], watcher.most["pool.nli.replicas"]) == (1, 1)
+    assert watcher.most["pool.writer.in_flight"] == 8
+    assert watcher.most["output_tokens"] > 0
+
+
+def test_a_pool_beside_a_colocated_model_grows_while_requests_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raygen.pipeline.pool.Scaler", partial(Scaler, wait_s=0.5))
+    job = two_models(tmp_path, 300, 10, {**pooled(delay_s=0.2, concurrency=4), "replicas": [1, 3]}, {})
+    watcher = Watcher()
+    assert run_job(load_job(job), display=watcher).exit_code == 0
+    assert watcher.most["pool.writer.replicas"] > 1
+    found = raygen.open_run(str(tmp_path / "run")).to_arrow()
+    assert found.equals(inline_outcomes(job, tmp_path))
+
+
+def test_an_idle_pool_shrinks_and_a_restarted_replica_comes_back(own_ray: Any, tmp_path: Path) -> None:
+    job = load_job(two_models(tmp_path, 10, 10, {**pooled(), "replicas": [1, 2]}, {}))
+    model = ResolvedModel("writer", job.models["writer"], None, "echo:-")
+    hosts, group = (Group(name, 1, 2, 0.1, 0, True, False) for name in ("execution", "writer"))
+    pool = Pool(model, job, group, hosts, restarts=1)
+    pool._scaler = Scaler(1, 2, 256, idle_s=0.2)
+    pool.add(2)
+
+    def ticked(met: Callable[[], bool], asked: float) -> None:
+        def tick() -> bool:
+            pool.tick(time.monotonic(), asked)
+            return met()
+
+        wait_until(tick, 30, "the pool")
+
+    ticked(lambda: all(member.pid for member in pool.members), 500)
+    pids = {member.pid for member in pool.members}
+    own_ray.kill(pool.members[0].handle, no_restart=False)
+    ticked(lambda: pool.up() == 1, 500)
+    ticked(lambda: pool.up() == 2 and all(member.figures for member in pool.members), 500)
+    assert len({member.pid for member in pool.members} & pids) == 1
+    ticked(lambda: pool.up() == 1, 0)
+    assert len(pool.roster().links) == 1
+    ticked(lambda: len(pool.members) == 1, 0)
+    own_ray.kill(pool.members[0].handle, no_restart=True)
+    ticked(lambda: pool.lost is not None, 0)
+    assert "model 'writer': a replica's process ended" in str(pool.lost)
+    pool.close()
+    wait_until(lambda: not replicas(), 10, "replicas to end")
+
+
+@pytest.mark.parametrize(
+    ("fails", "says"),
+    [
+        ("start", "raygen: error: the accelerator is not there"),
+        ("generate", "raygen: error: the accelerator fell off the bus"),
+        ("generate_exits", "model 'writer': a replica's process ended"),
+    ],
+)
+def test_a_broken_pool_ends_the_run_in_one_line_and_the_run_resumes(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str, says: str
+) -> None:
+    monkeypatch.setattr("raygen.pipeline.execute.MAX_RETRIES", 1)
+    job = cases.write_job(
+        tmp_path,
+        64,
+        16,
+        models={"writer": {"family": "causal_lm", "engine": FRAGILE, "placement": "pooled"}},
+    )
+    broken = cli("run", job, "-q", "--set", f"models.writer.options={{fails: {fails}}}")
+    assert (broken.code, broken.err.count("\n"), says in broken.err) == (1, 1, True), broken.err
+    assert not replicas()
+    assert cli("run", job, "-q", "--inline").code == 0
+    cases.assert_exact(cases.objects_of(tmp_path / "run"), cases.expected(64, 16))
+
+
+def test_pools_that_do_not_fit_this_ray_are_refused(tmp_path: Path) -> None:
+    job = two_models(tmp_path, 10, 10, {**pooled(), "replicas": [2, 2], "cpus_per_replica": 0.7}, {})
+    with pytest.raises(ConfigError, match=r"models\.writer\.replicas: at least 2 replicas of 0\.7 CPUs"):
+        run_job(load_job(job))
+    assert not replicas()
