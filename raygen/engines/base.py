@@ -126,6 +126,25 @@ class ClassifyResult:
 
 
 @dataclass(slots=True)
+class LikelihoodRequest:
+    """How probable are these texts, each as an answer to the same messages?"""
+
+    row_id: str
+    texts: Sequence[str]
+    messages: list[dict[str, Any]] | None = (
+        None  # None: each text by itself, as one that nothing comes before
+    )
+    adapter: str | None = None
+
+
+@dataclass(slots=True)
+class LikelihoodResult:
+    logprobs: list[float]  # one a text: natural logarithm of its probability, all its tokens together
+    tokens: list[int]  # one a text: how many those are
+    prompt_tokens: int  # of what stands before, once
+
+
+@dataclass(slots=True)
 class EngineStats:
     """Totals since the start, and gauges of this moment; read about once a second by the progress display."""
 
@@ -141,8 +160,8 @@ class EngineStats:
 class Engine(ABC):
     """A loaded model. Built inside its actor from plain configuration, started once, closed at the end.
 
-    `generate`, `embed` and `classify` may be called from many tasks of one event loop at once. They raise RowError for
-    what concerns one row (the row becomes a failed outcome) and EngineError when the engine as a whole is broken.
+    `generate`, `embed`, `classify` and `likelihood` may be called from many tasks of one event loop at once. They raise
+    RowError for what concerns one row (the row becomes a failed outcome) and EngineError when the engine as a whole is broken.
     """
 
     families: ClassVar[frozenset[str]] = frozenset({"causal_lm"})  # of models that it takes
@@ -152,6 +171,7 @@ class Engine(ABC):
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
     accepts_images: ClassVar[bool] = False
+    gives_likelihoods: ClassVar[bool] = False
     shares_steps: ClassVar[bool] = False  # does every request that is under way slow each of the others?
 
     # Options that change what is generated. They are part of a job's identity: a run is not resumed with others.
@@ -185,6 +205,10 @@ class Engine(ABC):
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
         """Return the probabilities of every text of the request. Raises RowError, EngineError."""
         raise self._unsupported("classifies no texts")
+
+    async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
+        """Return how probable the model finds every text of the request. Raises RowError, EngineError."""
+        raise self._unsupported("tells no likelihood of a text")
 
     @classmethod
     def labels(cls, model: ResolvedModel) -> tuple[str, ...] | None:

@@ -105,6 +105,17 @@ class Decoder:
             self._select([*adapters, *[None] * now.filling])
         return self._run(now, [*ids, *[0] * now.filling], [last[number] for number in wanted])
 
+    @torch.inference_mode()
+    def forward_one(
+        self, span: Span, tokens: Sequence[int], adapter: str | None, last_only: bool
+    ) -> torch.Tensor:
+        """Compute a piece of one text by itself; return the logits after each of its tokens, (N, V), or after the last."""
+        now = Pass([], [span], self.cache.positions, self._device)
+        if self._select is not None:
+            self._select([*[adapter] * len(tokens), *[None] * now.filling])
+        wanted = [len(tokens) - 1] if last_only else list(range(len(tokens)))
+        return self._run(now, [*tokens, *[0] * now.filling], wanted)
+
     def _run(self, now: Pass, ids: list[int], last: list[int]) -> torch.Tensor:
         self.cache.now = now
         filled = last + [0] * (round_up(max(len(last), 1), STEP) - len(last))

@@ -23,10 +23,13 @@ from raygen.engines.base import (
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
+    LikelihoodRequest,
+    LikelihoodResult,
     ResolvedModel,
     TokenLogprob,
 )
 from raygen.engines.constraint import Constraints
+from raygen.engines.likelihood import Likelihoods, Scoring, tokens_of
 from raygen.engines.memory import Memory
 from raygen.engines.prefixes import Prefixes
 from raygen.engines.sample import Sample
@@ -56,6 +59,7 @@ class Pending:
 class TorchEngine(Engine):
     takes_adapters = True
     takes_constraints = True
+    gives_likelihoods = True
     shares_steps = True
     deciding_options = frozenset({"context_tokens"})
 
@@ -101,7 +105,7 @@ class TorchEngine(Engine):
         # One thread for all that blocks: the event loop stays free, and torch's threads have one master.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch-engine")
         try:
-            self._lm, self._stepper = await self._work(self._load)
+            self._lm, self._stepper, self._likelihoods = await self._work(self._load)
         except BaseException:
             self._worker.shutdown(wait=False)
             raise
@@ -110,7 +114,7 @@ class TorchEngine(Engine):
         self._wake = asyncio.Event()
         self._runner = asyncio.create_task(self._run())
 
-    def _load(self) -> tuple[CausalLM, Stepper]:
+    def _load(self) -> tuple[CausalLM, Stepper, Likelihoods]:
         if self.model.path is None:
             raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
         options = self.options
@@ -148,9 +152,9 @@ class TorchEngine(Engine):
             lm, lm.model.config.get_text_config(decoder=True).vocab_size, self.model.name
         )
         memory = Memory(positions, self._context, options.max_batch, decoder.cache)
-        return lm, Stepper(
-            decoder, memory, Prefixes(blocks), options.max_batch, options.prompt_tokens_per_step
-        )
+        tokens = options.prompt_tokens_per_step
+        stepper = Stepper(decoder, memory, Prefixes(blocks), options.max_batch, tokens)
+        return lm, stepper, Likelihoods(decoder, memory, tokens)
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         async with self._submitted(request) as pending:
@@ -180,6 +184,27 @@ class TorchEngine(Engine):
                     if text or ended[index]:
                         yield GenerateChunk(index, text, len(sample.tokens), sample.finish_reason)
         self._count_done(pending.samples)
+
+    async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
+        """Return the log-probability of every text: of its own tokens, without one that ends it.
+
+        Raises:
+            RowError: `prompt_too_long`, `invalid_messages`, `invalid_text`, `empty_prompt`, `unknown_adapter`, `nan_logits`.
+            EngineError: the engine is broken or closed.
+        """
+        if self._broken is not None:
+            raise self._broken
+        self.check_adapter(request.adapter)
+        if not request.texts:
+            return LikelihoodResult([], [], 0)
+        before, texts = await self._work(lambda: tokens_of(request, self._lm, self._context))
+        if self._broken is not None:  # it may have ended meanwhile
+            raise self._broken
+        logprobs = await self._likelihoods.ask(before, texts, request.adapter, self._wake)
+        counts = [len(text) for text in texts]
+        self.stats.requests += 1
+        self.stats.prompt_tokens += len(before) + sum(counts)
+        return LikelihoodResult(logprobs, counts, len(before))
 
     @asynccontextmanager
     async def _submitted(self, request: GenerateRequest) -> AsyncIterator[Pending]:
@@ -254,19 +279,25 @@ class TorchEngine(Engine):
         try:
             while True:
                 joining, self._inbox = self._inbox, []
-                touched = await self._work(lambda: self._step(joining))  # noqa: B023 - awaited at once
+                touched, scored = await self._work(lambda: self._step(joining))  # noqa: B023 - awaited at once
                 self._measure()
+                self._likelihoods.settle(scored)
                 for sample in touched:
                     self._settle(sample)
-                if not touched and not self._inbox and not self._stepper.busy:
+                busy = self._stepper.busy or self._likelihoods.busy
+                if not (touched or scored or self._inbox or busy):
                     self._wake.clear()
                     await self._wake.wait()
         except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
             self._end(EngineError(f"model {self.model.name!r} stopped: {type(error).__name__}: {error}"))
 
-    def _step(self, joining: list[Sample]) -> list[Sample]:
+    def _step(self, joining: list[Sample]) -> tuple[list[Sample], list[Scoring]]:
         with self._turn:
-            return self._stepper.step(joining)
+            touched = self._stepper.step(joining)
+        if not self._likelihoods.busy:
+            return touched, []
+        with self._turn:
+            return touched, self._likelihoods.step()
 
     def _settle(self, sample: Sample) -> None:
         self.stats.output_tokens += sample.error is None
@@ -286,6 +317,7 @@ class TorchEngine(Engine):
 
     def _end(self, reason: EngineError) -> None:
         self._broken = reason
+        self._likelihoods.end(reason)
         for pending in self._requests:
             if not pending.finished.done():
                 pending.finished.set_exception(reason)
@@ -306,6 +338,7 @@ class TorchEngine(Engine):
             vars(self).pop("_lm", None)
             vars(self).pop("_stepper", None)
             vars(self).pop("_constraints", None)
+            vars(self).pop("_likelihoods", None)
 
     @property
     def capacity(self) -> int:

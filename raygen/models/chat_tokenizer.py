@@ -45,6 +45,24 @@ class ChatTokenizer:
             ids = [self.tokenizer.bos_token_id]
         return list(ids)
 
+    def encode_text(self, text: str) -> list[int]:
+        """Return the token ids of a text that something stands before. Raises RowError `invalid_text`."""
+        try:
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        except Exception as error:  # such as half a surrogate pair
+            raise RowError("invalid_text", f"the tokenizer refuses it: {first_line(error)}") from error
+
+    def beginning(self) -> list[int]:
+        """Return what stands before a text that nothing else does: the token that begins texts, or else ends them.
+
+        Raises:
+            RowError: `empty_prompt`, the model has neither.
+        """
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return [token]
+        raise RowError("empty_prompt", "the model has no token that begins or ends a text")
+
     def decode(self, ids: list[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text

@@ -6,18 +6,24 @@ import asyncio
 import hashlib
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from raygen.engines.base import (
     ClassifyRequest,
     ClassifyResult,
+    EmbedRequest,
     Engine,
     GenerateRequest,
     GenerateResult,
+    LikelihoodRequest,
+    LikelihoodResult,
 )
 from raygen.errors import RowError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 Texts = Sequence[str | tuple[str, str]]
@@ -75,6 +81,26 @@ class Calls:
         self.usage.calls += 1
         self.usage.prompt_tokens += result.tokens
         return result.probabilities
+
+    async def embed(self, model: str, row_id: str, texts: Sequence[str]) -> np.ndarray:
+        """Return one vector for every text, float32 (texts, width). Raises RowError, EngineError."""
+        if not texts:
+            import numpy as np
+
+            return np.zeros((0, 0), np.float32)
+        result = await self.engines[model].embed(EmbedRequest(row_id, texts))
+        self.usage.calls += 1
+        self.usage.prompt_tokens += result.tokens
+        return result.vectors
+
+    async def likelihood(self, model: str, request: LikelihoodRequest) -> LikelihoodResult:
+        """Return how probable the model finds every text of the request. Raises RowError, EngineError."""
+        if not request.texts:
+            return LikelihoodResult([], [], 0)
+        result = await self.engines[model].likelihood(request)
+        self.usage.calls += 1
+        self.usage.prompt_tokens += result.prompt_tokens + sum(result.tokens)
+        return result
 
     def key(self, kind: str, model: str, *asked: Any) -> str:
         """Name a call by what was asked of which weights: 128 bits of BLAKE2, as hex."""
