@@ -13,6 +13,7 @@ from raygen.config_parts import Name as Name
 from raygen.config_parts import Sampling as Sampling
 from raygen.config_parts import Variable as Variable
 from raygen.constraint import Constraint
+from raygen.metric_config import Perplexity, Similarity, WordList
 
 
 class Answer(Frozen):
@@ -207,6 +208,9 @@ class Score(Frozen):
 
     entailment: Entailment | None = Field(None, description="the probability; its threshold is not used")
     length: Literal["words", "characters", "sentences"] | None = None
+    perplexity: Perplexity | None = None
+    similarity: Similarity | None = None
+    wordlist: WordList | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Score:

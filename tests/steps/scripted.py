@@ -15,10 +15,14 @@ from raygen.config import Job, ModelSpec
 from raygen.engines.base import (
     ClassifyRequest,
     ClassifyResult,
+    EmbedRequest,
+    EmbedResult,
     Engine,
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
+    LikelihoodRequest,
+    LikelihoodResult,
     ResolvedModel,
 )
 from raygen.pipeline.program import Program, Tally
@@ -89,3 +93,47 @@ def with_rows(folder: Path, columns: dict[str, list[Any]]) -> Path:
 def story(outcome: Outcome) -> list[tuple[str, int | None, str]]:
     """Return a row's decisions: step, sample, decision."""
     return [(each["step"], each["sample"], each["decision"]) for each in outcome.attempts]
+
+
+class Embedder(Engine):
+    """Gives a text the vector that `vectors` returns for it."""
+
+    spec = {"family": "embedder", "engine": "encoder", "ref": "./embedder"}
+
+    def __init__(self, vectors: Callable[[str], list[float]]) -> None:
+        super().__init__(ResolvedModel("embedder", ModelSpec.model_validate(self.spec), None, "scripted"))
+        self._vectors = vectors
+        self.asked: list[EmbedRequest] = []
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        raise AssertionError("an embedder generates nothing")
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        self.asked.append(request)
+        vectors = np.array([self._vectors(text) for text in request.texts], np.float32)
+        return EmbedResult(vectors, 5 * len(vectors))
+
+
+class Reader(Engine):
+    """Says how probable a text is: `logprob` of the messages' last content and the text; a token is a word."""
+
+    spec = {"family": "causal_lm", "engine": "torch", "ref": "./reader"}
+
+    def __init__(self, logprob: Callable[[str | None, str], float]) -> None:
+        super().__init__(ResolvedModel("reader", ModelSpec.model_validate(self.spec), None, "scripted"))
+        self._logprob = logprob
+        self.asked: list[LikelihoodRequest] = []
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        raise AssertionError("a reader generates nothing")
+
+    async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
+        self.asked.append(request)
+        prompt = request.messages[-1]["content"] if request.messages is not None else None
+        counts = [len(text.split()) for text in request.texts]
+        return LikelihoodResult([self._logprob(prompt, text) for text in request.texts], counts, 3)
+
+
+def run_with(job: Job, row: dict[str, Any], **engines: Engine) -> Outcome:
+    """Run a job's program on one row, with engines by the names of the job's models."""
+    return asyncio.run(Program(job).run(engines, "r1", row, None, Tally()))

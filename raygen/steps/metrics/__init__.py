@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 METRICS = {
     "entailment": "raygen.steps.metrics.entailment:EntailmentMetric",
     "length": "raygen.steps.metrics.length:LengthMetric",
+    "perplexity": "raygen.steps.metrics.perplexity:PerplexityMetric",
+    "similarity": "raygen.steps.metrics.similarity:SimilarityMetric",
+    "wordlist": "raygen.steps.metrics.wordlist:WordListMetric",
 }
 
 

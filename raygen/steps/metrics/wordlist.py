@@ -1,0 +1,35 @@
+"""Word list: the share of the sample's words that are on a list, 0 to 1; of phrases all words count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raygen.data.words import words_of
+from raygen.metric_config import WordList
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.metrics import Metric
+from raygen.steps.story import Draft, Story
+
+
+class WordListMetric(Metric):
+    config: WordList
+
+    def __init__(self, config: WordList, step: Step) -> None:
+        super().__init__(config, step)
+        self._phrases = frozenset(tuple(entry.split()) for entry in config.words)
+        self._lengths = sorted({len(phrase) for phrase in self._phrases}, reverse=True)
+
+    async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
+        return [self._share(words_of(draft.text)) for draft in drafts]
+
+    def _share(self, words: Sequence[str]) -> float:
+        """Of no words at all, none is on the list."""
+        covered = 0  # where the last find ends
+        count = 0
+        for start in range(len(words)):
+            longest = next((n for n in self._lengths if tuple(words[start : start + n]) in self._phrases), 0)
+            if start + longest > covered:
+                count += start + longest - max(covered, start)
+                covered = start + longest
+        return count / len(words) if words else 0.0
