@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from raygen.data.words import words_of
 from raygen.metric_config import WordList
@@ -28,8 +28,13 @@ class WordListMetric(Metric):
         covered = 0  # where the last find ends
         count = 0
         for start in range(len(words)):
-            longest = next((n for n in self._lengths if tuple(words[start : start + n]) in self._phrases), 0)
+            longest = next((len(phrase) for phrase in self._from(words, start) if phrase in self._phrases), 0)
             if start + longest > covered:
                 count += start + longest - max(covered, start)
                 covered = start + longest
         return count / len(words) if words else 0.0
+
+    def _from(self, words: Sequence[str], start: int) -> Iterator[tuple[str, ...]]:
+        """Yield what may be a phrase that begins here, the longest first; the text's end cuts it."""
+        for length in self._lengths:
+            yield tuple(words[start : start + length])
