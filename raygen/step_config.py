@@ -188,6 +188,15 @@ class Decompose(Frozen):
     _compiles = field_validator("pattern")(pattern_of)
 
 
+class Diverse(Frozen):
+    """The first sample, then each time the one that is farthest from all that were chosen."""
+
+    count: int = Field(ge=1, le=1024)
+    model: str | None = Field(
+        None, description="an embedder: far in meaning; unset: few character 4-grams in common"
+    )
+
+
 class Select(Frozen):
     """Keep some of the accepted samples."""
 
@@ -196,6 +205,7 @@ class Select(Frozen):
     majority: Literal[True] | None = Field(
         None, description="the first sample with the commonest answer (self-consistency)"
     )
+    diverse: Diverse | None = Field(None, description="so many that are far from each other")
 
     @model_validator(mode="after")
     def _one(self) -> Select:
@@ -220,6 +230,25 @@ class Score(Frozen):
     @property
     def metric(self) -> str:
         return exactly_one(self, *type(self).model_fields)
+
+
+class PythonStep(Frozen):
+    """A step of your own: `def step(row: dict, samples: list[dict]) -> dict | None`.
+
+    It gets the row's columns and variables, and the samples that are accepted so far. It returns any of `variables` (by
+    name), `scores` (by the sample's number, then by name) and `rejected` (by the sample's number, with a text that says why).
+    """
+
+    function: Function = Field(description="module:function, importable where the engines run")
+    reads: tuple[str, ...] = Field((), max_length=256, description="columns and variables that it needs")
+    writes: tuple[Variable, ...] = Field(
+        (),
+        max_length=64,
+        description="variables that it may write: a text, a number, true or false, or a list of texts",
+    )
+    scores: tuple[Name, ...] = Field(
+        (), max_length=64, description="scores that it gives every sample it does not reject"
+    )
 
 
 class Filter(Frozen):
@@ -249,6 +278,7 @@ class Step(Frozen):
     select: Select | None = None
     score: Score | None = None
     filter: Filter | None = None
+    python: PythonStep | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Step:

@@ -18,6 +18,7 @@ STEPS = {
     "select": "raygen.steps.select:SelectStep",
     "score": "raygen.steps.score:ScoreStep",
     "filter": "raygen.steps.filter:FilterStep",
+    "python": "raygen.steps.python:PythonFunctionStep",
 }
 SAMPLE_NAMES = frozenset({"sample", "answer"})  # what templates about one sample read beside the row
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Iterable
 
 from raygen.config import Job
-from raygen.step_config import Select
+from raygen.step_config import Diverse, Select
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks.equals import number_in
+from raygen.steps.farthest import farthest_first, farthest_texts
 from raygen.steps.story import Draft, Story
+from raygen.steps.vectors import unit_rows
 
 
 class SelectStep(Step):
     config: Select
+
+    @classmethod
+    def models(cls, config: Select) -> Iterable[tuple[str, str, str]]:
+        if config.diverse is not None and config.diverse.model is not None:
+            yield "diverse.model", config.diverse.model, "embedder"
 
     @classmethod
     def check(cls, config: Select, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
@@ -24,13 +33,36 @@ class SelectStep(Step):
 
     async def run(self, story: Story, calls: Calls) -> None:
         accepted = story.accepted
-        kept, why = self._choose(accepted)
-        for draft in kept:
-            story.decide(self.name, "selected", draft, detail=why)
+        if self.config.diverse is not None:
+            chosen = await self._diverse(self.config.diverse, accepted, story.row_id, calls)
+            kept = [draft for draft, _ in chosen]
+        else:
+            kept, why = self._choose(accepted)
+            chosen = [(draft, why) for draft in kept]
+        for draft, reason in chosen:
+            story.decide(self.name, "selected", draft, detail=reason)
         for draft in accepted:
             if draft not in kept:
                 story.decide(self.name, "dropped", draft)
         story.discard([draft for draft in story.drafts if draft not in kept] if kept else [])
+
+    async def _diverse(
+        self, config: Diverse, drafts: list[Draft], row_id: str, calls: Calls
+    ) -> list[tuple[Draft, str]]:
+        """Return the chosen samples in the order of choice, each with its distance from those before."""
+        texts = [draft.text for draft in drafts]
+        if config.model is not None:
+            unit_ND = unit_rows(await calls.embed(config.model, row_id, texts))
+            found = farthest_first(len(texts), config.count, lambda n: (1 - unit_ND @ unit_ND[n]).tolist())
+        else:
+            found = await asyncio.to_thread(farthest_texts, texts, config.count)
+        return [
+            (
+                drafts[number],
+                "the first" if distance is None else f"distance {distance:.3g} from those before",
+            )
+            for number, distance in found
+        ]
 
     def _choose(self, drafts: list[Draft]) -> tuple[list[Draft], str | None]:
         config = self.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from raygen.config import ModelSpec
+from raygen.engines.base import ClassifyRequest, ClassifyResult, ResolvedModel
+from raygen.engines.encoder import EncoderEngine
 from raygen.errors import ConfigError, RowError
 from raygen.models.encoder import load_classifier
 from raygen.train.classifier import ClassifierFamily, final_layer, logits_of
@@ -215,3 +219,34 @@ def test_bases_of_another_family_and_settings_that_do_not_fit_are_refused(base: 
     for changes, message in checks:
         with pytest.raises(ConfigError, match=message):
             family_of(labelled(base, **changes)).check()
+
+
+def test_verdicts_are_on_the_calibrated_probability(base: Path, tmp_path: Path) -> None:
+    """What training divides the logits by is what an engine, and with it every threshold of a step, sees."""
+    family = family_of(labelled(base))
+    model = family.load_model(CPU).eval()
+    torch.nn.init.normal_(final_layer(model).bias)
+    row = pairs(1)[0]
+    with torch.no_grad():
+        logits = logits_of(model, family.collate(table_of([[family.encode("r", row)]]), CPU)).numpy()[0]
+    family.save(model, tmp_path / "model", temperature=2.5)
+    spec = ModelSpec(
+        family="classifier", engine="encoder", ref=str(tmp_path / "model"), options={"threads": 1}
+    )
+    resolved = ResolvedModel("nli", spec, str(tmp_path / "model"), "sha256:0")
+    assert EncoderEngine.labels(resolved) == NAMES
+
+    async def ask() -> ClassifyResult:
+        engine = EncoderEngine(resolved)
+        await engine.start()
+        try:
+            return await engine.classify(ClassifyRequest("r", [(row["a"], row["b"])]))
+        finally:
+            await engine.close()
+
+    found = asyncio.run(ask())
+    powers = np.exp(logits / 2.5)
+    expected = dict(zip(NAMES, (powers / powers.sum()).tolist(), strict=True))
+    assert found.probabilities[0] == pytest.approx(expected, rel=1e-4)
+    plain = np.exp(logits) / np.exp(logits).sum()
+    assert abs(plain - powers / powers.sum()).max() > 1e-3  # the temperature shows

@@ -1,0 +1,109 @@
+"""The python step: a step of the user's own, which may write variables, give scores and reject samples."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from raygen.errors import RowError
+from raygen.step_config import PythonStep
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.checks.python import function_of
+from raygen.steps.excerpt import excerpt
+from raygen.steps.story import Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+KEPT = 500  # characters of a text that says why
+Text = Annotated[str, Field(max_length=1_000_000)]
+
+
+class Returned(BaseModel):
+    """What a step's function may return."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    variables: dict[str, Text | bool | int | float | list[Text]] = {}
+    scores: dict[int, dict[str, float]] = {}
+    rejected: dict[int, Text] = {}
+
+
+class PythonFunctionStep(Step):
+    about_samples = frozenset()
+    needs_samples = False
+
+    config: PythonStep
+
+    def __init__(self, config: PythonStep, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
+        super().__init__(config, name, where, job, before)
+        self._function = function_of(config.function, f"{where}.function")
+        self.columns = dict.fromkeys(config.reads, f"{where}.reads")
+        self.writes = frozenset(config.writes)
+
+    @classmethod
+    def scores(cls, config: PythonStep, name: str) -> frozenset[str]:
+        return frozenset(config.scores)
+
+    async def run(self, story: Story, calls: Calls) -> None:
+        drafts = {draft.number: draft for draft in story.accepted}
+        samples = [draft.record() for draft in drafts.values()]
+        # In a thread: what it does is unknown, and the engines' loop must not wait for it.
+        found = await asyncio.to_thread(self._call, story.names(), samples)
+        self._check(found, list(drafts))
+        story.variables.update(found.variables)
+        written = ", ".join(sorted(found.variables))
+        story.decide(self.name, "done", detail=f"wrote {written}" if written else None)
+        for number, draft in drafts.items():
+            scores = found.scores.get(number)
+            if scores:
+                draft.scores.update(scores)
+            if number in found.rejected:
+                why = excerpt(found.rejected[number], KEPT)
+                story.reject(draft, self.name, "step_rejected", why, scores)
+            elif scores:
+                story.decide(self.name, "scored", draft, scores=scores)
+
+    def _call(self, row: dict[str, Any], samples: list[dict[str, Any]]) -> Returned:
+        try:
+            # Copies: what it changes in them is its own affair.
+            found = self._function(copy.deepcopy(row), samples)
+        except Exception as error:
+            raise RowError(
+                "step_error", f"{self.config.function}: {type(error).__name__}: {error}"
+            ) from error
+        try:
+            return Returned() if found is None else Returned.model_validate(found)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "what it returned"
+            raise RowError(
+                "step_error",
+                f"{self.config.function}: {place}: {first['msg']}; wanted: None, or a dict of variables, scores, rejected",
+            ) from None
+
+    def _check(self, found: Returned, numbers: Sequence[int]) -> None:
+        """What nobody was told of beforehand is refused: later steps were checked without it. Raises RowError."""
+        for what, given, allowed in (
+            ("variable", found.variables, self.config.writes),
+            ("score", [name for scores in found.scores.values() for name in scores], self.config.scores),
+            ("sample", [*found.scores, *found.rejected], numbers),
+        ):
+            for each in given:
+                if each not in allowed:
+                    listed = ", ".join(map(str, allowed)) or "none"
+                    raise RowError(
+                        "step_error", f"{self.config.function} returned {what} {each!r}; {what}s: {listed}"
+                    )
+        for number in numbers:
+            missing = set(self.config.scores) - found.scores.get(number, {}).keys()
+            if missing and number not in found.rejected:
+                raise RowError(
+                    "step_error",
+                    f"{self.config.function} gave sample {number} no score {', '.join(sorted(missing))}",
+                )

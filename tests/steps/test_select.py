@@ -1,0 +1,78 @@
+"""Diverse selection: the farthest first, ties by order, by vectors or by character n-grams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from raygen.steps.farthest import farthest_first, grams_of, jaccard_distance
+from tests.steps.scripted import ECHO, NLI, Embedder, Writer, job_of, run, run_with
+
+MODELS = {"writer": ECHO, "nli": NLI, "embedder": Embedder.spec}
+
+
+def job(count: int, samples: int, **diverse: Any) -> Any:
+    generate = {"generate": {"model": "writer", "prompt": "x", "samples": samples}}
+    return job_of(generate, {"select": {"diverse": {"count": count, **diverse}}}, models=MODELS)
+
+
+def test_samples_with_other_words_are_chosen() -> None:
+    texts = ["the cat sat", "The  cat sat", "the cat sat down", "quick brown fox", "the cat sits"]
+    found = run(job(3, 5), Writer(lambda prompt, n: texts[n]))
+    assert [each["number"] for each in found.samples] == [0, 3, 4]
+    details = {each["sample"]: each["detail"] for each in found.attempts if each["decision"] == "selected"}
+    assert details == {
+        0: "the first",
+        3: "distance 1 from those before",
+        4: "distance 0.455 from those before",
+    }
+    assert [each["sample"] for each in found.attempts if each["decision"] == "dropped"] == [1, 2]
+
+
+def test_samples_with_other_meanings_are_chosen() -> None:
+    vectors = {"a": [1, 0], "b": [0.9, 0.1], "c": [-1, 0], "d": [0, 1]}
+    embedder = Embedder(lambda text: vectors[text])
+    writer = Writer(lambda prompt, n: "abcd"[n])
+    found = run_with(job(2, 4, model="embedder"), {}, writer=writer, embedder=embedder)
+    assert [each["text"] for each in found.samples] == ["a", "c"]
+    assert [request.texts for request in embedder.asked] == [["a", "b", "c", "d"]]
+    found = run_with(job(3, 4, model="embedder"), {}, writer=writer, embedder=embedder)
+    assert [each["text"] for each in found.samples] == ["a", "c", "d"]
+
+
+def test_equals_are_chosen_by_order_and_no_more_than_there_are() -> None:
+    found = run(job(2, 4), Writer(lambda prompt, n: ["same", "other", "third", "same"][n]))
+    assert [each["text"] for each in found.samples] == ["same", "other"]
+    assert len(run(job(9, 3), Writer(lambda prompt, n: "same")).samples) == 3
+    assert len(run(job(1, 3), Writer(lambda prompt, n: str(n))).samples) == 1
+
+
+def test_each_is_farthest_from_all_that_were_chosen() -> None:
+    places = [0, 1, 10, 4, 6]
+    found = farthest_first(5, 4, lambda n: [abs(place - places[n]) for place in places])
+    assert found == [(0, None), (2, 10), (3, 4), (4, 2)]
+    assert farthest_first(0, 3, lambda n: []) == []
+    assert farthest_first(3, 2, lambda n: [0, 0, 0]) == [(0, None), (1, 0)]
+
+
+def test_n_grams_and_their_distance() -> None:
+    assert grams_of("ABCDE") == {"abcd", "bcde"}
+    assert grams_of("ab") == {"ab"}
+    assert grams_of("a\n  b") == {"a b"}
+    assert jaccard_distance(grams_of("abcde"), grams_of("bcdef")) == pytest.approx(2 / 3)
+    assert jaccard_distance(grams_of("x"), grams_of("x")) == 0
+
+
+@pytest.mark.parametrize(
+    ("diverse", "message"),
+    [
+        ({"count": 0}, r"steps\.1\.select\.diverse\.count"),
+        ({"count": 2, "model": "nli"}, r"steps\.1\.select\.diverse\.model: 'nli' is of family 'classifier', which embeds no"),
+        ({"count": 2, "model": "none"}, r"steps\.1\.select\.diverse\.model: no model 'none'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_before_work(diverse: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        job(samples=3, **diverse)
