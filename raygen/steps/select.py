@@ -48,7 +48,7 @@ class SelectStep(Step):
 
     async def _diverse(
         self, config: Diverse, drafts: list[Draft], row_id: str, calls: Calls
-    ) -> list[tuple[Draft, str]]:
+    ) -> list[tuple[Draft, str | None]]:
         """Return the chosen samples in the order of choice, each with its distance from those before."""
         texts = [draft.text for draft in drafts]
         if config.model is not None:
