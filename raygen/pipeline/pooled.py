@@ -26,6 +26,8 @@ from raygen.engines.base import (
     EngineStats,
     GenerateRequest,
     GenerateResult,
+    LikelihoodRequest,
+    LikelihoodResult,
     ResolvedModel,
 )
 from raygen.errors import EngineError, RaygenError
@@ -128,6 +130,10 @@ class PooledEngine(Engine):
 
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
         found: ClassifyResult = await self._ask("classify", request)
+        return found
+
+    async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
+        found: LikelihoodResult = await self._ask("likelihood", request)
         return found
 
     async def close(self) -> None:

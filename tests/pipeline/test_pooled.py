@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from raygen.config import ModelSpec, Sampling
-from raygen.engines.base import ClassifyRequest, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.base import (
+    ClassifyRequest,
+    GenerateRequest,
+    GenerateResult,
+    LikelihoodRequest,
+    ResolvedModel,
+)
 from raygen.engines.echo import EchoEngine
 from raygen.errors import EngineError, RowError
 from raygen.pipeline import pooled
@@ -140,6 +146,9 @@ def test_requests_are_spread_bounded_and_answered_as_the_engine_would() -> None:
         assert (
             classified.probabilities == (await own.classify(ClassifyRequest("r", ["a text"]))).probabilities
         )
+        with pytest.raises(RowError, match="tells no likelihood"):  # the replica's own answer
+            await room.engine.likelihood(LikelihoodRequest("likely", ["a text"]))
+        assert "likely" in first.asked + second.asked
         assert (room.engine.capacity, room.engine.version) == (12, "echo 1")
         await room.engine.close()
 

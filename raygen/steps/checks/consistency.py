@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from raygen.check_config import Consistency
+from raygen.data.sentences import sentences_of
 from raygen.errors import RowError
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.checks.length import sentences_of
 from raygen.steps.excerpt import excerpt
 from raygen.steps.story import Draft, Story
 
