@@ -174,6 +174,25 @@ def show(
 
 
 @app.command()
+def trace(
+    run_uri: RunUri,
+    row_id: Annotated[str, typer.Argument(metavar="ROW", help="a row's id", show_default=False)],
+    attribute: Annotated[
+        bool, typer.Option("--attribute", help="also mark the words behind verdicts of entailment")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell one row's whole story: prompts, samples, verdicts, what was refined and why, seeds, models.
+
+    Prompts are rendered again from the source, and proven by the digest of their call.
+    """
+    from raygen.pipeline.trace import trace_row
+    from raygen.pipeline.trace_tree import print_trace
+
+    print_trace(trace_row(run_uri, row_id, attribute=attribute), as_json)
+
+
+@app.command()
 def export(
     run_uri: RunUri,
     to: Annotated[str, typer.Option("--to", metavar="URI", help="where to write; must not exist yet")],

@@ -65,23 +65,26 @@ def plain(value: Any) -> Any:
 
 def _lines(row: dict[str, Any]) -> Iterator[str]:
     kept = ", ".join(
-        f"{key}={_visible(str(value))[:60]}" for key, value in row.items() if key not in OWN_COLUMNS
+        f"{key}={visible(str(value))[:60]}" for key, value in row.items() if key not in OWN_COLUMNS
     )
     yield (
-        f"{_visible(row['row_id'])}  {row['status']}"
+        f"{visible(row['row_id'])}  {row['status']}"
         + (f" ({row['reason']})" if row["reason"] else "")
         + (f"  {kept}" if kept else "")
+        + (f"  ({len(row['discarded'])} discarded)" if row["discarded"] else "")
     )
     if row["error"]:
-        yield f"    {row['error']['step']}: {_visible(row['error']['message'])}"
+        yield f"    {row['error']['step']}: {visible(row['error']['message'])}"
     for sample in row["samples"]:
-        text = _visible(sample["text"]) if sample["text"] is not None else f"[{sample['media_type']}]"
+        text = visible(sample["text"]) if sample["text"] is not None else f"[{sample['media_type']}]"
+        if sample["answer"] is not None:
+            text += f"  => {visible(sample['answer'])}"
         indent = f"    {sample['index']}: "
         yield from textwrap.wrap(text, 110, initial_indent=indent, subsequent_indent=" " * 7) or [
             f"{indent}(empty)"
         ]
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Control characters from a model or an input must not steer a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)

@@ -8,6 +8,10 @@ from typing import Any
 
 from raygen.engines.base import GeneratedSample, TokenLogprob
 
+# Decisions after which a sample goes on. `dropped` puts it aside unfaulted; every other one rejects it.
+GOES_ON = frozenset({"generated", "refined", "passed", "scored", "selected"})
+DROPPED = "dropped"
+
 
 @dataclass(slots=True, eq=False)
 class Draft:

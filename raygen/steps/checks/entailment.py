@@ -43,10 +43,9 @@ class EntailmentCheck(Check):
         labels: list[str] = []
         ends: list[int] = []
         for draft in drafts:
-            names = story.names(draft)
-            premise, hypothesis = self._premise.render(names), self._hypothesis.render(names)
-            pairs += [(part, hypothesis) for part in self._parts(premise)]
-            labels.append(self._label.render(names).strip())
+            premises, hypothesis, label = self.asked(story, draft)
+            pairs += [(premise, hypothesis) for premise in premises]
+            labels.append(label)
             ends.append(len(pairs))
         found = await calls.classify(self.config.model, story.row_id, pairs)
         judged = []
@@ -58,6 +57,12 @@ class EntailmentCheck(Check):
                 )
             judged.append((label, max(found[start:end], key=lambda chances: chances[label])))
         return judged
+
+    def asked(self, story: Story, draft: Draft) -> tuple[list[str], str, str]:
+        """Return what is asked about a sample: premises, the hypothesis, and the label that counts. Raises RowError."""
+        names = story.names(draft)
+        premises = self._parts(self._premise.render(names))
+        return premises, self._hypothesis.render(names), self._label.render(names).strip()
 
     def _parts(self, premise: str) -> list[str]:
         """Cut a premise into what the model reads at once."""
