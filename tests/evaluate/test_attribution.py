@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,17 @@ from raygen.evaluate.attribution import (
 from tests.tiny_encoders import save_encoder, tiny_encoder, tiny_encoder_tokenizer
 
 LABELS = ("entailment", "neutral", "contradiction")
-PREMISE, HYPOTHESIS = "The cat sat on a mat,  in vain.", " It's a cat "
+PREMISE, HYPOTHESIS = "A cat sat,  in vain.", " It's so "
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _threads() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -48,32 +58,21 @@ def probabilities(folder: Path, premise: str, hypothesis: str, hidden: bool) -> 
         ids = inputs["input_ids"]
         kept = (ids == tokenizer.cls_token_id) | (ids == tokenizer.sep_token_id)
         inputs["input_ids"] = torch.where(kept, ids, tokenizer.unk_token_id)
-    if "token_type_ids" in inputs and model.config.model_type == "roberta":
-        del inputs["token_type_ids"]
     with torch.no_grad():
         return dict(zip(LABELS, model(**inputs).logits[0].softmax(-1).tolist(), strict=True))
 
 
-@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "modernbert"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2", "modernbert"])
 def test_scores_add_up_to_what_the_words_change(folder: Callable[[str], Path], kind: str) -> None:
-    for label in LABELS[:2]:
-        found = attribute(folder(kind), PREMISE, HYPOTHESIS, label)
-        reached = probabilities(folder(kind), PREMISE, HYPOTHESIS, False)[label]
-        begun = probabilities(folder(kind), PREMISE, HYPOTHESIS, True)[label]
-        assert found.probability == pytest.approx(reached, abs=1e-4)
-        assert found.baseline == pytest.approx(begun, abs=1e-4)
-        total = sum(word.score for word in found.words)
-        assert total == pytest.approx(reached - begun, abs=TOLERANCE)
-        assert total == pytest.approx(found.probability - found.baseline + found.delta, abs=1e-6)
-        assert abs(found.delta) <= TOLERANCE
-
-
-def test_positions_that_hang_on_the_padding_token_do_not_disturb(folder: Callable[[str], Path]) -> None:
-    found = attribute(folder("roberta"), PREMISE, HYPOTHESIS, "neutral")
+    found = attribute(folder(kind), PREMISE, HYPOTHESIS, "neutral")
+    reached = probabilities(folder(kind), PREMISE, HYPOTHESIS, False)["neutral"]
+    begun = probabilities(folder(kind), PREMISE, HYPOTHESIS, True)["neutral"]
+    assert found.probability == pytest.approx(reached, abs=1e-4)
+    assert found.baseline == pytest.approx(begun, abs=1e-4)
+    total = sum(word.score for word in found.words)
+    assert total == pytest.approx(reached - begun, abs=TOLERANCE)
+    assert total == pytest.approx(found.probability - found.baseline + found.delta, abs=1e-6)
     assert abs(found.delta) <= TOLERANCE
-    assert found.baseline == pytest.approx(
-        probabilities(folder("roberta"), PREMISE, HYPOTHESIS, True)["neutral"], abs=1e-4
-    )
 
 
 def test_the_same_pair_gets_the_same_numbers_in_any_company(folder: Callable[[str], Path]) -> None:
@@ -85,10 +84,8 @@ def test_the_same_pair_gets_the_same_numbers_in_any_company(folder: Callable[[st
 def test_words_are_whole_and_special_tokens_are_left_out(folder: Callable[[str], Path]) -> None:
     found = attribute(folder("bert"), PREMISE, HYPOTHESIS, "neutral")  # its tokens are bytes
     words = [(word.text, word.part) for word in found.words]
-    assert [text for text, part in words if part == "premise"] == [
-        "The", "cat", "sat", "on", "a", "mat", ",", "in", "vain", ".",
-    ]  # fmt: skip
-    assert [text for text, part in words if part == "hypothesis"] == ["It", "'s", "a", "cat"]
+    assert [text for text, part in words if part == "premise"] == ["A", "cat", "sat", ",", "in", "vain", "."]
+    assert [text for text, part in words if part == "hypothesis"] == ["It", "'s", "so"]
     for word in found.words:
         text = PREMISE if word.part == "premise" else HYPOTHESIS
         assert text[word.start : word.end] == word.text
