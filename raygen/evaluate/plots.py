@@ -5,9 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from raygen.evaluate.display import duration, number, share, visible
-from raygen.evaluate.sheet import ACCENT, FAILED, INK, LINE, MUTED, PAUSE, SECOND, WIDE_PX, Sheet, both
+from raygen.evaluate.sheet import (
+    ACCENT,
+    ACCEPTED,
+    FAILED,
+    INK,
+    LINE,
+    MUTED,
+    PAUSE,
+    REJECTED,
+    SECOND,
+    WIDE_PX,
+    Sheet,
+    both,
+)
 
 TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
@@ -44,19 +58,67 @@ def pareto(kinds: Sequence[tuple[str, int]]) -> str:
         if len(ranked) > 1:
             axes.plot(cumulative, spots, color=INK, linewidth=1.4, marker="o", markersize=5)
         for spot, (name, n) in zip(spots, ranked, strict=True):
-            # A code is a plain word; anything else is escaped: matplotlib's fonts lack most scripts.
-            plain = name.encode("ascii", "backslashreplace").decode()
-            short = plain if len(plain) <= letters else plain[: letters - 1] + "…"
-            at = {"xy": (0, spot), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-            axes.annotate(short, xytext=(-10, 2), ha="right", va="bottom", color=INK, parse_math=False, **at)
-            axes.annotate(
-                f"{number(n)} · {share(n, total)}", xytext=(-10, -3), ha="right", va="top", color=MUTED, **at
-            )
+            _named(axes, spot, name, f"{number(n)} · {share(n, total)}", letters)
         axes.set(xlim=(0, 103), ylim=(len(ranked) - 0.4, -0.6), yticks=[], xticks=[0, 25, 50, 75, 100])
         axes.set_xlabel("% of failed rows" + ("; line: cumulative" if len(ranked) > 1 else ""))
         axes.xaxis.set_major_formatter("{x:.0f}%")
         axes.grid(axis="x", color=LINE)
         return sheet.svg(f"pareto{width}", label)
+
+    return both(draw)
+
+
+def _named(axes: Any, spot: int, name: str, about: str, letters: int) -> None:
+    """Write a bar's name and a remark at its left."""
+    # A code is a plain word; anything else is escaped: matplotlib's fonts lack most scripts.
+    plain = name.encode("ascii", "backslashreplace").decode()
+    short = plain if len(plain) <= letters else plain[: letters - 1] + "…"
+    at = {"xy": (0, spot), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate(short, xytext=(-10, 2), ha="right", va="bottom", color=INK, parse_math=False, **at)
+    axes.annotate(about, xytext=(-10, -3), ha="right", va="top", color=MUTED, **at)
+
+
+def steps(counts: Sequence[tuple[str, int, int, int]]) -> str:
+    """Bars of what became of the samples that came to each step: passed, rejected, not selected.
+
+    Args:
+        counts: name, and samples of each fate, of at least one step; at least one sample in all.
+    """
+    named = [(visible(name), *fates) for name, *fates in counts]
+    label = "Samples by step: " + ", ".join(
+        f"{name} {number(passed)} of {number(passed + rejected + dropped)} passed"
+        for name, passed, rejected, dropped in named
+    )
+
+    def draw(width: int) -> str:
+        wide = width == WIDE_PX
+        sheet = Sheet(width, 62 + 42 * len(named), left=250 if wide else 142, right=20, top=28, bottom=36)
+        axes = sheet.axes(1)[0]
+        spots = range(len(named))
+        kinds = (("passed", ACCEPTED), ("rejected", REJECTED), ("not selected", PAUSE))
+        begun = [0] * len(named)
+        for place, (kind, color) in enumerate(kinds):
+            sizes = [fates[place] for _, *fates in named]
+            if any(sizes):
+                axes.barh(spots, sizes, left=begun, height=0.55, color=color, label=kind)
+            begun = [start + size for start, size in zip(begun, sizes, strict=True)]
+        for spot, (name, passed, *others) in zip(spots, named, strict=True):
+            taken = passed + sum(others)
+            _named(axes, spot, name, f"{number(passed)} of {number(taken)}", 32 if wide else 18)
+        axes.set(xlim=(0, max(begun) * 1.02), ylim=(len(named) - 0.4, -0.6), yticks=[])
+        axes.set_xlabel("samples")
+        axes.xaxis.set_major_locator(sheet.ticks(8 if wide else 4, whole=True))
+        axes.xaxis.set_major_formatter(lambda x, _: number(x))
+        axes.grid(axis="x", color=LINE)
+        # On a narrow page it begins at the left edge of the picture, below which names stand.
+        spot = {
+            "loc": "lower left",
+            "bbox_to_anchor": (0 if wide else -0.75, 1),
+            "ncols": 3,
+            "frameon": False,
+        }
+        axes.legend(labelcolor=MUTED, fontsize=12, borderaxespad=0, handlelength=1, columnspacing=1.5, **spot)
+        return sheet.svg(f"steps{width}", label)
 
     return both(draw)
 

@@ -9,10 +9,12 @@ from typing import Any
 from raygen.engines.figures import kv_use, prefix_hit_rate
 from raygen.evaluate import display, plots
 from raygen.evaluate.page import Folded, fold, page_environment
+from raygen.evaluate.step_report import StepReport, step_view
 
 CARD_BYTES = 500_000  # text of all sample cards; later cards are left out, and the page says so
 IMAGE_BYTES = 400_000  # thumbnails of all sample cards
 INPUTS, OUTPUTS, ERRORS = 12, 4, 50  # shown of one sample; kinds of errors in the table
+DISCARDED = 8  # samples of one row that are shown folded
 LISTING_CHARS = 60_000  # of the manifest and of the job
 
 
@@ -69,6 +71,8 @@ class SampleRow:
     prompt: str | None = None
     outputs: Sequence[tuple[str | None, str | None, int | None]] = ()  # text, finish reason, seed
     error: tuple[str, str] | None = None  # code, message
+    # Samples put aside on the way: number, step that made it, text, what was found.
+    discarded: Sequence[tuple[int, str, str | None, str | None]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +102,7 @@ class ReportData:
     models: Sequence[dict[str, Any]] = ()  # name, ref, digest, adapter, engine, engine_version, dtype
     job_yaml: str = ""
     notes: Sequence[str] = ()
+    steps: StepReport | None = None  # of a program of more than one step
 
 
 def render_report(data: ReportData) -> str:
@@ -109,7 +114,9 @@ def render_report(data: ReportData) -> str:
     causes = _causes(data.errors)
     timeline = plots.Timeline.of(data.throughput, data.sessions)
     limit = length_limit(data.lengths, data.finish_reasons)
-    cards = _cards(data.samples)
+    ranked = data.steps.ranked if data.steps is not None else ()
+    all_cards = _cards([*(each.row for each in ranked), *data.samples])
+    first, cards = all_cards[: len(ranked)], all_cards[len(ranked) :]
     return page_environment().get_template("report.html.j2").render(
         data=data,
         version=__version__,
@@ -126,6 +133,11 @@ def render_report(data: ReportData) -> str:
         lengths=Markup(plots.lengths(data.lengths, limit)) if data.lengths else "",
         limit=limit,
         cards=cards,
+        steps=data.steps
+        and {
+            **step_view(data.steps),
+            "ranked": [(each.what, f"{each.score:.4g}", card) for each, card in zip(ranked, first, strict=False)],
+        },
         models=[{k: v for k, v in model.items() if v not in (None, "")} for model in data.models],
         manifest=display.cut(display.as_text(data.manifest), LISTING_CHARS) if data.manifest else "",
         job=display.cut(data.job_yaml, LISTING_CHARS),
@@ -234,6 +246,10 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
         reason = fold(row.reason) if row.reason else None
         prompt = fold(row.prompt) if row.prompt else None
         outputs = [(fold(text or ""), finish, seed) for text, finish, seed in list(row.outputs)[:OUTPUTS]]
+        discarded = [
+            (number, step, fold(text or ""), finding and display.cut(finding, 300))
+            for number, step, text, finding in list(row.discarded)[:DISCARDED]
+        ]
         card = {
             "row_id": display.cut(row.row_id, 200),
             "status": row.status,
@@ -244,8 +260,11 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
             "outputs": outputs,
             "more_outputs": max(0, len(row.outputs) - OUTPUTS),
             "error": row.error and (row.error[0], fold(row.error[1])),
+            "discarded": discarded,
+            "discarded_total": len(row.discarded),
         }
         texts = [*(t for _, t, _ in inputs), *(t for t, _, _ in outputs), reason, prompt]
+        texts += [text for _, _, text, _ in discarded]
         shown = "".join(t.whole + (t.preview or "") for t in texts if t)
         text_bytes += len(escape(display.visible(shown)).encode()) + 1000  # and the card's own markup
         if cards and text_bytes > CARD_BYTES:

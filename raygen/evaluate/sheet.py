@@ -14,7 +14,7 @@ from typing import Any
 
 WIDE_PX, NARROW_PX = 1000, 350
 # The page's CSS variables, and the colours that stand for them while matplotlib draws.
-INK, MUTED, LINE, ACCENT, SECOND, FAILED, PAUSE = (f"#0a0b{i:02x}" for i in range(7))
+INK, MUTED, LINE, ACCENT, SECOND, FAILED, PAUSE, ACCEPTED, REJECTED = (f"#0a0b{i:02x}" for i in range(9))
 VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -23,6 +23,8 @@ VARIABLES = {
     SECOND: "second",
     FAILED: "failed",
     PAUSE: "pause",
+    ACCEPTED: "accepted",
+    REJECTED: "rejected",
 }
 
 

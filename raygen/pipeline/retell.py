@@ -182,7 +182,10 @@ class _Told:
                 return
         name, at = self._step.name, len(story.decisions)
         drafts = {draft.number: draft for draft in story.drafts}
-        of_step = itertools.takewhile(lambda each: each["step"] == name, self._told.attempts[at:])
+        now = name, story.attempt
+        of_step = itertools.takewhile(
+            lambda each: (each["step"], each["attempt"]) == now, self._told.attempts[at:]
+        )
         for place, each in enumerate(list(of_step), at):
             if each["sample"] is None:
                 raise RowError(each["detail"] or NOT_RECORDED, "as recorded")
@@ -230,7 +233,13 @@ def _problem(outcome: Outcome, record: Mapping[str, Any], names: Sequence[str]) 
         return [(each["step"], each["sample"], each["decision"]) for each in attempts]
 
     now, before = steps(outcome.attempts), steps(record["attempts"])
-    if now == before:
+    told = {each["number"] for each in (*outcome.samples, *outcome.discarded)}
+    if now == before or (
+        # What was decided about the row when its steps were done, such as that it is another one's duplicate.
+        now == before[: len(now)]
+        and outcome.status != FAILED
+        and told == {each["number"] for each in (*record["samples"], *record["discarded"])}
+    ):
         return None
     same = sum(
         1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(now, before, strict=False))

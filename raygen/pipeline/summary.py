@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import yaml
 
-from raygen.config import Job
-from raygen.data import open_source
-from raygen.data.base import rows_of
 from raygen.engines.figures import merged_figures
-from raygen.errors import RaygenError, RowError
-from raygen.pipeline.program import Program
+from raygen.pipeline.report_cards import ReportCards
+from raygen.pipeline.step_counts import Ranking, RejectedRow, StepCounts, rejections_of, score_names
 from raygen.runs.commit import Commit, read_data
-from raygen.runs.outcome import FAILED, REJECTED
+from raygen.runs.outcome import ACCEPTED, FAILED, REJECTED
 from raygen.runs.retries import Merged, read_merged
 from raygen.runs.session import Session, read_sessions
 from raygen.storage import Store
 
 if TYPE_CHECKING:
-    from raygen.evaluate.report import ErrorCount, ReportData, SampleRow
+    from raygen.evaluate.report import ErrorCount, ReportData
+    from raygen.evaluate.step_report import Rejection, StepReport
 
 REPORT_KEY = "report.html"
-SAMPLE_CHUNKS = 16  # chunks looked at for lengths and finish reasons
-CARDS = {"accepted": 8, "rejected": 4, "failed": 4}
+SAMPLE_CHUNKS = 16  # chunks looked at for lengths, finish reasons and what steps did
 
 
 def write_report(store: Store) -> str:
@@ -44,8 +39,15 @@ def report_data(store: Store) -> ReportData:
 
     merged = read_merged(store)
     sessions = read_sessions(store)
-    lengths, finish_reasons, lineage = _generated(merged)
-    errors, reasons = _not_accepted(merged)
+    cards = ReportCards(merged)
+    samples = cards.spread()
+    counts, ranking = StepCounts(cards.job), Ranking(score_names(cards.job))
+    several = len(cards.job.steps) > 1
+    lengths, finish_reasons, lineage = _generated(merged, counts if several else None, ranking)
+    errors, rejections = _not_accepted(merged)
+    reasons: Counter[str] = Counter()
+    for each in rejections:
+        reasons[each.reason] += each.count
     rows, chunks = merged.rows, merged.chunks
     recomputed = sum(session.overtaken for session in sessions)
     notes = [f"{merged.retries} retries of failed rows are merged in."] if merged.retries else []
@@ -63,14 +65,15 @@ def report_data(store: Store) -> ReportData:
         throughput=_throughput(sessions),
         engine=merged_figures(session.engine for session in sessions),
         errors=errors,
-        reasons=reasons,
+        reasons=dict(reasons),
         lengths=lengths,
         finish_reasons=finish_reasons,
-        samples=_cards(merged),
+        samples=samples,
         manifest=_short_manifest(merged),
         models=lineage,
         job_yaml=yaml.safe_dump(merged.plan.job, sort_keys=False, allow_unicode=True),
         notes=notes,
+        steps=_steps(merged, cards, counts, ranking, rejections) if several else None,
     )
 
 
@@ -91,91 +94,90 @@ def _throughput(sessions: list[Session]) -> list[tuple[float, int, int, float]]:
     return points
 
 
-def _generated(merged: Merged) -> tuple[list[int], dict[str, int], list[dict[str, Any]]]:
-    """Lengths and finish reasons of the samples in a few chunks spread over the run, and the models' lineage."""
+def _spread(merged: Merged) -> list[tuple[Store, Commit]]:
+    """A few chunks spread over the run: what is counted in them stands for the rest."""
+    step = max(1, len(merged.chunks) // SAMPLE_CHUNKS)
+    return merged.chunks[::step][:SAMPLE_CHUNKS]
+
+
+def _generated(
+    merged: Merged, counts: StepCounts | None, ranking: Ranking
+) -> tuple[list[int], dict[str, int], list[dict[str, Any]]]:
+    """Look at a few chunks: lengths and finish reasons of their samples, the models' lineage; count steps, rank rows."""
     lengths: list[int] = []
     finish_reasons: Counter[str] = Counter()
     lineage: list[dict[str, Any]] = []
-    step = max(1, len(merged.chunks) // SAMPLE_CHUNKS)
-    for store, commit in merged.chunks[::step][:SAMPLE_CHUNKS]:
+    for chunk, (store, commit) in enumerate(_spread(merged)):
         table = read_data(store, commit)
         samples = table.column("samples").combine_chunks().flatten()
         lengths += [n for n in samples.field("usage").field("output_tokens").to_pylist() if n is not None]
         finish_reasons.update(r for r in samples.field("finish_reason").to_pylist() if r is not None)
         if not lineage and table.num_rows:
             lineage = table.column("lineage")[0].as_py()["models"]
+        if counts is not None:
+            counts.add(table)
+            ranking.add(chunk, table)
     return lengths, dict(finish_reasons), lineage
 
 
-def _not_accepted(merged: Merged) -> tuple[list[ErrorCount], dict[str, int]]:
-    """Count errors and reasons, reading only the chunks whose commits say that there are any."""
+def _not_accepted(merged: Merged) -> tuple[list[ErrorCount], list[Rejection]]:
+    """Count errors and rejections, reading only the chunks whose commits say that there are any."""
     from raygen.evaluate.report import ErrorCount
+    from raygen.evaluate.step_report import Rejection
 
     errors: dict[tuple[str, str | None], ErrorCount] = {}
     counts: Counter[tuple[str, str | None]] = Counter()
-    reasons: Counter[str] = Counter()
+    rejected: Counter[tuple[str | None, str]] = Counter()
+    first: dict[tuple[str | None, str], RejectedRow] = {}
     for store, commit in merged.chunks:
         if not commit.counts[FAILED] and not commit.counts[REJECTED]:
             continue
-        table = read_data(store, commit).select(["row_id", "status", "reason", "error"])
-        for row in table.filter(pa.compute.field("status") != "accepted").to_pylist():
-            if row["status"] == REJECTED:
-                reasons[row["reason"]] += 1
-                continue
-            error = row["error"]
+        table = read_data(store, commit)
+        for count, row in rejections_of(table):
+            rejected[row.step, row.reason] += count
+            first.setdefault((row.step, row.reason), row)
+        failed = table.select(["row_id", "error"]).filter(pa.compute.equal(table.column("status"), FAILED))
+        for each in failed.to_pylist():
+            error = each["error"]
             key = (error["code"], error["step"])
             counts[key] += 1
             errors.setdefault(
-                key, ErrorCount(error["code"], error["step"], 1, row["row_id"], error["message"])
+                key, ErrorCount(error["code"], error["step"], 1, each["row_id"], error["message"])
             )
     return [
         ErrorCount(e.code, e.step, counts[key], e.example_row_id, e.example_message)
         for key, e in errors.items()
-    ], dict(reasons)
+    ], [Rejection(row.step, row.reason, rejected[key], row.row_id, row.finding) for key, row in first.items()]
 
 
-def _cards(merged: Merged) -> list[SampleRow]:
-    """A few rows of every status, with the inputs read again from the source when it is still there."""
-    cards: list[SampleRow] = []
-    for status, wanted in CARDS.items():
-        having = [(store, commit) for store, commit in merged.chunks if commit.counts[status]]
-        step = max(1, len(having) // wanted)
-        spread = having[::step]
-        each = max(1, -(-wanted // max(1, len(spread))))
-        found = itertools.chain.from_iterable(_cards_of(merged, *place, status, each) for place in spread)
-        cards += itertools.islice(found, wanted)
-    return cards
+def _steps(
+    merged: Merged, cards: ReportCards, counts: StepCounts, ranking: Ranking, rejections: list[Rejection]
+) -> StepReport:
+    """Gather what the section about a program's steps shows."""
+    from raygen.evaluate.step_report import RankedRow, StepReport
 
-
-def _cards_of(merged: Merged, store: Store, commit: Commit, status: str, limit: int) -> Iterator[SampleRow]:
-    from raygen.evaluate.report import SampleRow
-
-    rows = read_data(store, commit).to_pylist()
-    inputs = _inputs(merged, commit.chunk)
-    program = Program(Job.model_validate(merged.plan.job))
-    chosen = [n for n, row in enumerate(rows) if row["status"] == status]
-    for number in chosen[:: max(1, len(chosen) // limit)][:limit]:
-        row, read = rows[number], inputs[number] if inputs else {}
-        names = {**read, **dict(row["variables"])}
-        try:
-            prompt = (
-                str(program.first.request(row["row_id"], names).messages[-1]["content"]) if read else None
-            )
-        except RowError:
-            prompt = None
-        outputs = [(s["text"], s["finish_reason"], s["seed"]) for s in row["samples"]]
-        error = (row["error"]["code"], row["error"]["message"]) if row["error"] else None
-        yield SampleRow(row["row_id"], status, row["reason"], read, prompt, outputs, error)
-
-
-def _inputs(merged: Merged, chunk: int) -> list[dict[str, Any]]:
-    job = Job.model_validate(merged.plan.job)
-    try:
-        reader = open_source(job.source)
-        table = next(iter(reader.read(merged.plan.inputs, [merged.plan.chunks[chunk]], Program(job).columns)))
-    except (RaygenError, StopIteration):
-        return []
-    return list(rows_of(table))
+    ranked, rows = ranking.ranked(), []
+    spread = _spread(merged)
+    for what, score, chunk, place in ranked.rows if ranked is not None else ():
+        store, commit = spread[chunk]
+        rows += [
+            RankedRow(what, score, row) for row in cards.cards(commit, read_data(store, commit), [place])
+        ]
+    verdicts, notes = cards.verdicts()
+    return StepReport(
+        steps=counts.figures(),
+        rows_counted=counts.rows,
+        rows_total=merged.rows["total"],
+        accepted_counted=counts.accepted,
+        accepted_total=merged.rows[ACCEPTED],
+        output_tokens=merged.tokens["output"],
+        rejections=rejections,
+        score=ranked.score if ranked is not None else None,
+        scored=ranked.count if ranked is not None else 0,
+        ranked=rows,
+        verdicts=verdicts,
+        notes=notes,
+    )
 
 
 def _short_manifest(merged: Merged) -> dict[str, Any]:

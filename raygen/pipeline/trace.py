@@ -16,10 +16,9 @@ from raygen.pipeline.retell import Prompt, Retold, retell
 from raygen.runs.outcome import OWN_COLUMNS
 from raygen.runs.plan import Plan
 from raygen.steps import step_names
-from raygen.steps.story import DROPPED, GOES_ON
+from raygen.steps.story import DROPPED, GOES_ON, MADE
 from raygen.storage import open_store
 
-MADE = frozenset({"generated", "refined"})  # decisions that bring a sample with them
 ATTRIBUTED = 16  # verdicts of one row that are taken apart, the last ones
 
 

@@ -162,7 +162,9 @@ def _sample(tree: Tree, decision: Mapping[str, Any], fates: Mapping[int, str]) -
     made, number = decision["made"], decision["sample"]
     usage = made["usage"] or {}
     said = [
-        f"sample {number}",
+        f"sample {number}"
+        if decision["decision"] in ("generated", "refined")
+        else f"sample {number}, {decision['decision']}",
         *([f"mends sample {made['mends']}"] if made["mends"] is not None else []),
         f"seed {made['seed']}",
         str(made["finish_reason"]),

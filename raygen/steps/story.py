@@ -8,8 +8,10 @@ from typing import Any
 
 from raygen.engines.base import GeneratedSample, TokenLogprob
 
-# Decisions after which a sample goes on. `dropped` puts it aside unfaulted; every other one rejects it.
-GOES_ON = frozenset({"generated", "refined", "passed", "scored", "selected"})
+# Decisions that bring a sample with them, and those after which it goes on. `dropped` puts it aside unfaulted; every
+# other one rejects it.
+MADE = frozenset({"generated", "refined", "split", "answered"})
+GOES_ON = MADE | {"passed", "scored", "selected"}
 DROPPED = "dropped"
 
 

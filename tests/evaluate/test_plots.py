@@ -36,8 +36,9 @@ def test_importing_loads_no_plotting_library() -> None:
         plots.pareto([("timeout", 3), ("broken_json", 1)]),
         plots.throughput(Timeline.of([(1, 1, 10, 0.5), (2, 2, 30, 1.0)], 1)),
         plots.lengths([1, 5, 5], 5),
+        plots.steps([("generate", 9, 1, 0), ("select", 2, 0, 7)]),
     ],
-    ids=["pareto", "throughput", "lengths"],
+    ids=["pareto", "throughput", "lengths", "steps"],
 )
 def test_each_plot_comes_twice_with_a_label_and_the_pages_own_look(drawn: str) -> None:
     wide, narrow = pictures(drawn)
@@ -67,6 +68,13 @@ def test_labels_are_text_whatever_they_hold() -> None:
         warnings.simplefilter("error")  # matplotlib warns of glyphs that it lacks
         wide = pictures(plots.pareto([(hostile, 1)]))[0]
     assert "</text><script>$x_1$\\x00\\xe9" in texts(wide)
+
+
+def test_steps_say_how_many_samples_passed() -> None:
+    wide = pictures(plots.steps([("reply", 9, 1, 0), ("select", 2, 0, 7)]))[0]
+    assert wide.get("aria-label") == "Samples by step: reply 9 of 10 passed, select 2 of 9 passed"
+    assert {"reply", "9 of 10", "passed", "rejected", "not selected"} <= set(texts(wide))
+    assert "not selected" not in texts(pictures(plots.steps([("reply", 9, 1, 0)]))[0])
 
 
 def test_same_data_same_picture() -> None:
