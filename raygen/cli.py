@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from raygen.cli_options import (
     MaxRows,
     Output,
     Quiet,
+    Reuse,
     RunUri,
     Sets,
     print_json,
@@ -61,6 +63,7 @@ def run(
     max_rows: MaxRows = None,
     budget_tokens: BudgetTokens = None,
     budget_s: BudgetS = None,
+    reuse: Reuse = None,
     inline: Inline = False,
     quiet: Quiet = False,
 ) -> None:
@@ -72,23 +75,29 @@ def run(
     from raygen.pipeline.monitor import Budget
     from raygen.pipeline.run import run_job
 
+    reused = [] if reuse is None else [f"execution.reuse={json.dumps(reuse)}"]
     result = run_job(
-        _load(job, sets, input_uri, output, max_rows),
+        _load(job, [*(sets or ()), *reused], input_uri, output, max_rows),
         inline=inline,
         budget=Budget(budget_tokens, budget_s),
         display=make_display(quiet),
         say=say,
     )
-    _finish(result)
+    _finish(result, bool(reuse))
 
 
-def _finish(result: Any) -> None:
+def _finish(result: Any, reusing: bool = False) -> None:
     rows = result.rows
     done = rows["accepted"] + rows["rejected"] + rows["failed"]
+    calls = ""
+    if reusing or result.calls["reused"]:
+        calls = f"; {result.calls['reused']:,} calls reused, {result.calls['computed']:,} computed"
     print(
         f"{done:,} of {rows['total']:,} rows have an outcome: {rows['accepted']:,} accepted, "
-        f"{rows['rejected']:,} rejected, {rows['failed']:,} failed; {result.tokens['output']:,} tokens generated"
+        f"{rows['rejected']:,} rejected, {rows['failed']:,} failed; {result.tokens['output']:,} tokens generated{calls}"
     )
+    if result.acceptance is not None:
+        print(result.acceptance.line)
     print(f"outputs: {result.uri}")
     if result.report:
         print(f"report:  {result.report}")

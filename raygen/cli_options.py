@@ -29,6 +29,14 @@ BudgetTokens = Annotated[
 BudgetS = Annotated[
     float | None, typer.Option("--budget-s", min=0, help="stop cleanly after this many seconds")
 ]
+Reuse = Annotated[
+    str | None,
+    typer.Option(
+        "--reuse",
+        metavar="RUN",
+        help="take over what another run of the same rows computed, where this job asks the same",
+    ),
+]
 Inline = Annotated[bool, typer.Option("--inline", help="work in this process, without Ray")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]

@@ -14,8 +14,8 @@ from raygen.config_parts import Frozen, Name, Sampling
 from raygen.step_config import Generate, Step
 
 __all__ = [
-    "Execution", "Frozen", "Generate", "Job", "ModelSpec", "Name", "Sampling", "Sink", "Source", "Step", "StorageOptions",
-    "digest_of", "load_job",
+    "Accept", "Execution", "Frozen", "Generate", "Job", "ModelSpec", "Name", "Sampling", "Sink", "Source", "Step",
+    "StorageOptions", "digest_of", "load_job",
 ]  # fmt: skip
 
 
@@ -140,8 +140,33 @@ class Execution(Frozen):
     attempt_limit_s: float = Field(
         6 * 3600, gt=0, description="a chunk attempt older than this writes nothing more"
     )
+    reuse: str | None = Field(
+        None,
+        description="another run of the same rows and chunks: what it recorded of calls that this job makes too is not "
+        "computed again. Empty: none, where the run began with one",
+    )
 
     _ordered = field_validator("replicas")(lambda replicas: ordered(replicas))
+
+
+class Accept(Frozen):
+    """How much is enough: of a run, and of a row."""
+
+    target: int | None = Field(
+        None, ge=1, description="the run ends once so many rows are accepted; chunks under way still count"
+    )
+    max_attempts_per_row: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="a row that ends rejected is tried again from the first step on, with other seeds; so often in all",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Accept:
+        if self.target is None and self.max_attempts_per_row == 1:
+            raise ValueError("give `target`, `max_attempts_per_row` (above 1), or both")
+        return self
 
 
 class Job(Frozen):
@@ -151,6 +176,7 @@ class Job(Frozen):
     steps: tuple[Step, ...] = Field(min_length=1, max_length=64)
     keep: tuple[str, ...] = ()
     seed: int = Field(0, ge=0, le=2**63 - 1)
+    accept: Accept | None = None
     sink: Sink = Sink()
     execution: Execution = Execution()
     output: str | None = Field(
@@ -179,6 +205,8 @@ class Job(Frozen):
             for key in ("placement", *REPLICAS):
                 del spec[key]
         del whole["source"]["storage"]
+        if self.accept is None:
+            del whole["accept"]
         whole["steps"] = [step.model_dump(mode="json", exclude_none=True) for step in self.steps]
         return whole
 

@@ -89,6 +89,7 @@ class ReportData:
     rows: Rows
     chunks: Chunks
     tokens: Tokens
+    calls: dict[str, int] = field(default_factory=dict)  # to engines: reused, computed
     throughput: Sequence[
         plots.Point
     ] = ()  # seconds since the start, rows done, output tokens done, occupancy 0..1
@@ -186,8 +187,18 @@ def _figures(data: ReportData) -> list[tuple[str, str, str]]:
         ("Output tokens", display.number(output), f"{per_second(output)} a second"),
         ("Prompt tokens", display.number(data.tokens.prompt), f"{per_second(data.tokens.prompt)} a second"),
         ("Chunks committed", chunks, again),
+        *_reuse_figures(data),
         *_engine_figures(data),
     ]
+
+
+def _reuse_figures(data: ReportData) -> list[tuple[str, str, str]]:
+    """What was taken over from another run, if anything was."""
+    reused = data.calls.get("reused", 0)
+    if not reused:
+        return []
+    computed = f"of all calls; {display.number(data.calls['computed'])} computed"
+    return [("Calls reused", display.share(reused, reused + data.calls["computed"]), computed)]
 
 
 def _engine_figures(data: ReportData) -> list[tuple[str, str, str]]:

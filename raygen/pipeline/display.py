@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from raygen.engines.figures import kv_use, pool_figures, prefix_hit_rate
 from raygen.errors import ConfigError
 from raygen.pipeline.monitor import Display, Progress
+from raygen.runs.enough import Acceptance
 from raygen.runs.status import Status
 from raygen.terminal import duration, fitting_display
 
@@ -98,9 +99,12 @@ def status_lines(status: Status) -> list[str]:
         f"  chunks  {status.chunks['committed']:,} of {status.chunks['total']:,} committed",
         f"  rows    {rows['total']:,}: {rows['accepted']:,} accepted, {rows['rejected']:,} rejected, {rows['failed']:,} failed",
         f"  tokens  {status.tokens['prompt']:,} prompt, {status.tokens['output']:,} output",
+        *_calls_line(status),
         f"  time    {duration(status.elapsed_s)} in {status.sessions} session{'' if status.sessions == 1 else 's'}"
         + (f", {status.retries} retries" if status.retries else ""),
     ]
+    if status.accept is not None:
+        lines.append(f"  {Acceptance(**status.accept).line}")  # type: ignore[arg-type]
     if status.rows_per_s is not None:
         lines.append(f"  speed   {status.rows_per_s:,.1f} rows/s, ETA {duration(status.eta_s)}")
     if status.note:
@@ -108,6 +112,13 @@ def status_lines(status: Status) -> list[str]:
     if status.state == "interrupted":
         lines.append("  run the same command again to resume")
     return lines
+
+
+def _calls_line(status: Status) -> list[str]:
+    if not status.reuse and not status.calls["reused"]:
+        return []
+    where = f" from {status.reuse}" if status.reuse else ""
+    return [f"  calls   {status.calls['reused']:,} reused{where}, {status.calls['computed']:,} computed"]
 
 
 def parse_duration(text: str) -> float:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,9 @@ from raygen.errors import RowError
 from raygen.pipeline.machine import machine_name
 from raygen.pipeline.models import identity_of
 from raygen.pipeline.program import Program, Tally, failed
+from raygen.runs.commit import no_calls
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
+from raygen.steps.record import RecordedRows
 
 # Of the first chunk, before others share an engine's steps with it: a first result comes early.
 HEAD_START_S = 10.0
@@ -33,6 +35,8 @@ class ChunkResult:
     outcomes: pa.Table
     tokens: dict[str, int]  # prompt, output
     busy_s: float
+    calls: dict[str, int] = field(default_factory=no_calls)  # reused, computed
+    note: str | None = None  # worth telling the user
 
 
 class EngineHost:
@@ -103,8 +107,12 @@ class EngineHost:
             "ai_generated": True,
         }
 
-    def run_chunk(self, rows: pa.Table) -> ChunkResult:
-        """Turn a chunk's rows into outcomes, in order. Blocks; call it from several threads at once. Raises EngineError."""
+    def run_chunk(self, rows: pa.Table, known: RecordedRows | None = None) -> ChunkResult:
+        """Turn a chunk's rows into outcomes, in order. Blocks; call it from several threads at once. Raises EngineError.
+
+        Args:
+            known: what these rows were answered before, and need not be asked again.
+        """
         began_s = time.monotonic()
         row_ids = rows.column(ROW_ID).to_pylist()
         codes, messages = rows.column(ERROR_CODE), rows.column(ERROR_MESSAGE)
@@ -116,10 +124,12 @@ class EngineHost:
                 if code is not None:
                     errors[number] = RowError(code, message or code, "read")
         tally = Tally()
-        outcomes = self._call(self._run_rows(row_ids, list(rows_of(rows)), errors, tally))
+        outcomes = self._call(self._run_rows(row_ids, list(rows_of(rows)), errors, tally, known))
         table = self._table(outcomes)
         tokens = {"prompt": tally.prompt_tokens, "output": tally.output_tokens}
-        return ChunkResult(table, tokens, time.monotonic() - began_s)
+        calls = {"reused": tally.reused, "computed": tally.calls}
+        note = known.note if known is not None else None
+        return ChunkResult(table, tokens, time.monotonic() - began_s, calls, note)
 
     def gauges(self) -> dict[str, float]:
         """Totals and gauges of all engines, for the progress display."""
@@ -159,7 +169,12 @@ class EngineHost:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _run_rows(
-        self, row_ids: list[str], rows: list[dict[str, Any]], errors: dict[int, RowError], tally: Tally
+        self,
+        row_ids: list[str],
+        rows: list[dict[str, Any]],
+        errors: dict[int, RowError],
+        tally: Tally,
+        known: RecordedRows | None,
     ) -> list[Outcome]:
         """A few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
         own = asyncio.current_task()
@@ -175,8 +190,10 @@ class EngineHost:
 
         async def walk() -> None:
             for number in numbers:
+                row_id = row_ids[number]
+                record = known.of(row_id) if known is not None else None
                 outcome = await self._program.run(
-                    self._engines, row_ids[number], rows[number], errors.get(number), tally
+                    self._engines, row_id, rows[number], errors.get(number), tally, record
                 )
                 outcomes[number] = outcome
                 self.tally.rows[outcome.status] += 1
@@ -206,7 +223,7 @@ class EngineHost:
                 pa.array([outcome.kept.get(name)], kind)
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
                 message = f"keep: column {name!r} is {kind} in this run: {error}"
-                outcome = failed(outcome.row_id, "kept_type", message, "keep")
+                outcome = failed(outcome, "kept_type", message, "keep")
         return outcome
 
 

@@ -68,9 +68,10 @@ class InlineExecution:
             return Report(todo.chunk, problem=parcel.problem)
         try:
             attempt = self._work.begin(self._store, todo)
+            known = self._work.recorded(todo) if attempt is not None else None
         except StorageError as error:
             return Report(todo.chunk, problem=str(error))
         if attempt is None:
             return Report(todo.chunk)
-        result = self._host.run_chunk(parcel.rows)
+        result = self._host.run_chunk(parcel.rows, known)
         return self._work.write(self._store, parcel.ids, todo, result, attempt.started_s)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from raygen.errors import InterruptedRunError
 from raygen.pipeline.result import RunResult
 from raygen.runs.commit import Commit
+from raygen.runs.enough import acceptance, rows_left
 from raygen.runs.manifest import Totals
 from raygen.runs.outcome import STATUSES
 from raygen.runs.plan import Plan
@@ -143,6 +144,7 @@ class Monitor:
 
     def finished(self) -> None:
         self._session.state = "finished"
+        self._session.note = None  # why it was to stop is of no interest any more
 
     def interrupted(self) -> RunResult:
         """Return the result of a session that was stopped before the run's end."""
@@ -155,6 +157,8 @@ class Monitor:
             tokens,
             self._session.note,
             None,
+            {kind: self._earlier.calls[kind] + self._mine.calls[kind] for kind in self._mine.calls},
+            acceptance(self._plan, rows, finished=False),
         )
 
     def stop(self, why: str) -> None:
@@ -233,7 +237,7 @@ class Monitor:
             prefill_per_s = (last_computed - first) / span_s
         self._session.add_point(done, output_tokens, occupancy or 0.0)
         total = self._plan.rows if self._plan.only is None else sum(map(len, self._plan.only.values()))
-        left = total - sum(rows.values())
+        left = rows_left(self._plan, rows, total)
         overall = done / (time.time() - (self._session.engine_start_s or time.time()) or 1)
         pace = rows_per_s or overall
         if self._display:

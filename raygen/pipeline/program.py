@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
 from raygen.steps import make_steps
 from raygen.steps.calls import Calls
 from raygen.steps.generate import GenerateStep
+from raygen.steps.record import Record
 from raygen.steps.refine import RefineStep
 from raygen.steps.story import Story
 
@@ -30,6 +31,8 @@ class Tally:
     rows: dict[str, int] = field(default_factory=lambda: {ACCEPTED: 0, REJECTED: 0, FAILED: 0})
     prompt_tokens: int = 0
     output_tokens: int = 0
+    calls: int = 0  # to engines
+    reused: int = 0  # calls that a record answered
 
 
 class Program:
@@ -46,6 +49,7 @@ class Program:
         self.job = job
         self.steps = make_steps(job)
         self._identities = identities or {}
+        self._attempts = job.accept.max_attempts_per_row if job.accept is not None else 1
         # Where a row without an accepted sample ends: nowhere before the last refinement of these samples.
         self._hopeful = [
             any(isinstance(later, RefineStep) for later in self._same_samples(number))
@@ -126,21 +130,30 @@ class Program:
         row: Mapping[str, Any],
         unreadable: RowError | None,
         tally: Tally,
+        known: Record | None = None,
     ) -> Outcome:
-        """Turn one row into its outcome. Only a broken engine raises (EngineError); everything else is an outcome."""
-        calls = Calls(engines, self._identities)
+        """Turn one row into its outcome. Only a broken engine raises (EngineError); everything else is an outcome.
+
+        Args:
+            known: what the row has asked before, in another run or before it failed, and was answered.
+        """
+        calls = Calls(engines, self._identities, known=known)
         story = Story(row_id, row)
         step = "read"
         try:
             if unreadable is not None:
                 raise unreadable
-            for number, each in enumerate(self.steps):
-                step = each.name
-                await each.run(story, calls)
-                # Before its first `generate` a row has no samples at all.
-                hopeless = story.drafts and not story.accepted and not self._hopeful[number]
-                if hopeless or story.refused is not None:
+            while True:
+                for number, each in enumerate(self.steps):
+                    step = each.name
+                    await each.run(story, calls)
+                    # Before its first `generate` a row has no samples at all.
+                    hopeless = story.drafts and not story.accepted and not self._hopeful[number]
+                    if hopeless or story.refused is not None:
+                        break
+                if story.reason is None or story.attempt + 1 >= self._attempts:
                     break
+                story.again()
             outcome = self._outcome(story)
         except RowError as error:
             outcome = self._failed(story, error.code, error.message, error.step or step)
@@ -149,8 +162,11 @@ class Program:
         except Exception as error:  # noqa: BLE001 - a bug that one row meets must not take the other rows with it
             outcome = self._failed(story, "internal_error", f"{type(error).__name__}: {error}", step)
         outcome.kept = {name: row.get(name) for name in self.job.keep}
+        outcome.calls = calls.made({each["call"] for each in (*outcome.samples, *outcome.discarded)})
         tally.prompt_tokens += calls.usage.prompt_tokens
         tally.output_tokens += calls.usage.output_tokens
+        tally.calls += calls.usage.calls
+        tally.reused += calls.usage.reused
         tally.rows[outcome.status] += 1
         return outcome
 
@@ -186,12 +202,20 @@ class Program:
         )
 
 
-def failed(row_id: str, code: str, message: str, step: str) -> Outcome:
-    """The outcome of a row that could not be done, whatever was done before."""
-    story = Story(row_id, {})
+def failed(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
+    """The outcome of a row that could not be kept after all. What was done stays in it, but for the kept columns."""
+    last = outcome.attempts[-1]["attempt"] if outcome.attempts else 0
+    story = Story(outcome.row_id, {}, last)
     story.decide(step, "failed", detail=code)
-    return Outcome(
-        row_id, FAILED, code, [], story.decisions, {"code": code, "message": message, "step": step}
+    return replace(
+        outcome,
+        status=FAILED,
+        reason=code,
+        samples=[],
+        attempts=[*outcome.attempts, *story.decisions],
+        error={"code": code, "message": message, "step": step},
+        discarded=sorted([*outcome.samples, *outcome.discarded], key=lambda sample: int(sample["number"])),
+        kept={},
     )
 
 

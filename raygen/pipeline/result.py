@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from raygen.runs.commit import no_calls
+from raygen.runs.enough import Acceptance
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,8 @@ class RunResult:
     tokens: dict[str, int]  # prompt, output
     note: str | None
     report: str | None  # uri of the report
+    calls: dict[str, int] = field(default_factory=no_calls)  # reused, computed
+    acceptance: Acceptance | None = None  # of a run that wants a number of accepted rows
 
     @property
     def exit_code(self) -> int:

@@ -12,6 +12,7 @@ from raygen.pipeline.monitor import Display
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.run import drive, prepare_retry
 from raygen.pipeline.summary import write_report
+from raygen.runs.enough import acceptance
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
 from raygen.storage import open_store
@@ -36,9 +37,9 @@ def retry_run(
     except KeyNotFoundError:
         raise UserError(f"{run_uri}: no run here (no plan.json)") from None
     for each in overrides:
-        if each.split("=")[0].split(".")[0] in ("source", "sink", "keep", "seed"):
+        if each.split("=")[0].split(".")[0] in ("source", "sink", "keep", "seed", "accept"):
             raise UserError(
-                f"--set {each}: a retry keeps the run's source, sink, keep and seed; change models, steps or execution"
+                f"--set {each}: a retry keeps the run's source, sink, keep, seed and accept; change models, steps or execution"
             )
     job = validate(override(plan.job, overrides), Job, run_uri)
     run = prepare_retry(store, job)
@@ -51,4 +52,12 @@ def retry_run(
     if result.state != "finished":
         return result
     merged = read_merged(store)
-    return replace(result, uri=store.uri, rows=merged.rows, tokens=merged.tokens, report=write_report(store))
+    return replace(
+        result,
+        uri=store.uri,
+        rows=merged.rows,
+        tokens=merged.tokens,
+        report=write_report(store),
+        calls=merged.calls,
+        acceptance=acceptance(merged.plan, merged.rows, finished=True),
+    )

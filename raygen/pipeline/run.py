@@ -18,10 +18,12 @@ from raygen.pipeline.program import Program
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.summary import REPORT_KEY, write_report
 from raygen.pipeline.work import Work, grouped, todos_of
-from raygen.runs.commit import Commit, committed_chunks, put_commit, read_commits
+from raygen.runs.commit import Commit, committed_chunks, put_commit, read_commit, read_commits
+from raygen.runs.enough import Target, acceptance
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
 from raygen.runs.plan import Plan, check_resume, listed, new_plan, pin
 from raygen.runs.retries import plan_retry, read_merged
+from raygen.runs.reuse import Reuse, find_reuse
 from raygen.storage import Store, open_store
 
 MAX_GROUPS = 512  # reading tasks a pass: each is an object in Ray's store before the first row is read
@@ -37,6 +39,7 @@ class Prepared:
     models: dict[str, ResolvedModel]
     resumed: bool
     carried: dict[int, tuple[Store, Commit]]
+    reuse: Reuse | None = None
 
 
 def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
@@ -61,12 +64,22 @@ def prepare(job: Job) -> Prepared:
         resumed = True
     except KeyNotFoundError:
         plan = plan_job(job, models)
+        reuse = _reuse(job, plan, store)
         resumed = not pin(store, plan)
         if resumed:
             plan = Plan.load(store)
     if resumed:
         check_resume(plan, job, pinned(models), store.uri)
-    return Prepared(store, job, plan, models, resumed, {})
+        reuse = None if store.exists(MANIFEST_KEY) else _reuse(job, plan, store)
+    return Prepared(store, job, plan, models, resumed, {}, reuse)
+
+
+def _reuse(job: Job, plan: Plan, store: Store) -> Reuse | None:
+    """Find the run that is to be reused: what the job says now, or else what it said when the run began."""
+    uri = job.execution.reuse
+    if uri is None:
+        uri = plan.job.get("execution", {}).get("reuse")
+    return find_reuse(uri, plan, store, job.source.storage) if uri else None
 
 
 def prepare_retry(store: Store, job: Job) -> Prepared | None:
@@ -128,8 +141,12 @@ def drive(
             f"{store.uri} has no conditional writes: only this driver commits. Never start two drivers on this run"
         )
     work = Work.of(
-        run.job, plan, run.models, store, single_committer=single_committer, carried=run.carried
+        run.job, plan, run.models, store, single_committer=single_committer, carried=run.carried,
+        reuse=run.reuse,
     )  # fmt: skip
+    if run.reuse is not None:
+        there = len(committed_chunks(open_store(run.reuse.uri, run.reuse.storage)))
+        say(f"reusing {run.reuse.uri}: {there:,} of {len(plan.chunks):,} chunks are committed there")
     done = committed_chunks(store) & set(plan.todo)
     if run.resumed:
         say(f"resuming {store.uri}: {len(done):,} of {len(plan.todo):,} chunks are committed")
@@ -138,27 +155,36 @@ def drive(
     monitor.found(len(done))
     earlier = threading.Thread(target=_load, args=(store, sorted(done), known, monitor), daemon=True)
     earlier.start()
+    target = Target(plan)
+    if target.wanted is not None:
+        earlier.join()  # first: whether there is anything left to do depends on what they accepted
+        target.add(known.values())
     with monitor.session():
-        if len(done) < len(plan.todo):
+        if len(done) < len(plan.todo) and not target.reached:
             with _cluster(inline):
                 while not monitor.stopping:
                     before = len(done)
-                    problem = _pass(work, inline, plan, done, known, store, monitor)
-                    if len(done) == len(plan.todo):
+                    problem = _pass(work, inline, plan, done, known, store, monitor, target, say)
+                    if len(done) == len(plan.todo) or target.reached:
                         break
                     if len(done) == before and not monitor.stopping:
                         raise StorageError(
                             f"no chunk could be committed: {problem}; run the same command again to resume"
                         )
         earlier.join()
-        if len(done) < len(plan.todo):
+        if target.wanted is not None:
+            if store.exists(MANIFEST_KEY):  # another driver has decided which chunks are in
+                monitor.finished()
+                return _finished(store, plan, Manifest.load(store), say)
+            _see(store, plan, done, known, target)
+        if len(done) < len(plan.todo) and not target.reached:
             return monitor.interrupted()
-        if missing := set(plan.todo) - committed_chunks(store):
+        if missing := done - committed_chunks(store):
             raise StorageError(
                 f"{store.uri}: {len(missing):,} chunks were committed on other nodes but cannot be seen from here; "
                 "the output has to be s3:// or a path that all nodes share"
             )
-        unread = sorted(set(plan.todo) - known.keys())
+        unread = sorted(done - known.keys())
         known.update((commit.chunk, commit) for commit in read_commits(store, unread))
         manifest = finish(store, plan, known.values())
         monitor.finished()
@@ -173,6 +199,8 @@ def _pass(
     known: dict[int, Commit],
     store: Store,
     monitor: Monitor,
+    target: Target,
+    say: Callable[[str], None],
 ) -> str | None:
     """Work once through all chunks that are left; returns the last problem. Marks what was committed in `done`."""
     problem = None
@@ -189,19 +217,39 @@ def _pass(
             if report.problem is not None:
                 problem = report.problem
                 continue
+            if report.note is not None:
+                say(report.note)
             commit, mine = report.commit, report.mine
+            if commit is None and target.wanted is not None:
+                try:
+                    commit = read_commit(store, report.chunk)  # another driver's: its rows count too
+                except KeyNotFoundError:
+                    monitor.stop("another driver has finished the run")
+                    continue
             if commit is not None and work.single_committer:
                 commit, mine = put_commit(store, commit)
             if commit is not None:
                 known[report.chunk] = commit
             done.add(report.chunk)
             monitor.committed(commit, mine)
+            target.add([commit] if commit is not None else [])
+            if target.reached:
+                monitor.stop(f"enough: {target.accepted:,} accepted of {target.wanted:,} wanted")
     finally:
         monitor.unwatch()
         execution.close()
     if not monitor.stopping:
-        done |= committed_chunks(store) & set(plan.todo)  # what another driver committed meanwhile
+        _see(store, plan, done, known, target)
     return problem
+
+
+def _see(store: Store, plan: Plan, done: set[int], known: dict[int, Commit], target: Target) -> None:
+    """Take note of what another driver committed meanwhile; what it accepted only matters where a number is wanted."""
+    done |= committed_chunks(store) & set(plan.todo)
+    if target.wanted is not None:
+        unread = sorted(done - known.keys())
+        known.update((commit.chunk, commit) for commit in read_commits(store, unread))
+        target.add(known.values())
 
 
 def _cluster(inline: bool):  # type: ignore[no-untyped-def]
@@ -228,4 +276,7 @@ def _finished(store: Store, plan: Plan, manifest: Manifest, say: Callable[[str],
             report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else write_report(store)
         except Exception as error:  # noqa: BLE001 - the outcomes are there, whatever became of their picture
             say(f"the report could not be written: {type(error).__name__}: {error}")
-    return RunResult(store.uri, "finished", manifest.rows, manifest.tokens, None, report)
+    return RunResult(
+        store.uri, "finished", manifest.rows, manifest.tokens, None, report, manifest.calls,
+        acceptance(plan, manifest.rows, finished=True),
+    )  # fmt: skip

@@ -47,11 +47,12 @@ _PARCEL = pa.schema(
     [
         ("todo", pa.binary()),
         ("state", pa.string()),
-        ("message", pa.string()),  # of a problem or an error
+        ("message", pa.string()),  # of a problem or an error; or a note
         ("error", pa.string()),  # its class
         ("ids", pa.string()),
         ("table", pa.large_binary()),  # the rows, then the outcomes
         ("tokens", pa.binary()),
+        ("calls", pa.binary()),
         ("busy_s", pa.float64()),
         ("started_s", pa.float64()),
     ]
@@ -111,12 +112,13 @@ class Generate:
             return _row(todo, STOPPED)
         try:
             attempt = self._work.begin(self._store, todo)
+            known = self._work.recorded(todo) if attempt is not None else None
         except StorageError as error:
             return _row(todo, PROBLEM, message=str(error))
         if attempt is None:
             return _row(todo, DONE)
         try:
-            result = self._host.run_chunk(_unpack(table))
+            result = self._host.run_chunk(_unpack(table), known)
         except PoolLostError as error:
             return _row(todo, PROBLEM, message=str(error))
         return _row(
@@ -124,7 +126,9 @@ class Generate:
             GENERATED,
             ids=row["ids"],
             table=_pack(result.outcomes),
+            message=result.note,
             tokens=orjson.dumps(result.tokens),
+            calls=orjson.dumps(result.calls),
             busy_s=result.busy_s,
             started_s=attempt.started_s,
         )
@@ -154,11 +158,17 @@ def commit(batch: pa.Table, *, work: Work) -> pa.Table:
 
 
 def _commit(work: Work, todo: Todo, row: dict[str, Any], table: Any) -> pa.Table:
-    result = ChunkResult(_unpack(table), orjson.loads(row["tokens"]), row["busy_s"])
+    result = ChunkResult(
+        _unpack(table),
+        orjson.loads(row["tokens"]),
+        row["busy_s"],
+        orjson.loads(row["calls"]),
+        row["message"],
+    )
     report = work.write(work.store(), row["ids"], todo, result, row["started_s"])
     if report.commit is None:
         return _row(todo, PROBLEM, message=report.problem)
-    return _row(todo, DONE, table=orjson.dumps([report.commit, report.mine]))
+    return _row(todo, DONE, message=report.note, table=orjson.dumps([report.commit, report.mine]))
 
 
 def reports(batch: pa.Table) -> Iterator[Report]:
@@ -171,7 +181,7 @@ def reports(batch: pa.Table) -> Iterator[Report]:
             yield Report(chunk, problem=row["message"])
         elif row["table"] is not None:
             commit, mine = orjson.loads(row["table"])
-            yield Report(chunk, Commit(**commit), mine)
+            yield Report(chunk, Commit(**commit), mine, note=row["message"])
         elif row["state"] == DONE:
             yield Report(chunk)
 

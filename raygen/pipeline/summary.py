@@ -13,6 +13,7 @@ from raygen.engines.figures import merged_figures
 from raygen.pipeline.report_cards import ReportCards
 from raygen.pipeline.step_counts import Ranking, RejectedRow, StepCounts, rejections_of, score_names
 from raygen.runs.commit import Commit, read_data
+from raygen.runs.enough import acceptance
 from raygen.runs.outcome import ACCEPTED, FAILED, REJECTED
 from raygen.runs.retries import Merged, read_merged
 from raygen.runs.session import Session, read_sessions
@@ -51,6 +52,8 @@ def report_data(store: Store) -> ReportData:
     rows, chunks = merged.rows, merged.chunks
     recomputed = sum(session.overtaken for session in sessions)
     notes = [f"{merged.retries} retries of failed rows are merged in."] if merged.retries else []
+    if (accept := acceptance(merged.plan, merged.rows, finished=True)) is not None:
+        notes.append(f"{accept.line[0].upper()}{accept.line[1:]}.")
     return report.ReportData(
         title=merged.plan.name,
         run_uri=store.uri,
@@ -62,6 +65,7 @@ def report_data(store: Store) -> ReportData:
         rows=report.Rows(**rows),
         chunks=report.Chunks(len(merged.plan.chunks), len(chunks), recomputed),
         tokens=report.Tokens(**merged.tokens),
+        calls=merged.calls,
         throughput=_throughput(sessions),
         engine=merged_figures(session.engine for session in sessions),
         errors=errors,

@@ -22,6 +22,7 @@ from raygen.pipeline.models import resolve_models
 from raygen.pipeline.program import Program
 from raygen.pipeline.show import chunks_of
 from raygen.runs.commit import Commit, digest_of_ids, read_commit, read_data
+from raygen.runs.enough import Target
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.outcome import STATUSES
 from raygen.runs.plan import Plan
@@ -85,6 +86,8 @@ def verify_run(
     chunks = list(chunks_of(store))
     plan = Plan.load(store)
     found = Verification(store.uri, store.exists(MANIFEST_KEY), rows_planned=plan.rows)
+    if found.finished:
+        _leave_out_unneeded(found, plan, chunks)
     if not found.finished:
         found.notes.append("not finished: only what is committed was checked")
     else:
@@ -120,12 +123,25 @@ def verify_run(
             found.problems.append(
                 f"{repeated:,} row ids have more than one outcome, such as {examples[0][0]!r}"
             )
-    if found.finished and found.rows != plan.rows:
-        found.problems.append(f"{found.rows:,} outcomes for {plan.rows:,} rows")
+    if found.finished and found.rows != found.rows_planned:
+        found.problems.append(f"{found.rows:,} outcomes for {found.rows_planned:,} rows")
     _against_source(found, plan, job, {commit.chunk: commit.ids for _, commit in chunks})
     if share:
         _replay(found, plan, job, tables, say)
     return found
+
+
+def _leave_out_unneeded(found: Verification, plan: Plan, chunks: list[tuple[Store, Commit]]) -> None:
+    """A run that has as many accepted rows as it wants may leave chunks out, and no other run may."""
+    target = Target(plan)
+    target.add(commit for _, commit in chunks)
+    if not target.reached:
+        return
+    found.rows_planned = sum(plan.chunks[commit.chunk].rows for _, commit in chunks)
+    if spared := plan.rows - found.rows_planned:
+        found.notes.append(
+            f"{spared:,} rows were not needed: {target.accepted:,} of {target.wanted:,} wanted are accepted"
+        )
 
 
 def _chosen(row_ids: pa.ChunkedArray, share: float) -> pa.Array:
@@ -209,5 +225,6 @@ def _replay(
 
 def _generated(row: dict[str, Any]) -> Any:
     return [
-        row[name] for name in ("status", "reason", "error", "samples", "variables", "discarded", "attempts")
+        row[name]
+        for name in ("status", "reason", "error", "samples", "variables", "discarded", "attempts", "calls")
     ]

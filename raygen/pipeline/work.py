@@ -15,11 +15,20 @@ from raygen.config import Job, StorageOptions
 from raygen.data import open_source
 from raygen.data.base import ROW_ID, InputFile, Range
 from raygen.engines.base import Engine, ResolvedModel
-from raygen.errors import AttemptExpiredError, ChunkIntegrityError, CorruptDataError, StorageError
+from raygen.errors import (
+    AttemptExpiredError,
+    ChunkIntegrityError,
+    CorruptDataError,
+    KeyNotFoundError,
+    StorageError,
+)
 from raygen.pipeline.host import ChunkResult, EngineHost
 from raygen.pipeline.program import Program
 from raygen.runs.commit import Attempt, Commit, chunk_name, commit_chunk, digest_of_ids, read_data
+from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.plan import Plan
+from raygen.runs.reuse import Reuse
+from raygen.steps.record import RecordedRows
 from raygen.storage import Store, open_store
 
 
@@ -50,6 +59,7 @@ class Report:
     commit: Commit | None = None
     mine: bool = False
     problem: str | None = None
+    note: str | None = None  # worth telling the user
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,8 @@ class Work:
     storage: StorageOptions
     single_committer: bool
     carried: dict[int, tuple[Store, Commit]] = field(default_factory=dict)  # a retry: the chunks as they are
+    reuse: Reuse | None = None
+    until_enough: bool = False  # may the run be finished while chunks are left?
 
     @classmethod
     def of(
@@ -78,10 +90,11 @@ class Work:
         *,
         single_committer: bool,
         carried: dict[int, tuple[Store, Commit]] | None = None,
+        reuse: Reuse | None = None,
     ) -> Work:
         return cls(
             job, models, plan.inputs, plan.kept, plan.config_hash, plan.digest, plan.attempt_limit_s,
-            store.uri, job.source.storage, single_committer, carried or {},
+            store.uri, job.source.storage, single_committer, carried or {}, reuse, plan.target is not None,
         )  # fmt: skip
 
     def store(self) -> Store:
@@ -116,10 +129,27 @@ class Work:
                 yield Parcel(todo, None, problem=str(error))
 
     def begin(self, store: Store, todo: Todo) -> Attempt | None:
-        """Begin an attempt; None when another attempt has already committed the chunk."""
+        """Begin an attempt; None when another attempt has already committed the chunk, or nobody needs it any more."""
         if store.exists(f"commits/{chunk_name(todo.chunk)}.json"):
             return None
+        if self.until_enough and store.exists(MANIFEST_KEY):
+            return None
         return Attempt(self.attempt_limit_s)
+
+    def recorded(self, todo: Todo) -> RecordedRows | None:
+        """Return what a chunk's rows were answered before: in the run that this one reuses, or before they failed.
+
+        A record that is damaged or gone costs work, and is no reason to stop.
+
+        Raises:
+            StorageError: the store does not answer; to ask it again is cheaper than to compute anew.
+        """
+        try:
+            if todo.only is not None:
+                return RecordedRows(read_data(*self.carried[todo.chunk]))
+            return RecordedRows(self.reuse.outcomes(todo.chunk)) if self.reuse is not None else None
+        except (CorruptDataError, KeyNotFoundError) as error:
+            return RecordedRows(note=f"nothing of chunk {todo.chunk} is reused: {error}")
 
     def write(
         self, store: Store, parcel_ids: str, todo: Todo, result: ChunkResult, started_s: float
@@ -130,11 +160,13 @@ class Work:
         encodings of one object. Raises ChunkIntegrityError.
         """
         attempt = Attempt(self.attempt_limit_s, started_s)
-        table, ids, rows, tokens, reread = result.outcomes, parcel_ids, todo.range.rows, result.tokens, 0
+        table, ids, rows, reread = result.outcomes, parcel_ids, todo.range.rows, 0
+        tokens, calls = result.tokens, result.calls
         try:
             if todo.only is not None:
-                before, table, tokens = self._merge(todo, result, parcel_ids)
+                before, table = self._merge(todo, result, parcel_ids)
                 ids, reread = before.ids, rows - len(todo.only)
+                tokens, calls = _added(before.tokens, tokens), _added(before.calls, calls)
             commit, mine = commit_chunk(
                 store,
                 todo.chunk,
@@ -146,13 +178,14 @@ class Work:
                 tokens=tokens,
                 busy_s=result.busy_s,
                 reread=reread,
+                calls=calls,
                 commit_now=not self.single_committer,
             )
         except (AttemptExpiredError, StorageError, CorruptDataError) as error:
             return Report(todo.chunk, problem=str(error))
-        return Report(todo.chunk, commit, mine)
+        return Report(todo.chunk, commit, mine, note=result.note)
 
-    def _merge(self, todo: Todo, result: ChunkResult, ids: str) -> tuple[Commit, pa.Table, dict[str, int]]:
+    def _merge(self, todo: Todo, result: ChunkResult, ids: str) -> tuple[Commit, pa.Table]:
         """Put a retry's new outcomes in their places among the chunk's standing ones."""
         assert todo.only is not None
         store, before = self.carried[todo.chunk]
@@ -165,7 +198,11 @@ class Work:
         for place, position in enumerate(todo.only):
             order[position] = standing.num_rows + place
         merged = pa.concat_tables([standing, result.outcomes]).take(order)
-        return before, merged, {kind: before.tokens[kind] + result.tokens[kind] for kind in before.tokens}
+        return before, merged
+
+
+def _added(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+    return {kind: before[kind] + now[kind] for kind in before}
 
 
 def todos_of(plan: Plan, done: set[int]) -> list[Todo]:

@@ -1,8 +1,9 @@
 """Remove data that no commit refers to: what crashed and overtaken attempts left behind.
 
-Only data of chunks that have a commit is ever removed. A commit never changes, so such an object can never count any
-more, whatever a sleeping process does when it wakes. Data of a chunk without a commit may be about to get one: it
-stays until the run is resumed and that chunk is committed. The grace period comes on top, for clocks and readers.
+Data of chunks that have a commit is removed. A commit never changes, so such an object can never count any more,
+whatever a sleeping process does when it wakes. Data of a chunk without a commit may be about to get one: it stays until
+the run is resumed and that chunk is committed; or, where the run is finished without that chunk, until no attempt can
+commit it any more. The grace period comes on top, for clocks and readers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from raygen.errors import KeyNotFoundError
 from raygen.runs.commit import DATA, committed_chunks, read_commits
 from raygen.runs.manifest import Manifest
+from raygen.runs.plan import Plan
 from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store
 
@@ -44,15 +46,23 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
         part = store.child(prefix) if prefix else store
         chunks = committed_chunks(part)
         wanted = {chunk for chunk, _ in objects if chunk is not None} & chunks
-        live = {prefix + commit.data for commit in read_commits(part, sorted(wanted))} | _in_manifest(
-            part, prefix
+        live = {prefix + commit.data for commit in read_commits(part, sorted(wanted))}
+        uncommitted_s: float | None = (
+            None  # how old data of a chunk without a commit has to be; None: it stays
         )
+        try:
+            # The same as the commits say, except where a store without conditional writes lost one.
+            live |= {prefix + commit.data for commit in Manifest.load(part).chunks}
+            uncommitted_s = grace_s + Plan.load(part).attempt_limit_s
+        except KeyNotFoundError:
+            pass
         for chunk, info in objects:
             if info.key in live or chunk is None:
                 continue
-            if chunk not in chunks:
+            kept_s = grace_s if chunk in chunks else uncommitted_s
+            if kept_s is None:
                 pending += 1
-            elif (time.time() if now_s is None else now_s) - info.modified_s < grace_s:
+            elif (time.time() if now_s is None else now_s) - info.modified_s < kept_s:
                 young += 1
             else:
                 removed.append(info.key)
@@ -75,11 +85,3 @@ def _chunk_of(name: str) -> int | None:
     return (
         int(chunk) if dash and name.endswith(".parquet") and chunk.isdecimal() and chunk.isascii() else None
     )
-
-
-def _in_manifest(store: Store, prefix: str) -> set[str]:
-    """What readers go by. The same as the commits say, except where a store without conditional writes lost one."""
-    try:
-        return {prefix + commit.data for commit in Manifest.load(store).chunks}
-    except KeyNotFoundError:
-        return set()

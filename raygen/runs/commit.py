@@ -33,6 +33,11 @@ COMMITS, DATA = "commits/", "data/"
 WRITE_TRIES = 8
 
 
+def no_calls() -> dict[str, int]:
+    """Calls to engines: those that another run's record answered, and those that were computed."""
+    return {"reused": 0, "computed": 0}
+
+
 def chunk_name(chunk: int) -> str:
     return f"{chunk:08d}"
 
@@ -71,6 +76,7 @@ class Commit:
     committed_s: float  # seconds since the epoch, by the committer's clock
     busy_s: float  # how long the chunk was being generated
     reread: int = 0  # rows of a retry that were carried over, not generated
+    calls: dict[str, int] = field(default_factory=no_calls)
 
     @property
     def key(self) -> str:
@@ -110,6 +116,7 @@ def commit_chunk(
     tokens: dict[str, int],
     busy_s: float = 0.0,
     reread: int = 0,
+    calls: dict[str, int] | None = None,
     commit_now: bool = True,
 ) -> tuple[Commit, bool]:
     """Write a chunk's outcomes and make them count.
@@ -148,6 +155,7 @@ def commit_chunk(
         committed_s=time.time(),
         busy_s=round(busy_s, 3),
         reread=reread,
+        calls=calls or no_calls(),
     )
     _put_data(store, commit, data, attempt)
     if not commit_now:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raygen.errors import ChunkIntegrityError, KeyNotFoundError, UnknownResultError
-from raygen.runs.commit import Commit
-from raygen.runs.outcome import STATUSES
+from raygen.runs.commit import Commit, no_calls
+from raygen.runs.outcome import ACCEPTED, STATUSES
 from raygen.runs.plan import Plan
 from raygen.runs.sealed import read_sealed, seal
 from raygen.storage import Store
@@ -29,6 +29,7 @@ class Manifest:
     chunks: list[Commit]
     finished_s: float
     raygen_version: str
+    calls: dict[str, int] = field(default_factory=no_calls)
 
     @property
     def digest(self) -> str:
@@ -51,11 +52,12 @@ class Manifest:
 
 
 class Totals:
-    """Sums over commits: rows (total and by status) and tokens (prompt, output)."""
+    """Sums over commits: rows (total and by status), tokens (prompt, output), calls (reused, computed)."""
 
     def __init__(self, commits: Iterable[Commit] = ()) -> None:
         self.rows = dict.fromkeys(("total", *STATUSES), 0)
         self.tokens = {"prompt": 0, "output": 0}
+        self.calls = no_calls()
         for commit in commits:
             self.add(commit)
 
@@ -65,19 +67,26 @@ class Totals:
             self.rows[status] += commit.counts[status]
         for kind in self.tokens:
             self.tokens[kind] += commit.tokens[kind]
+        for kind in self.calls:
+            self.calls[kind] += commit.calls[kind]
 
 
 def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
-    """Write the manifest once every chunk has its commit; if another driver was faster, return theirs.
+    """Write the manifest once every chunk has its commit, or enough rows are accepted.
+
+    Which chunks are in is decided by this write: if another driver was faster, theirs is returned.
 
     Raises:
-        ChunkIntegrityError: a chunk has no commit, or a commit belongs to another plan or has other rows than planned.
+        ChunkIntegrityError: a chunk has no commit and more rows are wanted; or a commit belongs to another plan or has other
+            rows than planned.
     """
     from raygen import __version__
 
     by_chunk = {commit.chunk: commit for commit in commits}
     digest = plan.digest
-    if sorted(by_chunk) != plan.todo:
+    sums = Totals(by_chunk.values())
+    enough = plan.target is not None and sums.rows[ACCEPTED] >= plan.target
+    if sorted(by_chunk) != plan.todo and not (enough and by_chunk.keys() <= set(plan.todo)):
         raise ChunkIntegrityError(
             f"{store.uri}: {len(by_chunk)} commits for {len(plan.todo)} chunks; the run is not finished"
         )
@@ -86,8 +95,7 @@ def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
             raise ChunkIntegrityError(
                 f"{store.uri_of(commit.key)} is not of this run (another plan or other rows); remove it and run again"
             )
-    chunks = [by_chunk[chunk] for chunk in plan.todo]
-    sums = Totals(chunks)
+    chunks = [by_chunk[chunk] for chunk in sorted(by_chunk)]
     manifest = Manifest(
         plan.run_id,
         digest,
@@ -98,6 +106,7 @@ def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
         chunks,
         time.time(),
         __version__,
+        sums.calls,
     )
     data = manifest.dump()
     for number in range(8):

@@ -43,6 +43,17 @@ ATTEMPT = pa.struct(
         ("scores", pa.map_(pa.string(), pa.float64())),
     ]
 )
+CALL = pa.struct(
+    [
+        ("key", pa.string()),  # a digest of what was asked of which weights
+        ("model", pa.string()),
+        (
+            "value",
+            pa.string(),
+        ),  # the answer as JSON, such as a classifier's probabilities of every text
+        ("tokens", pa.int64()),  # of what was asked
+    ]
+)
 ERROR = pa.struct([("code", pa.string()), ("message", pa.string()), ("step", pa.string())])
 MODEL = pa.struct(
     [("name", pa.string()), ("ref", pa.string()), ("digest", pa.string()), ("adapter", pa.string()),
@@ -67,6 +78,7 @@ FIELDS = [
     pa.field("variables", pa.map_(pa.string(), pa.string()), nullable=False),  # what steps wrote
     pa.field("discarded", pa.list_(SAMPLE), nullable=False),  # every other sample that was generated
     pa.field("attempts", pa.list_(ATTEMPT), nullable=False),
+    pa.field("calls", pa.list_(CALL), nullable=False),  # to engines, but for those whose samples are above
     pa.field("error", ERROR),
     pa.field("lineage", LINEAGE, nullable=False),
 ]
@@ -85,6 +97,7 @@ class Outcome:
     error: dict[str, str | None] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     discarded: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of SAMPLE
+    calls: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of CALL
     kept: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -113,6 +126,7 @@ def outcome_table(
         pa.array([list(o.variables.items()) for o in outcomes], pa.map_(pa.string(), pa.string())),
         pa.array([o.discarded for o in outcomes], pa.list_(SAMPLE)),
         pa.array([o.attempts for o in outcomes], pa.list_(ATTEMPT)),
+        pa.array([o.calls for o in outcomes], pa.list_(CALL)),
         pa.array([o.error for o in outcomes], ERROR),
         one_lineage.take(pa.array([0] * count, pa.int64())),
     ]

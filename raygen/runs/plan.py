@@ -44,6 +44,11 @@ class Plan:
         return sum(chunk.rows for chunk in self.chunks)
 
     @property
+    def target(self) -> int | None:
+        """How many accepted rows are enough; None: all rows are done. (A retry has its rows, and does them all.)"""
+        return None if self.only is not None else (self.identity.get("accept") or {}).get("target")
+
+    @property
     def digest(self) -> str:
         """Short name of this plan, which every commit carries."""
         return hashlib.sha256(seal(self._record())).hexdigest()
@@ -156,19 +161,24 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
         RunConflictError: one line that names what differs and what to do.
     """
     differences = changed_keys(plan.identity, job.identity())
+    all_anew = any(each.startswith(("source", "sink", "seed")) for each in differences)
     for name, model in models.items():
         before = plan.models.get(name, {}).get("digest")
         if before is not None and before != model["digest"]:
             differences.append(f"model {name!r}: weights were {before[:19]}, now {model['digest'][:19]}")
     if not differences:
         differences = _changed_inputs(plan, job)
+        all_anew = bool(differences)
     if differences:
         shown = "; ".join(differences[:4]) + (
             f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
         )
-        remedy = (
-            "Choose another --output, or go back" if plan.only is None else "Finish this retry as it began"
-        )
+        remedy = "Choose another --output, or go back"
+        if plan.only is not None:
+            remedy = "Finish this retry as it began"
+        elif not all_anew:
+            # What comes before an edited step is the same as it was.
+            remedy = f"Go back, or take over what still holds: --output ANOTHER --reuse {where}"
         raise RunConflictError(f"{where} holds another run of {plan.name!r}: {shown}. {remedy}")
 
 

@@ -52,6 +52,11 @@ class Merged:
         """Spent altogether, in the run and in its retries (a retried row costs twice)."""
         return Totals(commit for _, commit in self.chunks).tokens
 
+    @property
+    def calls(self) -> dict[str, int]:
+        """To engines, in the run and in its retries: reused, computed."""
+        return Totals(commit for _, commit in self.chunks).calls
+
     def tables(self) -> Iterator[Any]:
         """Yield every chunk's outcomes, each checked against its digest. Raises CorruptDataError."""
         for store, commit in self.chunks:

@@ -10,6 +10,7 @@ from typing import Any
 
 from raygen.errors import KeyNotFoundError, UserError
 from raygen.runs.commit import committed_chunks, read_commits
+from raygen.runs.enough import acceptance, rows_left
 from raygen.runs.manifest import MANIFEST_KEY, Totals
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged, retry_prefixes
@@ -25,6 +26,9 @@ class Status:
     chunks: dict[str, int]  # total, committed
     rows: dict[str, int]  # total, accepted, rejected, failed
     tokens: dict[str, int]  # prompt, output
+    calls: dict[str, int]  # to engines: reused, computed
+    reuse: str | None  # the run that is reused
+    accept: dict[str, int | None] | None  # wanted, accepted, rows_not_needed; None: no number is wanted
     elapsed_s: float  # time that drivers spent on it, over all sessions
     sessions: int
     retries: int
@@ -64,11 +68,13 @@ def read_status(store: Store) -> Status:
     rows_per_s = eta_s = occupancy = None
     if store.exists(MANIFEST_KEY):
         merged = read_merged(store)
-        rows, tokens, committed, state = merged.rows, merged.tokens, len(plan.chunks), "finished"
+        rows, tokens, calls = merged.rows, merged.tokens, merged.calls
+        committed, state = len(merged.chunks), "finished"
     else:
         done = committed_chunks(store)
         sums = Totals(read_commits(store, sorted(done)))
-        rows, tokens, committed = {**sums.rows, "total": plan.rows}, sums.tokens, len(done)
+        rows, tokens, calls = {**sums.rows, "total": plan.rows}, sums.tokens, sums.calls
+        committed = len(done)
         alive = [session for session in sessions if is_alive(session)]
         state = "running" if alive else "interrupted" if sessions or done else "planned"
         if alive and alive[-1].points:
@@ -77,7 +83,8 @@ def read_status(store: Store) -> Status:
             first_s, first_rows = latest.started_s, 0
             if last_s > first_s and last_rows > first_rows:
                 rows_per_s = (last_rows - first_rows) / (last_s - first_s)
-                eta_s = (plan.rows - sum(rows[s] for s in ("accepted", "rejected", "failed"))) / rows_per_s
+                eta_s = rows_left(plan, rows, plan.rows) / rows_per_s
+    accept = acceptance(plan, rows, state == "finished")
     return Status(
         name=plan.name,
         run=store.uri,
@@ -85,6 +92,9 @@ def read_status(store: Store) -> Status:
         chunks={"total": len(plan.chunks), "committed": committed},
         rows=rows,
         tokens=tokens,
+        calls=calls,
+        reuse=plan.job.get("execution", {}).get("reuse") or None,
+        accept=None if accept is None else asdict(accept),
         elapsed_s=round(sum(max(0.0, each.updated_s - each.started_s) for each in sessions), 1),
         sessions=len(sessions),
         retries=retries,

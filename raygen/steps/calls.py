@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,8 @@ from raygen.engines.base import (
     LikelihoodResult,
 )
 from raygen.errors import RowError
+from raygen.steps import record
+from raygen.steps.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +38,7 @@ class Usage:
     prompt_tokens: int = 0
     output_tokens: int = 0
     calls: int = 0  # to engines
+    reused: int = 0  # calls that a record answered; they cost nothing
 
 
 @dataclass(slots=True)
@@ -45,11 +48,15 @@ class Calls:
     Args:
         engines: by the job's names for their models.
         identities: of each model, what decides its answers (`identity_of`).
+        known: answers that are recorded already; a call that is among them goes to no engine.
     """
 
     engines: Mapping[str, Engine]
     identities: Mapping[str, Any]
     usage: Usage = field(default_factory=Usage)
+    known: Record | None = None
+    _generated: dict[str, tuple[str, GenerateResult]] = field(default_factory=dict)  # key -> model, result
+    _others: dict[str, dict[str, Any]] = field(default_factory=dict)  # key -> as outcomes hold it (CALL)
 
     async def generate(self, model: str, request: GenerateRequest) -> tuple[str, GenerateResult]:
         """Return the call's key, and one sample for every seed. Raises RowError, EngineError."""
@@ -62,6 +69,10 @@ class Calls:
             request.adapter,
             *([request.constraint.model_dump(mode="json", exclude_none=True)] if request.constraint else []),
         )
+        if self.known is not None and (recorded := self.known.generated(key, request)) is not None:
+            self.usage.reused += 1
+            self._generated[key] = (model, recorded)
+            return key, recorded
         result = await self.engines[model].generate(request)
         if len(result.samples) != len(request.seeds):
             raise RowError(
@@ -71,19 +82,29 @@ class Calls:
         self.usage.calls += 1
         self.usage.prompt_tokens += result.prompt_tokens
         self.usage.output_tokens += sum(sample.output_tokens for sample in result.samples)
+        self._generated[key] = (model, result)
         return key, result
 
     async def classify(self, model: str, row_id: str, texts: Texts) -> list[dict[str, float]]:
         """Return the probability of every label for every text or pair. Raises RowError, EngineError."""
         if not texts:
             return []
+        key = self.key("classify", model, texts)
+        if self.known is not None and (recorded := self.known.classified(key)) is not None:
+            self.usage.reused += 1
+            self._others[key] = record.classified(key, model, *recorded)
+            return recorded[0]
         result: ClassifyResult = await self.engines[model].classify(ClassifyRequest(row_id, texts))
         self.usage.calls += 1
         self.usage.prompt_tokens += result.tokens
+        self._others[key] = record.classified(key, model, result.probabilities, result.tokens)
         return result.probabilities
 
     async def embed(self, model: str, row_id: str, texts: Sequence[str]) -> np.ndarray:
-        """Return one vector for every text, float32 (texts, width). Raises RowError, EngineError."""
+        """Return one vector for every text, float32 (texts, width). Raises RowError, EngineError.
+
+        Vectors are not recorded: they would take more room than all else in an outcome, and are quickly computed.
+        """
         if not texts:
             import numpy as np
 
@@ -97,10 +118,29 @@ class Calls:
         """Return how probable the model finds every text of the request. Raises RowError, EngineError."""
         if not request.texts:
             return LikelihoodResult([], [], 0)
+        key = self.key("likelihood", model, request.texts, request.messages, request.adapter)
+        if self.known is not None and (recorded := self.known.likely(key)) is not None:
+            self.usage.reused += 1
+            self._others[key] = record.likely(key, model, recorded)
+            return recorded
         result = await self.engines[model].likelihood(request)
         self.usage.calls += 1
         self.usage.prompt_tokens += result.prompt_tokens + sum(result.tokens)
+        self._others[key] = record.likely(key, model, result)
         return result
+
+    def made(self, drafted: Collection[str]) -> list[dict[str, Any]]:
+        """Return the calls that no sample of the row holds, in the order of their keys, as outcomes hold them (CALL).
+
+        Args:
+            drafted: keys of the calls whose samples are the row's own.
+        """
+        others = {
+            key: record.generated(key, model, result)
+            for key, (model, result) in self._generated.items()
+            if key not in drafted
+        }
+        return [call for _, call in sorted({**others, **self._others}.items())]
 
     def key(self, kind: str, model: str, *asked: Any) -> str:
         """Name a call by what was asked of which weights: 128 bits of BLAKE2, as hex."""

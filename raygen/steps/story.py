@@ -69,7 +69,7 @@ def _logprob(token: TokenLogprob) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Story:
-    """One attempt at a row.
+    """What becomes of a row, over all attempts at it.
 
     Args:
         row: its columns, as they were read. attempt: how often the whole program was tried before.
@@ -113,6 +113,12 @@ class Story:
         self.variables = self.written()
         self.discard(self.drafts)
         self.into = into
+
+    def again(self) -> None:
+        """Begin anew, with other seeds. What was made and decided so far stays in the story; no variable does."""
+        self.discard(self.drafts)
+        self.variables, self.into, self.refused = {}, None, None
+        self.attempt += 1
 
     def names(self, draft: Draft | None = None, **more: Any) -> dict[str, Any]:
         """Return what templates read: columns, then variables; about one sample also `sample` and `answer`."""

@@ -67,5 +67,6 @@ def test_every_row_has_its_lineage() -> None:
         "variables",
         "discarded",
         "attempts",
+        "calls",
         "lineage",
     ]

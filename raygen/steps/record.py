@@ -1,0 +1,135 @@
+"""The record: what a row asked of engines and what they answered, as its outcome holds it; and how it is read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from raygen.engines.base import (
+    GeneratedSample,
+    GenerateRequest,
+    GenerateResult,
+    LikelihoodResult,
+    TokenLogprob,
+)
+
+COLUMNS = ("row_id", "samples", "discarded", "calls")  # of an outcome: where its record stands
+
+
+def classified(key: str, model: str, probabilities: list[dict[str, float]], tokens: int) -> dict[str, Any]:
+    """Return a call of a classifier as an outcome holds it (CALL)."""
+    plain = [{label: float(chance) for label, chance in each.items()} for each in probabilities]
+    return {"key": key, "model": model, "value": _json(plain), "tokens": tokens}
+
+
+def generated(key: str, model: str, result: GenerateResult) -> dict[str, Any]:
+    """Return a call that made no sample of the row's own, such as a judge's verdict, as an outcome holds it (CALL)."""
+    plain = [
+        {
+            "text": sample.text,
+            "finish_reason": sample.finish_reason,
+            "output_tokens": sample.output_tokens,
+            "logprobs": None if sample.logprobs is None else [asdict(each) for each in sample.logprobs],
+        }
+        for sample in result.samples
+    ]
+    return {"key": key, "model": model, "value": _json(plain), "tokens": result.prompt_tokens}
+
+
+def likely(key: str, model: str, result: LikelihoodResult) -> dict[str, Any]:
+    """Return how probable a model found texts, as an outcome holds it (CALL)."""
+    plain = {"logprobs": [float(each) for each in result.logprobs], "tokens": list(result.tokens)}
+    return {"key": key, "model": model, "value": _json(plain), "tokens": result.prompt_tokens}
+
+
+def _json(plain: Any) -> str:
+    """JSON in which every float comes back bit for bit; infinity too, which a forbidden token's log-probability is."""
+    return json.dumps(plain, separators=(",", ":"))
+
+
+class Record:
+    """The answers that one row's outcome holds, by the keys of the calls.
+
+    Args:
+        outcome: its row, with `samples`, `discarded` and `calls`; of a failed row: what it got before it failed.
+    """
+
+    def __init__(self, outcome: Mapping[str, Any]) -> None:
+        self._samples: dict[str, list[Mapping[str, Any]]] = {}
+        for sample in (*(outcome.get("samples") or ()), *(outcome.get("discarded") or ())):
+            if sample["call"] is not None:
+                self._samples.setdefault(sample["call"], []).append(sample)
+        self._calls = {call["key"]: call for call in outcome.get("calls") or ()}
+
+    def generated(self, key: str, request: GenerateRequest) -> GenerateResult | None:
+        """Return a call's result if all of it is here: every sample, with log-probabilities where they are asked for."""
+        samples = sorted(self._samples.get(key, ()), key=lambda sample: int(sample["index"]))
+        prompt_tokens = samples[0]["usage"]["prompt_tokens"] if samples else 0
+        if not samples and key in self._calls:
+            samples = json.loads(self._calls[key]["value"])
+            prompt_tokens = self._calls[key]["tokens"]
+        if len(samples) != len(request.seeds) or any(sample["text"] is None for sample in samples):
+            return None
+        found = [_sample(each) for each in samples]
+        if request.sampling.logprobs is not None and any(each.logprobs is None for each in found):
+            return None
+        return GenerateResult(found, prompt_tokens)
+
+    def classified(self, key: str) -> tuple[list[dict[str, float]], int] | None:
+        """Return a call's probabilities and its tokens, if they are here."""
+        call = self._calls.get(key)
+        if call is None:
+            return None
+        return json.loads(call["value"]), call["tokens"]
+
+    def likely(self, key: str) -> LikelihoodResult | None:
+        call = self._calls.get(key)
+        if call is None:
+            return None
+        value = json.loads(call["value"])
+        return LikelihoodResult(value["logprobs"], value["tokens"], call["tokens"])
+
+
+def _sample(held: Mapping[str, Any]) -> GeneratedSample:
+    """A sample as an engine returned it, but for its token ids, which nothing reads later."""
+    tokens = held["output_tokens"] if "output_tokens" in held else held["usage"]["output_tokens"]
+    logprobs = held["logprobs"]
+    return GeneratedSample(
+        held["text"],
+        held["finish_reason"],
+        tokens,
+        logprobs=None if logprobs is None else [_logprob(each) for each in logprobs],
+    )
+
+
+def _logprob(held: Mapping[str, Any]) -> TokenLogprob:
+    top = [tuple(each.values()) if isinstance(each, dict) else tuple(each) for each in held["top"]]
+    return TokenLogprob(held["token_id"], held["token"], held["logprob"], top)
+
+
+class RecordedRows:
+    """What a chunk's outcomes recorded, row by row; a row is unpacked when its turn comes.
+
+    Args:
+        outcomes: None: nothing is recorded.
+        note: why nothing is, if that is worth knowing.
+    """
+
+    def __init__(self, outcomes: pa.Table | None = None, note: str | None = None) -> None:
+        self.note = note
+        self._table: pa.Table | None = None
+        self._places: dict[str, int] = {}
+        if outcomes is not None:
+            columns = [name for name in COLUMNS if name in outcomes.column_names]
+            self._table = outcomes.select(columns).combine_chunks()
+            self._places = {row_id: n for n, row_id in enumerate(outcomes.column("row_id").to_pylist())}
+
+    def of(self, row_id: str) -> Record | None:
+        place = self._places.get(row_id)
+        if place is None or self._table is None:
+            return None
+        return Record(self._table.slice(place, 1).to_pylist()[0])
