@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +25,7 @@ MAX_SESSIONS = 6  # to bring a run to its end, faults included
 @dataclass(frozen=True)
 class Case:
     """Args:
-    what: `run`, `resume`, `retry` or `collect`: which session has the fault.
+    what: `run`, `reuse`, `resume`, `retry` or `collect`: which session has the fault.
     fault: the first session's; again: the next session's.
     late: a stopped process wakes past its attempts' limit.
     s3: on FaultS3 instead of in a directory.
@@ -73,6 +74,17 @@ def cases(seen: dict[str, dict[str, int]], seed: int, s3_share: float) -> list[C
     luck.shuffle(found)
     # Side effects first: a small number of cases covers each of them with each action.
     return sorted(found, key=lambda case: case.fault.failpoint.split(":")[0] not in WRITES)
+
+
+def spread(cases: list[Case]) -> list[Case]:
+    """Order cases so that the first few are of as many failpoints, and of as many kinds of sessions, as there are."""
+    turns: Counter[tuple[str, str]] = Counter()
+
+    def turn(case: Case) -> int:
+        turns[case.what, case.fault.failpoint] += 1
+        return turns[case.what, case.fault.failpoint]
+
+    return [case for _, _, case in sorted((turn(case), n, case) for n, case in enumerate(cases))]
 
 
 def judge(case: Case, place: Place, bench: Bench, expected: Expected, todo: int) -> Judged:

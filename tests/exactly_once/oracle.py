@@ -1,7 +1,8 @@
 """The oracle: what a run's directory must hold, worked out from the input alone, without a line of raygen's.
 
-It knows the layout (plan, data, commits, manifest, retries) and the echo engine's rule, both written down again
-here: text = SHA-256(row id, prompt, seed), seed = BLAKE2b-64(run seed, row id, sample, 0, "generate") >> 11.
+It knows the layout (plan, data, commits, manifest, retries), the echo engine's rules and two programs, all written down
+again here: text = SHA-256(row id, prompt, seed), seed = BLAKE2b-64(run seed, row id, sample, 0, step) >> 11; the chance of
+a pair's first class is its digest's first byte (and one) as a part of the first three.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import pyarrow.parquet as pq
+
+# Of the second program: the chance from which a sample is accepted, and how many a row may ask for again.
+THRESHOLD, BUDGET = 0.4, 3
 
 
 @dataclass(frozen=True)
@@ -34,23 +38,49 @@ class Expected:
     Args:
         chunks: the rows of each chunk.
         retried: were the failed rows retried with success?
+        refined: by which program? generate alone, or generate, verify and refine.
     """
 
     chunks: tuple[tuple[Row, ...], ...]
     seed: int
     samples: int
     retried: bool = False
+    refined: bool = False
 
     def of(self, row: Row) -> tuple[str, tuple[str, ...]]:
         """Status and texts of one row."""
         if row.fails and not self.retried:
             return "failed", ()
-        return "accepted", tuple(self._text(row, sample) for sample in range(self.samples))
+        if self.refined:
+            return _refined(row, self.seed, self.samples)
+        texts = (_text(row, row.prompt, self.seed, number, "generate") for number in range(self.samples))
+        return "accepted", tuple(texts)
 
-    def _text(self, row: Row, sample: int) -> str:
-        named = "\x00".join((str(self.seed), row.id, str(sample), "0", "generate")).encode()
-        seed = int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), "big") >> 11
-        return hashlib.sha256("\x00".join((row.id, row.prompt, str(seed))).encode()).hexdigest()
+
+def _text(row: Row, prompt: str, run_seed: int, number: int, step: str) -> str:
+    named = "\x00".join((str(run_seed), row.id, str(number), "0", step)).encode()
+    seed = int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), "big") >> 11
+    return hashlib.sha256("\x00".join((row.id, prompt, str(seed))).encode()).hexdigest()
+
+
+def _passes(row: Row, text: str) -> bool:
+    weights = [1 + byte for byte in hashlib.sha256(f"{row.prompt}\x00{text}".encode()).digest()[:3]]
+    return weights[0] / sum(weights) >= THRESHOLD
+
+
+@lru_cache(1024)
+def _refined(row: Row, run_seed: int, samples: int) -> tuple[str, tuple[str, ...]]:
+    """Rounds: what was rejected is asked for again by its prompt and text, until a sample passes or nothing is left."""
+    drafts = [(n, _text(row, row.prompt, run_seed, n, "generate")) for n in range(samples)]
+    made, left = samples, BUDGET
+    while left and not any(_passes(row, text) for _, text in drafts):
+        again, left = drafts[:left], left - len(drafts[:left])
+        drafts = drafts[len(again) :]
+        for number, text in again:
+            drafts.append((made, _text(row, f"{row.prompt} {text}", run_seed, number, "refine")))
+            made += 1
+    accepted = tuple(text for _, text in drafts if _passes(row, text))
+    return ("accepted", accepted) if accepted else ("rejected", tuple(text for _, text in drafts))
 
 
 @dataclass
@@ -150,7 +180,7 @@ def judge_commits(objects: Mapping[str, bytes], prefix: str, expected: Expected)
 
 def judge_finished(objects: Mapping[str, bytes], expected: Expected) -> Findings:
     """Judge a finished run: every row of the input once, with the right text, through the manifest."""
-    first = Expected(expected.chunks, expected.seed, expected.samples)
+    first = replace(expected, retried=False)
     result = _judge_manifest(objects, "", first, set(range(len(expected.chunks))))
     if expected.retried:
         failing = {n for n, chunk in enumerate(expected.chunks) if any(row.fails for row in chunk)}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
 from raygen.storage import Store, open_store
 from tests.exactly_once.failpoints import FaultyStore, Script
-from tests.exactly_once.oracle import Expected, Row
+from tests.exactly_once.oracle import BUDGET, THRESHOLD, Expected, Row
 
 FAR_S = 400 * 86400.0  # past every grace period
 LATE_S = 7 * 3600.0  # past every attempt's limit
@@ -33,7 +34,7 @@ CHUNK_ROWS = 6
 SEED = 11
 
 
-def write_source(folder: Path) -> Expected:
+def write_source(folder: Path, refined: bool = False) -> Expected:
     """Write two files of JSON Lines, 36 rows, 7 chunks; in the first every fifth row has too long a prompt."""
     chunks: list[tuple[Row, ...]] = []
     folder.mkdir(parents=True)
@@ -42,23 +43,35 @@ def write_source(folder: Path) -> Expected:
         lines = [f'{{"id": "{row.id}", "text": "{row.prompt}"}}\n' for row in rows]
         (folder / f"{name}.jsonl").write_text("".join(lines))
         chunks += [tuple(rows[at : at + CHUNK_ROWS]) for at in range(0, len(rows), CHUNK_ROWS)]
-    return Expected(tuple(chunks), SEED, 2)
+    return Expected(tuple(chunks), SEED, 2, refined=refined)
 
 
 def _row(number: int, fails: bool) -> Row:
     return Row(f"r{number}", " ".join(["w"] * (LONG if fails else SHORT)) + str(number), fails)
 
 
-def echo_job(source: Path, output: str, storage: StorageOptions) -> Job:
+def echo_job(
+    source: Path, output: str, storage: StorageOptions, refined: bool = False, reuse: str | None = None
+) -> Job:
+    """One of the two programs that the oracle knows."""
+    steps: list[dict[str, Any]] = [{"generate": {"model": "m", "prompt": "{{ text }}", "samples": 2}}]
+    models: dict[str, Any] = {
+        "m": {"family": "causal_lm", "engine": "echo", "options": {"context_tokens": 10}}
+    }
+    if refined:
+        models["judge"] = {"family": "classifier", "engine": "echo"}
+        entailment = {"model": "judge", "premise": "{{ text }}", "threshold": THRESHOLD}
+        steps.append({"verify": {"entailment": entailment}})
+        steps.append({"refine": {"prompt": "{{ text }} {{ sample }}", "budget": BUDGET}})
     return Job.model_validate(
         {
             "name": "matrix",
             "source": {"format": "jsonl", "uri": f"{source}/*.jsonl", "key": "id", "storage": storage},
-            "models": {"m": {"family": "causal_lm", "engine": "echo", "options": {"context_tokens": 10}}},
-            "steps": [{"generate": {"model": "m", "prompt": "{{ text }}", "samples": 2}}],
+            "models": models,
+            "steps": steps,
             "seed": SEED,
             "sink": {"chunk_rows": CHUNK_ROWS},
-            "execution": {"chunks_in_flight": 1},
+            "execution": {"chunks_in_flight": 1, "reuse": reuse},
             "output": output,
         }
     )
@@ -74,18 +87,21 @@ class Bench:
     Args:
         uri: of the run; storage: how to reach it.
         notes: a file that every process appends a line to for each chunk that it generates.
+        refined: by which program. reuse: the run that a `reuse` session takes over what it can from.
     """
 
     uri: str
     source: Path
     notes: Path
     storage: StorageOptions = field(default_factory=StorageOptions)
+    refined: bool = False
+    reuse: str | None = None
 
     def store(self) -> Store:
         return open_store(self.uri, self.storage)
 
-    def job(self) -> Job:
-        return echo_job(self.source, self.uri, self.storage)
+    def job(self, reuse: str | None = None) -> Job:
+        return echo_job(self.source, self.uri, self.storage, self.refined, reuse)
 
     def error(self) -> str:
         """What the last bug in a child said."""
@@ -111,6 +127,8 @@ class Bench:
     def _do(self, what: str) -> str:
         if what in ("run", "resume"):
             return _state(run.run_job(self.job(), inline=True))
+        if what == "reuse":
+            return _state(run.run_job(self.job(self.reuse), inline=True))
         if what == "retry":
             return _state(retry.retry_run(self.uri, RETRY, inline=True, display=None, say=lambda line: None))
         collect.collect(run.open_store(self.uri, self.storage), 0, now_s=time.time() + FAR_S)

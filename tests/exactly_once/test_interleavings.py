@@ -26,10 +26,10 @@ ALONE = ("finisher", "collector", "reader")  # one of each at a time
 class Interleavings(RuleBasedStateMachine):
     counts: Counter[str] = Counter()
 
-    @initialize(second=st.booleans())
-    def plan(self, second: bool) -> None:
-        """One or two drivers pin their plans at once; work begins when there is one."""
-        self.world = World()
+    @initialize(second=st.booleans(), refined=st.booleans())
+    def plan(self, second: bool, refined: bool) -> None:
+        """One or two drivers pin their plans at once; work begins when there is one. By the one program or the other."""
+        self.world = World(refined=refined)
         for _ in range(1 + second):
             self.world.start("planner")
         while any(not planner.ended for planner in self.world.actors):

@@ -14,7 +14,6 @@ from tests.exactly_once.flips import unnoticed_flips
 from tests.exactly_once.matrix import Case, judge
 from tests.exactly_once.mutants import Mutant
 from tests.exactly_once.places import Directory
-from tests.exactly_once.sessions import Bench
 from tests.exactly_once.workers import Templates, make_templates
 from tests.exactly_once.world import LIMIT_S, World
 
@@ -42,7 +41,7 @@ def matrix(
         folder.mkdir()
         place = Directory(folder / "run")
         place.fill(dict(templates.objects[what]))
-        bench = Bench(place.uri, templates.source, folder / "notes")
+        bench = templates.bench(place, folder / "notes")
         case = Case(what, Fault(failpoint, nth, action), None, late)
         judged = judge(case, place, bench, templates.expected, templates.todo(what))
         assert judged.faults == 1
@@ -135,9 +134,9 @@ HUNTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return make_templates(tmp_path_factory.mktemp("templates"))
+@pytest.fixture(scope="module", params=[False, True], ids=["one-step", "refined"])
+def templates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    return make_templates(tmp_path_factory.mktemp("templates"), request.param)
 
 
 @pytest.mark.parametrize("hunt", HUNTS, ids=lambda hunt: hunt.mutant.__name__)

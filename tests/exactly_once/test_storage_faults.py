@@ -21,16 +21,16 @@ from tests.exactly_once.matrix import Case, judge
 from tests.exactly_once.mutants import flipped
 from tests.exactly_once.oracle import Expected, Row, judge_finished, judge_rows
 from tests.exactly_once.places import Bucket, Directory, Place
-from tests.exactly_once.sessions import SEED, Bench, echo_job
+from tests.exactly_once.sessions import SEED, echo_job
 from tests.exactly_once.workers import Templates, make_templates
 from tests.fault_s3 import Faults, FaultS3
 
 CHUNKS = 60
 
 
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return make_templates(tmp_path_factory.mktemp("templates"))
+@pytest.fixture(scope="module", params=[False, True], ids=["one-step", "refined"])
+def templates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    return make_templates(tmp_path_factory.mktemp("templates"), request.param)
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,10 @@ def unlucky_seed(faults: Faults) -> int:
     raise AssertionError("no such seed")
 
 
-def test_a_store_that_answers_badly_costs_no_row(tmp_path: Path, say: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("refined", [False, True], ids=["one-step", "refined"])
+def test_a_store_that_answers_badly_costs_no_row(
+    tmp_path: Path, say: Callable[[str], None], refined: bool
+) -> None:
     rates = Faults(error_503=0.05, lost_answer=0.01, conflict_409=0.005, latency_s=0.002)
     faults = Faults(**{**vars(rates), "seed": unlucky_seed(rates)})
     rows = [Row(f"r{n}", f"row number {n}", False) for n in range(CHUNKS * 6)]
@@ -61,10 +64,11 @@ def test_a_store_that_answers_badly_costs_no_row(tmp_path: Path, say: Callable[[
     source.mkdir()
     lines = [f'{{"id": "{row.id}", "text": "{row.prompt}"}}\n' for row in rows]
     (source / "rows.jsonl").write_text("".join(lines))
-    expected = Expected(tuple(tuple(rows[at : at + 6]) for at in range(0, len(rows), 6)), SEED, 2)
+    chunks = tuple(tuple(rows[at : at + 6]) for at in range(0, len(rows), 6))
+    expected = Expected(chunks, SEED, 2, refined=refined)
     with FaultS3(faults) as server:
         place = Bucket(server, "run")
-        job = echo_job(source, place.uri, place.storage)
+        job = echo_job(source, place.uri, place.storage, refined)
         job = job.model_copy(update={"execution": job.execution.model_copy(update={"chunks_in_flight": 4})})
         result = run_job(job, inline=True)
         given = dict(server.given)
@@ -100,7 +104,7 @@ def test_a_store_without_conditional_writes_has_one_committer(
 ) -> None:
     with FaultS3(ignore_if_none_match=True) as server:
         place = Bucket(server, "run")
-        bench = Bench(place.uri, templates.source, tmp_path / "notes", place.storage)
+        bench = templates.bench(place, tmp_path / "notes")
         nth = 1 if failpoint.endswith("manifest") else 3
         judged = judge(Case("run", Fault(failpoint, nth, action)), place, bench, templates.expected, 7)
     assert judged.findings.broken == []
@@ -147,7 +151,7 @@ def test_every_flipped_bit_of_a_commit_is_reported(
 ) -> None:
     """Commits are read by who resumes, verifies or shows an unfinished run, and by the collector of any."""
     place.fill(dict(templates.objects["resume"]))
-    bench = Bench(place.uri, templates.source, tmp_path / "notes", place.storage)
+    bench = templates.bench(place, tmp_path / "notes")
     for key in [key for key in place.objects() if key.startswith("commits/")]:
         whole = place.objects()[key]
         for seed in range(4):

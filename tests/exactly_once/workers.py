@@ -28,6 +28,7 @@ class Templates:
     """What the cases begin with, and how often a session without a fault passes each failpoint then."""
 
     source: Path
+    before: str  # a finished run, for those that reuse one
     expected: Expected
     objects: Mapping[str, Mapping[str, bytes]]  # by kind of session
     seen: Mapping[str, Mapping[str, int]]
@@ -36,16 +37,27 @@ class Templates:
         """How many chunks a session has to generate."""
         failing = sum(any(row.fails for row in chunk) for chunk in self.expected.chunks)
         whole = len(self.expected.chunks)
-        return {"run": whole, "resume": whole - RESUMED_AT, "retry": failing, "collect": 0}[what]
+        chunks = {"run": whole, "reuse": whole, "resume": whole - RESUMED_AT, "retry": failing, "collect": 0}
+        return chunks[what]
+
+    def bench(self, place: Place, notes: Path) -> Bench:
+        return Bench(place.uri, self.source, notes, place.storage, self.expected.refined, self.before)
 
 
-def make_templates(folder: Path) -> Templates:
-    """Play each kind of session once, without a fault."""
-    expected = write_source(folder / "source")
-    place = Directory(folder / "template")
-    bench = Bench(place.uri, folder / "source", folder / "notes")
+def make_templates(folder: Path, refined: bool = False) -> Templates:
+    """Play each kind of session once, without a fault.
+
+    Args:
+        refined: with the program of three steps and two models; its runs are also run again, reusing the first.
+    """
+    expected = write_source(folder / "source", refined)
+    place, before = Directory(folder / "template"), Directory(folder / "before")
+    bench = Bench(place.uri, folder / "source", folder / "notes", refined=refined, reuse=before.uri)
     objects: dict[str, dict[str, bytes]] = {"run": {}}
     bench.session("run")
+    if refined:
+        before.fill(place.objects())
+        objects["reuse"] = {}
     finished = place.objects()
     objects["retry"] = finished
     objects["resume"] = {
@@ -66,7 +78,7 @@ def make_templates(folder: Path) -> Templates:
         bench.session(what, script := Script())
         seen[what] = dict(script.seen)
     place.remove()
-    return Templates(folder / "source", expected, objects, seen)
+    return Templates(folder / "source", before.uri, expected, objects, seen)
 
 
 def play(cases: Sequence[Case], templates: Templates, folder: Path) -> list[dict[str, object]]:
@@ -100,7 +112,7 @@ def _work(cases: Sequence[Case], templates: Templates, folder: Path) -> None:
         for number, case in enumerate(cases):
             place: Place = Bucket(server, f"run{number}") if case.s3 else Directory(folder / f"run{number}")
             place.fill(dict(templates.objects[case.what]))
-            bench = Bench(place.uri, templates.source, folder / f"notes{number}", place.storage)
+            bench = templates.bench(place, folder / f"notes{number}")
             began_s = time.monotonic()
             judged = judge(case, place, bench, templates.expected, templates.todo(case.what))
             place.remove()

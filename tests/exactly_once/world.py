@@ -46,12 +46,12 @@ ONCE = ("plan.json", "manifest.json", "commits/")  # what never changes once it 
 class World:
     """Everything happens through `start`, `step` on an actor, `advance` and `land`; `problems` is what was broken."""
 
-    def __init__(self, store: MemoryStore | None = None) -> None:
+    def __init__(self, store: MemoryStore | None = None, refined: bool = False) -> None:
         self.now_s = 1_000_000.0
         self.store = store or MemoryStore()
         self.store.clock = lambda: self.now_s
         rows = [[Row(f"r{c}-{n}", f"row {c} {n}", False) for n in range(ROWS)] for c in range(CHUNKS)]
-        self.expected = Expected(tuple(map(tuple, rows)), 5, 1)
+        self.expected = Expected(tuple(map(tuple, rows)), 5, 1, refined=refined)
         self.actors: list[Actor] = []
         self.late: list[tuple[str, str, Callable[[], Any]]] = []
         self.problems: list[str] = []
