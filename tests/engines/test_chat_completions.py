@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from raygen.config import Sampling
+from raygen.constraint import Constraint
 from raygen.engines.base import GeneratedSample, GenerateRequest, TokenLogprob
 from raygen.engines.chat_completions import Action, Answer, Trouble, read_answer, request_body
 from raygen.errors import RowError
@@ -54,6 +55,31 @@ def test_a_token_mask_is_refused():
     with pytest.raises(RowError, match="takes no token mask") as caught:
         request_body("m", request, samples=1, seed=7, max_tokens_field="max_tokens", extra={})
     assert caught.value.code == "engine_unsupported"
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fields"),
+    [
+        ({"json_schema": {"type": "object", "properties": {"z": {"type": "null"}, "a": {"const": 1}}}},
+         {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema":
+             {"type": "object", "properties": {"z": {"type": "null"}, "a": {"const": 1}}}}}}),
+        ({"choice": ["yes", "no"]}, {"structured_outputs": {"choice": ["yes", "no"]}}),
+        ({"regex": "[a-z]+"}, {"structured_outputs": {"regex": "[a-z]+"}}),
+        ({"grammar": 'start: "a"'}, {"structured_outputs": {"grammar": 'start: "a"'}}),
+    ],
+)  # fmt: skip
+def test_a_constraint_is_sent_as_openai_has_it_or_else_vllm(
+    constraint: dict[str, Any], fields: dict[str, Any]
+):
+    request = GenerateRequest(
+        "r", MESSAGES, Sampling(), [7], constraint=Constraint.model_validate(constraint)
+    )
+    raw = request_body("m", request, samples=1, seed=7, max_tokens_field="max_tokens", extra={})
+    body = orjson.loads(raw)
+    assert {name: body.get(name) for name in fields} == fields
+    assert body.keys() - fields.keys() == body_of(Sampling()).keys()
+    if "json_schema" in constraint:
+        assert raw.index(b'"z"') < raw.index(b'"a"')  # the order of its keys is that of the answer's
 
 
 def test_log_probabilities_are_read():

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from benchmarks.mock_endpoint import MockEndpoint, MockOptions, Reply, mock_text, share
 from raygen.config import Job, ModelSpec, Sampling
+from raygen.constraint import Constraint
 from raygen.engines import openai as engine_module
 from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.openai import OpenAIEngine
@@ -435,3 +436,29 @@ def test_the_ready_job_is_valid():
     path = Path(engine_module.__file__).parents[2] / "jobs" / "openai_endpoint.yaml"
     job = Job.model_validate(yaml.safe_load(path.read_text()))
     assert {spec.engine for spec in job.models.values()} == {"openai"}
+
+
+def test_a_constraint_that_the_endpoint_cannot_keep_is_not_sent():
+    free, bound = request("free"), request("bound")
+    bound.constraint = Constraint(choice=("yes", "no"))
+    seen: list[dict[str, Any]] = []
+
+    def note(body: dict[str, Any], raw: bytes) -> Reply | None:
+        seen.append(body)
+        return None
+
+    results, _, _ = ask(free, bound, respond=note)
+    assert isinstance(results[0], GenerateResult)
+    assert isinstance(results[1], RowError)
+    assert results[1].code == "engine_unsupported"
+    assert len(seen) == 1
+    results, _, _ = ask(bound, respond=note, structured_outputs=True)
+    assert isinstance(results[0], GenerateResult)
+    assert seen[-1]["structured_outputs"] == {"choice": ["yes", "no"]}
+
+
+def test_a_constraint_and_an_extra_body_do_not_say_different_things():
+    schema = Constraint(json_schema={"type": "object"})
+    assert OpenAIEngine.constraint_fault(schema, {}) is None
+    extra = {"extra_body": {"response_format": {"type": "json_object"}}}
+    assert "beside options.extra_body.response_format" in str(OpenAIEngine.constraint_fault(schema, extra))

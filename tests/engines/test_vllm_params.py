@@ -8,12 +8,14 @@ import sys
 from typing import Any
 
 import pytest
+from llguidance import LLMatcher, LLTokenizer
 
 from raygen.config import ModelSpec, Sampling
+from raygen.constraint import Constraint
 from raygen.engines import vllm as vllm_engine
 from raygen.engines.base import ResolvedModel
 from raygen.engines.vllm import VLLMEngine
-from raygen.engines.vllm_params import engine_args, lora_args, sampling_params
+from raygen.engines.vllm_params import engine_args, lora_args, sampling_params, structured_outputs
 from raygen.errors import EngineConfigError, RowError
 
 
@@ -72,6 +74,7 @@ def test_engine_arguments_follow_the_options():
     assert said["distributed_executor_backend"] == "mp"
     assert (said["enable_prefix_caching"], said["trust_remote_code"]) == (True, False)
     assert said["load_format"] == "safetensors"
+    assert said["structured_outputs_config"] == {"backend": "guidance"}
     plain = engine_of()
     assert engine_args(plain.model, plain.options, 500, cpu=False)["kv_cache_memory_bytes"] is None
     assert engine_args(plain.model, plain.options, 500, cpu=True)["kv_cache_memory_bytes"] == 2**32
@@ -103,3 +106,30 @@ def test_adapters_get_the_smallest_rank_that_vllm_knows():
     assert lora_args(1, 8)["max_lora_rank"] == 8
     with pytest.raises(EngineConfigError, match="rank 600; vLLM takes at most 512"):
         lora_args(1, 600)
+
+
+def test_a_constraint_is_the_grammar_that_the_torch_engine_has():
+    schema = {
+        "type": "object",
+        "properties": {"z": {"type": "null"}, "a": {"const": None}},
+        "required": ["z", "a"],
+    }
+    said = [
+        structured_outputs(Constraint.model_validate(given))
+        for given in (
+            {"choice": ["yes", "no"]},
+            {"regex": r"a/\d"},
+            {"grammar": "start: /a+/"},
+            {"json_schema": schema},
+        )
+    ]
+    assert said[:3] == [{"choice": ["yes", "no"]}, {"regex": r"a\/[0-9]"}, {"grammar": "start: /a+/"}]
+    # As vLLM's backend does it; a schema's own `x-guidance` goes before its defaults.
+    grammar = LLMatcher.grammar_from_json_schema(said[3]["json"], defaults={"whitespace_flexible": True})
+    for text, fits in (
+        ('{"z": null,\n  "a": null}', True),
+        ('{"a": null, "z": null}', False),
+        ('{"z":  null, "a": null}', False),
+    ):
+        matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+        assert (matcher.consume_tokens(list(text.encode())) and matcher.is_accepting()) == fits, text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +24,10 @@ pytest.importorskip(
     "vllm", reason="vLLM is not installed here: `make test-vllm` tests it in an environment of its own"
 )
 
+from jsonschema import Draft202012Validator
+
 from raygen.config import ModelSpec, Sampling
+from raygen.constraint import Constraint
 from raygen.engines import engine_class
 from raygen.engines.base import (
     Engine,
@@ -272,6 +277,49 @@ def test_a_bad_row_fails_alone(vllm: Loop):
     assert [getattr(each, "code", each) for each in refused] == [code for _, code in bad]
     assert all(isinstance(each, RowError) for each in refused)
     assert [good] == vllm.answer(ask(QUESTIONS[0]))
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "place": {"type": "string", "maxLength": 30},
+        "people": {"type": "integer", "minimum": 0, "maximum": 10_000_000_000},
+        "kind": {"enum": ["town", "land", None]},
+        "words": {"type": "array", "items": {"type": "string", "maxLength": 12}, "maxItems": 2},
+    },
+    "required": ["place", "people", "kind", "words"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "keeps"),
+    [
+        ({"choice": ["yes", "no", "perhaps / é"]}, lambda text: text in ("yes", "no", "perhaps / é")),
+        ({"regex": r"[A-Z][a-z]{2,8}, \d{4}"}, lambda text: re.fullmatch(r"[A-Z][a-z]{2,8}, \d{4}", text)),
+        ({"json_schema": SCHEMA}, lambda text: Draft202012Validator(SCHEMA).is_valid(json.loads(text))),
+        ({"grammar": 'start: N ("+" N)~1..2\nN: /[1-9]\\d?/'}, lambda text: re.fullmatch(r"\d+(\+\d+){1,2}", text)),
+    ],
+    ids=lambda given: "".join(given) if isinstance(given, dict) else "",
+)  # fmt: skip
+def test_constrained_texts_keep_to_it_as_in_the_torch_engine(
+    vllm: Loop, torch_engine: Loop, given: dict[str, Any], keeps: Any
+):
+    constraint = Constraint.model_validate(given)
+    sampled = Sampling(temperature=1, max_tokens=150)
+    requests = [ask(question, sampled, [n, n + 50]) for n, question in enumerate(QUESTIONS)]
+    greedy = [ask(question, GREEDY.model_copy(update={"max_tokens": 150})) for question in QUESTIONS[:6]]
+    for request in [*requests, *greedy]:
+        request.constraint = constraint
+    free = ask(QUESTIONS[0])
+    *found, neighbour = vllm.answer(*requests, free)
+    for sample in (sample for result in found for sample in result.samples):
+        assert sample.finish_reason == "stop"
+        assert keeps(sample.text), sample.text
+    assert [neighbour] == vllm.answer(free)
+    ours, theirs = torch_engine.answer(*greedy), vllm.answer(*greedy)
+    same = sum(a.samples[0].text == b.samples[0].text for a, b in zip(ours, theirs, strict=True))
+    assert same >= 5, [(a.samples[0].text, b.samples[0].text) for a, b in zip(ours, theirs, strict=True)]
 
 
 def test_the_context_ends_a_text(vllm: Loop):
