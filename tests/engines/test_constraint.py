@@ -87,7 +87,7 @@ def tokenizer_of(kind: str) -> Any:
 def constrained(
     constraint: Constraint, row: int = 0, seeds: Sequence[int] = (1,), **settings: Any
 ) -> GenerateRequest:
-    request = ask(row, f"text {row}", Sampling(**{"temperature": 1, "max_tokens": 120, **settings}), seeds)
+    request = ask(row, f"text {row}", Sampling(**{"temperature": 1, "max_tokens": 80, **settings}), seeds)
     request.constraint = constraint
     return request
 
@@ -128,7 +128,11 @@ def test_a_mask_depends_on_the_tokens_alone() -> None:
     for kind in ("json_schema", "regex"):
         mask, other, third = masks_of(constraints, CONSTRAINTS[kind], 3)
         tokens, allowed = walk(mask, chance)
-        walk(other, chance)  # the same mask behind other tokens first
+        elsewhere, _ = walk(other, chance)  # the same masks behind other tokens first
+        elsewhere = elsewhere[: len(tokens) - 1]
+        assert elsewhere != tokens[: len(elsewhere)]
+        third([], elsewhere)
+        assert np.array_equal(third([], tokens), allowed[-1])
         for place in [*chance.sample(range(len(tokens)), 4), len(tokens), 0]:
             for each in (other, third):
                 assert np.array_equal(each([5], tokens[:place]), allowed[place])
