@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llguidance import LLParserLimits
 
-# Between the tokens of JSON: nothing, a space, or a new line with indentation. Without a bound, a model that finds no
-# next key may fill the rest of a text with white space.
-WHITE_SPACE = r"( |\n {0,20})"
+# JSON stands in one line, with a space after commas and colons or none. White space without a bound is what a model
+# fills the rest of a text with that does not like the next key.
+ONE_LINE = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 
 
 def grammar_of(kind: str, value: Any) -> str:
@@ -53,7 +53,7 @@ def guided_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     own = schema.get("x-guidance", {})
     if not isinstance(own, Mapping):  # llguidance says what is wrong
         return dict(schema)
-    return {**schema, "x-guidance": {"whitespace_pattern": WHITE_SPACE, **own}}
+    return {**schema, "x-guidance": {**ONE_LINE, **own}}
 
 
 def limits() -> LLParserLimits:

@@ -346,4 +346,5 @@ class TorchEngine(Engine):
 
     @property
     def version(self) -> str:
-        return f"torch {version('torch')}, transformers {version('transformers')}{self._computes}"
+        parts = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "llguidance"))
+        return f"{parts}{self._computes}"
