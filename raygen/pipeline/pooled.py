@@ -220,7 +220,7 @@ class PooledEngine(Engine):
             self._end(PoolLostError(roster.lost))
         for name in self._seats.keys() - roster.links.keys():  # what it has in flight, it still answers
             seat = self._seats.pop(name)
-            seat.up, seat.gone = False, True
+            seat.gone = True
             if seat.checking is not None:
                 seat.checking.cancel()
         for name in roster.links.keys() - self._seats.keys():

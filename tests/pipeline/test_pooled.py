@@ -128,7 +128,10 @@ def test_requests_are_spread_bounded_and_answered_as_the_engine_would() -> None:
         room = Room(first, second)
         await room.engine.start()
         await until(lambda: len(room.engine._seats) == 2 and all(s.up for s in room.engine._seats.values()))
-        answers = room.ask(*range(30))
+        answers = room.ask(*range(6))
+        await until(lambda: first.in_flight + second.in_flight == 6)
+        assert first.in_flight == second.in_flight
+        answers += room.ask(*range(6, 30))
         await until(lambda: room.engine.stats.waiting > 0)
         assert (first.in_flight, second.in_flight, room.engine.stats.waiting) == (8, 8, 14)
         assert room.engine.stats.extra == {"pool.writer.asked": 30}
@@ -305,6 +308,10 @@ def test_a_cancelled_request_gives_its_place_back() -> None:
         await room.engine.start()
         answers = room.ask(*range(12))
         await until(lambda: twin.in_flight == 8 and room.engine.stats.waiting == 4)
+        [seat] = room.engine._seats.values()
+        seat.in_flight -= 1
+        room.engine._let_in()  # one that waited has a place now, and is cancelled before it takes it
+        seat.in_flight += 1
         for answer in answers:
             answer.cancel()
         await asyncio.gather(*answers, return_exceptions=True)

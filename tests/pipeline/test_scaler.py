@@ -30,6 +30,7 @@ def simulated(asked: dict[int, float], until_s: int, start_s: int = 0) -> list[t
 def test_it_grows_when_requests_wait_long_enough_and_at_most_doubles() -> None:
     assert simulated({0: 100}, 20) == [(3, 2), (7, 4), (11, 6)]
     assert simulated({0: 35}, 20) == [(3, 2), (7, 4)]  # what is asked fills four
+    assert simulated({0: 25}, 20) == [(3, 2), (7, 3)]
     assert simulated({0: 10}, 99) == []  # nobody waits
     assert simulated({0: 100, 2: 5, 4: 100, 6: 5}, 50) == []  # nobody waits for long
 
@@ -46,7 +47,7 @@ def test_it_shrinks_after_idleness_one_by_one_to_the_fewest() -> None:
 
 def test_it_keeps_what_the_load_needs() -> None:
     found = simulated({0: 100, 20: 30}, 400)
-    assert found[-1][1] == 3
+    assert found[3:] == [(50, 5), (81, 4), (112, 3)]
 
 
 def test_fixed_pools_never_change() -> None:
