@@ -63,10 +63,10 @@ def test_the_threshold_decides(chance: float, status: str) -> None:
 
 def test_all_samples_are_asked_about_in_one_batch_and_keep_their_own_findings() -> None:
     generate = {"generate": {**GENERATE["generate"], "samples": 3}}
-    texts = ["It is open. All is well.", DOOR, "One sentence."]
+    texts = ["It rained. All was well.", "It is open. It is shut.", "One sentence."]
     nli = Opposites()
     found = run(job_of(generate, checked()), Writer(lambda prompt, n: texts[n]), nli, text="x")
-    assert [len(request.texts) for request in nli.asked] == [4]
+    assert [len(request.texts) for request in nli.asked] == [2]
     assert [each["number"] for each in found.samples] == [0, 2]
     assert found.samples[1]["scores"] == {"verify": 1.0}
     assert [each["number"] for each in found.discarded] == [1]
