@@ -23,6 +23,8 @@ from raygen.engines.base import (
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
+    LikelihoodRequest,
+    LikelihoodResult,
     ResolvedAdapter,
     ResolvedModel,
 )
@@ -141,6 +143,9 @@ class RecordedEngine(Engine):
         raise _not_recorded(self.model.name)
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
+        raise _not_recorded(self.model.name)
+
+    async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         raise _not_recorded(self.model.name)
 
 
