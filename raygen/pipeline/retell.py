@@ -36,10 +36,12 @@ from raygen.steps import step_names
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks.entailment import EntailmentCheck
-from raygen.steps.story import GOES_ON, Story
+from raygen.steps.story import DROPPED, GOES_ON, SELECTED, Draft, Story
 
 NOT_RECORDED = "not_recorded"
-JUDGES = frozenset({"verify", "score"})  # steps whose decisions are taken from the record, never made anew
+JUDGES = frozenset(
+    {"verify", "score"}
+)  # steps whose decisions are taken from the record, never made anew; a selection's too, if it asks a model
 
 
 @dataclass(slots=True)
@@ -93,7 +95,8 @@ def retell(
     told = _Telling(record)
     for step, spec in zip(program.steps, job.steps, strict=True):
         # The checks that a refinement makes again are these same objects.
-        step.run = _Told(step, told, spec.verb in JUDGES).run  # type: ignore[method-assign]
+        judges = spec.verb in JUDGES or (spec.verb == "select" and any(step.models(spec.config)))
+        step.run = _Told(step, told, judges).run  # type: ignore[method-assign]
     engines = {name: RecordedEngine(_unresolved(job, name, pinned), told) for name in job.models}
     work = program.run(engines, record["row_id"], row, unreadable, Tally())
     with ThreadPoolExecutor(1) as thread:  # whoever calls may have an event loop of its own
@@ -187,6 +190,7 @@ class _Told:
                 return
         name, at = self._step.name, len(story.decisions)
         drafts = {draft.number: draft for draft in story.drafts}
+        selected: list[Draft] = []
         now = name, story.attempt
         of_step = itertools.takewhile(
             lambda each: (each["step"], each["attempt"]) == now, self._told.attempts[at:]
@@ -203,12 +207,16 @@ class _Told:
             score = (self._told.samples[draft.number]["scores"] or {}).get(name)
             if score is not None:
                 draft.scores[name] = score
-            if each["decision"] in GOES_ON:
+            if each["decision"] in GOES_ON or each["decision"] == DROPPED:
                 said = {"detail": each["detail"], "model": each["model"], "scores": each["scores"]}
                 story.decide(name, each["decision"], draft, **said)
             else:
                 finding = each["detail"] or ""
                 story.reject(draft, name, each["decision"], finding, each["scores"], each["model"])
+            if each["decision"] == SELECTED:
+                selected.append(draft)
+        if selected:
+            story.discard([draft for draft in story.drafts if draft not in selected])
 
 
 def _identities(job: Job, pinned: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from raygen.engines.base import GeneratedSample, TokenLogprob
 # Decisions that bring a sample with them, and those after which it goes on. `dropped` puts it aside unfaulted; every
 # other one rejects it.
 MADE = frozenset({"generated", "refined", "split", "answered"})
-GOES_ON = MADE | {"passed", "scored", "selected"}
-DROPPED = "dropped"
+SELECTED, DROPPED = "selected", "dropped"
+GOES_ON = MADE | {"passed", "scored", SELECTED}
 
 
 @dataclass(slots=True, eq=False)

@@ -47,3 +47,18 @@ def test_prompts_are_told_again_and_no_model_is_asked() -> None:
     assert told.problem is None
     assert [prompt.step for prompt in told.prompts] == [*["decompose"] * 3, "generate", *["judge"] * 2]
     assert [prompt.request.messages for prompt in told.prompts] == [each.messages for each in writer.asked]
+
+
+def test_a_selection_by_meaning_is_told_as_it_was_made() -> None:
+    steps = [
+        {"generate": {"model": "writer", "prompt": "{{ text }}", "samples": 3, "into": "said"}},
+        {"select": {"diverse": {"count": 1, "model": "embedder"}}},
+        {"generate": {"model": "writer", "prompt": "{{ said }} goes on"}},
+    ]
+    job = job_of(*steps, models=MODELS)
+    writer = Writer(say)
+    outcome = run_with(job, {"text": "rain"}, writer=writer, embedder=Embedder(lambda text: [1]))
+    pinned = {name: {"ref": spec.get("ref"), "digest": "scripted"} for name, spec in MODELS.items()}
+    told = retell(job, pinned, asdict(outcome), {"text": "rain"})
+    assert told.problem is None
+    assert [prompt.request.messages for prompt in told.prompts] == [each.messages for each in writer.asked]
