@@ -7,7 +7,6 @@ taken a block: its thread, and the interpreter's lock, are the training's own.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,13 +50,12 @@ def feed(
     Raises:
         CorruptDataError: a shard is not what was written. StorageError: the store does not answer.
     """
-    over = threading.Event()
     thread = ThreadPoolExecutor(1, "feed")
     waves = _waves(prepared, split, numbers)
 
-    def begin() -> Future[deque[pa.Table]] | None:
+    def begin() -> Future[deque[Any]] | None:
         places = [_place(prepared, split, number) for number in next(waves, ())]
-        return thread.submit(_read_wave, places, store_uri, storage, over) if places else None
+        return thread.submit(_read_wave, places, store_uri, storage) if places else None
 
     expected = iter(numbers)
     try:
@@ -76,7 +74,6 @@ def feed(
         if (missing := next(expected, None)) is not None:
             raise ChunkIntegrityError(f"block {missing} of {split} and those after it did not come")
     finally:
-        over.set()
         thread.shutdown(wait=True, cancel_futures=True)
 
 
@@ -92,10 +89,8 @@ def _waves(prepared: Prepared, split: str, numbers: Sequence[int]) -> Iterator[S
         yield numbers[start:]
 
 
-def _read_wave(
-    places: list[Any], store_uri: str, storage: StorageOptions, over: threading.Event
-) -> deque[pa.Table]:
-    """Return a wave's bundles, which lie in the object store; less than all once it is `over`."""
+def _read_wave(places: list[Any], store_uri: str, storage: StorageOptions) -> deque[Any]:
+    """Return where a wave's bundles lie in the object store."""
     from ray.data import TaskPoolStrategy
 
     tasks = [orjson.dumps(places[i : i + TASK_BLOCKS]) for i in range(0, len(places), TASK_BLOCKS)]
@@ -106,12 +101,8 @@ def _read_wave(
         num_cpus=0,  # workers may hold all CPUs: then it would wait for ever
         compute=TaskPoolStrategy(TASKS),
     )
-    found: deque[pa.Table] = deque()
-    for batch in stages.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        found.append(batch)
-        if over.is_set():
-            break
-    return found
+    # Not `iter_batches`: each of its calls may leave a thread behind, for ever.
+    return deque(stages.materialize().to_arrow_refs())
 
 
 def read_blocks(prepared: Prepared, split: str, numbers: Iterable[int], store: Store) -> Iterator[pa.Table]:
@@ -148,10 +139,12 @@ def _pack(bundle: list[tuple[Any, pa.Table]]) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _unpacked(batches: deque[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+def _unpacked(bundles: deque[Any]) -> Iterator[tuple[int, pa.Table]]:
     """Yield blocks with their numbers, and let go of what was taken. Raises RaygenError: as a task raised it."""
-    while batches:
-        batch = batches.popleft()
+    import ray
+
+    while bundles:
+        batch = ray.get(bundles.popleft())
         for row, blocks in zip(batch.drop_columns("blocks").to_pylist(), batch.column("blocks"), strict=True):
             if row["error"] is not None:
                 raise known(row["error"], row["message"])

@@ -16,6 +16,9 @@ from raygen.pipeline.causes import known_cause
 from raygen.pipeline.cluster import LOGS, capacity, fitting
 from raygen.train.recipe import Recipe
 
+# About 3 ms, OpenMP's own measure. Between a step's many parallel regions the engines' 0.1 ms are too short: the threads of
+# a training fell asleep for a tenth of the time and longer, and each awakening costs (docs/log.md).
+SPIN = {**OPENMP, "GOMP_SPINCOUNT": "300000"}
 FEED_CPUS = 0.5  # of a Ray that cannot grow, left to the tasks that read blocks
 MOST_LOSSES = 3  # without a step further than before: then it is no accident
 TICK_S = 0.5
@@ -127,7 +130,7 @@ def _trainer(
         run_config=RunConfig(
             name=recipe.name,
             storage_path=scratch,  # checkpoints are our own business
-            worker_runtime_env={"env_vars": {n: os.environ.get(n, value) for n, value in OPENMP.items()}},
+            worker_runtime_env={"env_vars": openmp()},
             # Ray would try again after any error, a user's too: which ones deserve it is judged here. A worker group that
             # does not start in time is tried again only where nodes may still join.
             failure_config=FailureConfig(
@@ -135,6 +138,15 @@ def _trainer(
             ),
         ),
     )
+
+
+def openmp() -> dict[str, str]:
+    """Return how workers' threads wait: as the environment says, but not as an engine of this process has set it."""
+    found = {}
+    for name, ours in SPIN.items():
+        given = os.environ.get(name, OPENMP[name])
+        found[name] = ours if given == OPENMP[name] else given
+    return found
 
 
 def width(recipe: Recipe) -> int | tuple[int, int]:

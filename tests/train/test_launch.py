@@ -7,9 +7,10 @@ from ray.exceptions import ActorDiedError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from raygen.engines.worker import OPENMP
 from raygen.errors import ConfigError, TrainingError
 from raygen.pipeline.cluster import Capacity
-from raygen.train.launch import MOST_LOSSES, Restarts, _judge, width
+from raygen.train.launch import MOST_LOSSES, SPIN, Restarts, _judge, openmp, width
 from raygen.train.recipe import Recipe
 
 
@@ -31,6 +32,19 @@ def raised(error: Exception) -> UserExceptionWithTraceback:
 
 
 DEAD = WorkerHealthCheckFailedError("A worker health check failed", ActorDiedError())
+
+
+def test_workers_spin_as_a_training_needs_unless_somebody_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in SPIN:
+        monkeypatch.delenv(name, raising=False)
+    assert openmp() == SPIN
+    for name, value in OPENMP.items():  # an engine has run in this process
+        monkeypatch.setenv(name, value)
+    assert openmp() == SPIN
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert openmp() == {**SPIN, "GOMP_SPINCOUNT": "7"}
 
 
 def test_losses_are_borne_as_long_as_the_training_gets_further() -> None:
