@@ -87,20 +87,10 @@ def run(
 
 
 def _finish(result: Any, reusing: bool = False) -> None:
+    from raygen.pipeline.display import result_lines
+
+    print("\n".join(result_lines(result, reusing)))
     rows = result.rows
-    done = rows["accepted"] + rows["rejected"] + rows["failed"]
-    calls = ""
-    if reusing or result.calls["reused"]:
-        calls = f"; {result.calls['reused']:,} calls reused, {result.calls['computed']:,} computed"
-    print(
-        f"{done:,} of {rows['total']:,} rows have an outcome: {rows['accepted']:,} accepted, "
-        f"{rows['rejected']:,} rejected, {rows['failed']:,} failed; {result.tokens['output']:,} tokens generated{calls}"
-    )
-    if result.acceptance is not None:
-        print(result.acceptance.line)
-    print(f"outputs: {result.uri}")
-    if result.report:
-        print(f"report:  {result.report}")
     if result.state != "finished":
         say(f"stopped: {result.note}. Run the same command again to resume")
     elif rows["failed"]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from raygen.engines.figures import kv_use, pool_figures, prefix_hit_rate
 from raygen.errors import ConfigError
 from raygen.pipeline.monitor import Display, Progress
+from raygen.pipeline.result import RunResult
 from raygen.runs.enough import Acceptance
 from raygen.runs.status import Status
 from raygen.terminal import duration, fitting_display
@@ -111,6 +112,28 @@ def status_lines(status: Status) -> list[str]:
         lines.append(f"  note    {status.note}")
     if status.state == "interrupted":
         lines.append("  run the same command again to resume")
+    return lines
+
+
+def result_lines(result: RunResult, reusing: bool) -> list[str]:
+    """What `raygen run` and `raygen retry` print at the end.
+
+    Args:
+        reusing: was a run to be reused? Then it is said even if nothing of it was.
+    """
+    rows, calls = result.rows, ""
+    if reusing or result.calls["reused"]:
+        calls = f"; {result.calls['reused']:,} calls reused, {result.calls['computed']:,} computed"
+    done = rows["accepted"] + rows["rejected"] + rows["failed"]
+    lines = [
+        f"{done:,} of {rows['total']:,} rows have an outcome: {rows['accepted']:,} accepted, "
+        f"{rows['rejected']:,} rejected, {rows['failed']:,} failed; {result.tokens['output']:,} tokens generated{calls}"
+    ]
+    if result.acceptance is not None:
+        lines.append(result.acceptance.line)
+    lines.append(f"outputs: {result.uri}")
+    if result.report:
+        lines.append(f"report:  {result.report}")
     return lines
 
 
