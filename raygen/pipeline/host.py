@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,8 @@ class EngineHost:
             name: identity_of(model, kinds[name].deciding_options) for name, model in models.items()
         }
         self._program = Program(job, identities)
+        self._entry = threading.Lock()
+        self._closed = False
         self._chunks: set[asyncio.Task[Any]] = set()  # in work
         self._lookahead = lookahead(self._engines.values())
         self._head_start = asyncio.Event()  # is over
@@ -152,10 +155,12 @@ class EngineHost:
         return found
 
     def close(self) -> None:
-        """End the engines. Threads that still wait in `run_chunk` get a CancelledError."""
-        self._call(self._cancel_rows())
+        """End the engines. Threads that still wait in `run_chunk`, or come there later, get a CancelledError."""
+        with self._entry:
+            self._closed = True
+        self._submit(self._cancel_rows()).result()
         for engine in self._engines.values():
-            self._call(engine.close())
+            self._submit(engine.close()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
 
@@ -166,7 +171,15 @@ class EngineHost:
         await asyncio.gather(*rows, return_exceptions=True)
 
     def _call(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        with self._entry:
+            if self._closed:  # a loop that has stopped would never answer
+                work.close()
+                raise CancelledError
+            future = self._submit(work)
+        return future.result()
+
+    def _submit(self, work: Any) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     async def _run_rows(
         self,

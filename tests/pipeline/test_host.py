@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -94,6 +96,25 @@ def run(job: Job, table: pa.Table, kept: dict[str, pa.DataType] | None = None) -
         return host.run_chunk(table).outcomes.to_pylist()
     finally:
         host.close()
+
+
+def test_who_comes_to_a_closed_host_does_not_wait_for_ever(odd: Job) -> None:
+    """A thread that read its chunk while another one met a broken engine."""
+    models = {name: ResolvedModel(name, spec, None, "odd:1") for name, spec in odd.models.items()}
+    host = EngineHost(odd, models, "hash", {})
+    host.start()
+    host.close()
+    ended: list[str] = []
+
+    def come() -> None:
+        with suppress(CancelledError):
+            host.run_chunk(rows(["fine"]))
+        ended.append("cancelled")
+
+    thread = threading.Thread(target=come, daemon=True)
+    thread.start()
+    thread.join(timeout=10)
+    assert ended == ["cancelled"]
 
 
 def test_one_bad_row_never_hurts_another(odd: Job) -> None:
@@ -205,6 +226,7 @@ def test_a_kept_value_of_another_type_fails_its_row_alone(odd: Job) -> None:
         }
     )
     found = run(odd, table, kept={"topic": pa.int64()})
+    assert [len(r["samples"] + r["discarded"]) for r in found] == [2, 2, 2]  # what was generated stays
     assert [(r["status"], r["reason"], r["topic"]) for r in found] == [
         ("accepted", None, 1),
         ("failed", "kept_type", None),
