@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.exactly_once.workers import Templates, make_templates
+
 FIGURES = pytest.StashKey[list[str]]()
 
 
@@ -24,6 +26,16 @@ def loopback_credentials() -> object:
         for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", params=[False, True], ids=["one-step", "refined"])
+def templates(
+    request: pytest.FixtureRequest,
+    loopback_credentials: object,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Templates:
+    """Runs of each of the two programs, to begin cases with."""
+    return make_templates(tmp_path_factory.mktemp("templates"), request.param)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

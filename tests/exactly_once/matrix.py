@@ -77,12 +77,12 @@ def cases(seen: dict[str, dict[str, int]], seed: int, s3_share: float) -> list[C
 
 
 def spread(cases: list[Case]) -> list[Case]:
-    """Order cases so that the first few are of as many failpoints, and of as many kinds of sessions, as there are."""
-    turns: Counter[tuple[str, str]] = Counter()
+    """Order cases so that the first few are of as many failpoints as there are."""
+    turns: Counter[str] = Counter()
 
     def turn(case: Case) -> int:
-        turns[case.what, case.fault.failpoint] += 1
-        return turns[case.what, case.fault.failpoint]
+        turns[case.fault.failpoint] += 1
+        return turns[case.fault.failpoint]
 
     return [case for _, _, case in sorted((turn(case), n, case) for n, case in enumerate(cases))]
 

@@ -181,16 +181,17 @@ def judge_commits(objects: Mapping[str, bytes], prefix: str, expected: Expected)
 def judge_finished(objects: Mapping[str, bytes], expected: Expected) -> Findings:
     """Judge a finished run: every row of the input once, with the right text, through the manifest."""
     first = replace(expected, retried=False)
-    result = _judge_manifest(objects, "", first, set(range(len(expected.chunks))))
+    result = judge_manifest(objects, "", first, set(range(len(expected.chunks))))
     if expected.retried:
         failing = {n for n, chunk in enumerate(expected.chunks) if any(row.fails for row in chunk)}
-        result.add(_judge_manifest(objects, "retries/0001/", expected, failing))
+        result.add(judge_manifest(objects, "retries/0001/", expected, failing))
     return result
 
 
-def _judge_manifest(
+def judge_manifest(
     objects: Mapping[str, bytes], prefix: str, expected: Expected, chunks: set[int]
 ) -> Findings:
+    """Judge what a manifest lists, which has to be these chunks."""
     result = Findings()
     manifest = _record(objects, prefix + "manifest.json", result)
     plan = _record(objects, prefix + "plan.json", result)

@@ -1,6 +1,6 @@
 """R1: whatever goes wrong at whatever moment, every row comes out once, with the right text.
 
-240 runs by default: each side effect with each action; RAYGEN_CRASH_RUNS=1000 for the nightly number. A quarter as many
+240 runs by default: each side effect with each action; RAYGEN_CRASH_RUNS=1000 for the nightly number. A sixth as many
 on top with a program that generates, verifies and refines.
 """
 
@@ -21,7 +21,7 @@ from tests.exactly_once.places import Directory
 from tests.exactly_once.workers import Templates, make_templates, play
 
 RUNS = int(os.environ.get("RAYGEN_CRASH_RUNS", "240"))
-PART = 4  # so manieth part of them again, with three steps, two models and a run that reuses another
+PART = 6  # so manieth part of them again, with three steps, two models and a run that reuses another
 S3_SHARE = 0.12
 # Everything that a run, its resume, its retry and its collection change. A new one must be named here.
 SIDE_EFFECTS = {
@@ -38,11 +38,6 @@ SIDE_EFFECTS = {
         ("delete", "data"),
     )
 } | {"put:report"}
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["one-step", "refined"])
-def templates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return make_templates(tmp_path_factory.mktemp("templates"), request.param)
 
 
 def test_every_side_effect_has_a_failpoint(templates: Templates) -> None:

@@ -14,7 +14,7 @@ from tests.exactly_once.flips import unnoticed_flips
 from tests.exactly_once.matrix import Case, judge
 from tests.exactly_once.mutants import Mutant
 from tests.exactly_once.places import Directory
-from tests.exactly_once.workers import Templates, make_templates
+from tests.exactly_once.workers import Templates
 from tests.exactly_once.world import LIMIT_S, World
 
 
@@ -134,12 +134,20 @@ HUNTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["one-step", "refined"])
-def templates(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return make_templates(tmp_path_factory.mktemp("templates"), request.param)
+def programs(hunt: Hunt) -> list[bool]:
+    """Where rows come out of a program, both have a turn."""
+    return [False] if hunt.scenario.__qualname__.startswith("interleaving") else [False, True]
 
 
-@pytest.mark.parametrize("hunt", HUNTS, ids=lambda hunt: hunt.mutant.__name__)
+@pytest.mark.parametrize(
+    ("templates", "hunt"),
+    [
+        pytest.param(refined, hunt, id=f"{hunt.mutant.__name__}{'-refined' * refined}")
+        for hunt in HUNTS
+        for refined in programs(hunt)
+    ],
+    indirect=["templates"],
+)
 def test_a_mutant_is_caught(
     hunt: Hunt, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

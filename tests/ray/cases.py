@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -91,6 +92,11 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
 def objects_of(run: Path) -> dict[str, bytes]:
     """All objects of a run on disk that is not being written to."""
     return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def manifest_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "manifest.json").read_bytes())
+    return found
 
 
 def commits_of(run: Path) -> int:

@@ -18,6 +18,7 @@ from raygen.config import load_job
 from raygen.errors import ConfigError, SourceError
 from raygen.pipeline.monitor import Budget, Progress
 from raygen.pipeline.run import drive, prepare, run_job
+from tests.exactly_once.oracle import judge_manifest
 from tests.ray import cases
 from tests.ray.fragile import fragile_model
 from tests.ray.processes import wait_until
@@ -159,6 +160,56 @@ def test_a_budget_stops_cleanly_on_ray(tmp_path: Path) -> None:
     quick = load_job(tmp_path / "job.yaml", ["models.writer.options={}"])
     assert run_job(quick).exit_code == 0
     cases.assert_exact(cases.objects_of(tmp_path / "run"), cases.expected(400, 10))
+
+
+JUDGED = {
+    "models": {**cases.echo_model(), "nli": {"family": "classifier", "engine": "echo"}},
+    "steps": [
+        {"generate": {"model": "writer", "prompt": "About: {{ text }}", "samples": 2}},
+        {"verify": {"entailment": {"model": "nli", "premise": "{{ text }}", "threshold": 0.4}}},
+        {"refine": {"prompt": "{{ text }}, not {{ sample }}", "budget": 3}},
+    ],
+}
+
+
+def test_a_run_on_ray_reuses_another(cli: Cli, tmp_path: Path) -> None:
+    job = cases.write_job(tmp_path, 200, 16, **JUDGED)
+    before, edit = tmp_path / "before", ("--set", "steps.1.verify.entailment.threshold=0.45")
+    assert cli("run", job, "-q", "--output", before).code == 0
+    (data,) = (before / "data").glob("00000002-*")
+    data.write_bytes(data.read_bytes()[:-1])
+    done = cli("run", job, "-q", *edit, "--reuse", before, "--output", tmp_path / "ray")
+    assert done.code == 0, done.err
+    assert f"reusing {before}: 13 of 13 chunks are committed there" in done.err
+    assert "nothing of chunk 2 is reused: " in done.err
+    calls = cases.manifest_of(tmp_path / "ray")["calls"]
+    assert calls["reused"] > calls["computed"] > 2 * 16
+    assert cli("run", job, "-q", "--inline", *edit, "--output", tmp_path / "inline").code == 0
+    assert outcomes(tmp_path / "ray").equals(outcomes(tmp_path / "inline"))
+    status = cli("status", tmp_path / "ray")
+    assert f"{calls['reused']} reused from {before}, {calls['computed']} computed" in status.out
+
+
+def test_a_run_on_ray_ends_when_it_has_enough_with_another_driver_at_it(tmp_path: Path) -> None:
+    job = cases.write_job(
+        tmp_path,
+        400,
+        10,
+        models=cases.echo_model(delay_s=0.3, concurrency=10),
+        execution={"chunks_in_flight": 1},
+        accept={"target": 60},
+    )
+    with subprocess.Popen(cases.raygen("run", job, "-q", "--inline")) as inline:
+        result = run_job(load_job(job))
+        assert inline.wait(timeout=60) == 0
+    manifest = cases.manifest_of(tmp_path / "run")
+    assert (result.state, result.rows) == ("finished", manifest["rows"])
+    assert 60 <= result.rows["accepted"] == result.rows["total"] < 400
+    chunks = {commit["chunk"] for commit in manifest["chunks"]}
+    judged = judge_manifest(cases.objects_of(tmp_path / "run"), "", cases.expected(400, 10), chunks)
+    assert not judged.broken
+    assert outcomes(tmp_path / "run").num_rows == result.rows["total"]
+    assert run_job(load_job(job)).acceptance == result.acceptance
 
 
 def test_engine_figures_are_served_to_prometheus(own_ray: Any) -> None:
