@@ -40,13 +40,13 @@ def test_first_come_first_served() -> None:
     with turns:
         threads = []
         for name in "abcdef":
-            threads.append(threading.Thread(target=work, args=(name,)))
+            threads.append(threading.Thread(target=work, args=(name,), daemon=True))
             threads[-1].start()
             while len(turns._line) < len(threads) + 1:
                 time.sleep(0.001)
         assert order == []
     for thread in threads:
-        thread.join()
+        thread.join(5)
     assert order == list("abcdef")
     with turns:
         pass
