@@ -11,7 +11,7 @@ import orjson
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raygen.config_parts import Frozen, Name, Sampling
-from raygen.step_config import Generate, Step
+from raygen.step_config import Deduplicate, Generate, Step
 
 __all__ = [
     "Accept", "Execution", "Frozen", "Generate", "Job", "ModelSpec", "Name", "Sampling", "Sink", "Source", "Step",
@@ -193,6 +193,11 @@ class Job(Frozen):
     @property
     def output_uri(self) -> str:
         return self.output or f"runs/{self.name}"
+
+    @property
+    def deduplicate(self) -> Deduplicate | None:
+        """How duplicates are found at the end of the run, if they are."""
+        return self.steps[-1].deduplicate
 
     def identity(self) -> dict[str, Any]:
         """What decides the outcomes: everything but where the run lives, how wide it is, and how engines run."""

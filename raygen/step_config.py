@@ -265,6 +265,31 @@ class Filter(Frozen):
         return self
 
 
+class Near(Frozen):
+    """How alike two texts are: the share of their runs of characters that both have (Jaccard), estimated by MinHash."""
+
+    similarity: float = Field(0.8, ge=0.5, le=1, description="from this on they are duplicates")
+    ngram: int = Field(5, ge=1, le=100, description="characters of a run")
+    permutations: int = Field(
+        128, ge=16, le=1024, description="more: a surer estimate, and 2 bytes a row for each"
+    )
+
+
+class Deduplicate(Frozen):
+    """Of rows that are alike, keep the first. Decided once, at the end of the run, over all accepted rows in their order."""
+
+    of: str = Field(
+        "{{ sample }}", description="a template: what is compared; of every accepted sample of the row"
+    )
+    exact: Literal[True] | None = Field(None, description="the same but for case and white space")
+    near: Near | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Deduplicate:
+        exactly_one(self, "exact", "near")
+        return self
+
+
 class Step(Frozen):
     """One verb applied to a row."""
 
@@ -279,6 +304,7 @@ class Step(Frozen):
     score: Score | None = None
     filter: Filter | None = None
     python: PythonStep | None = None
+    deduplicate: Deduplicate | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Step:

@@ -68,6 +68,7 @@ def _parts(tables: Iterator[pa.Table], status: str | None) -> Iterator[pa.Table]
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    table = table.drop_columns("fingerprint")  # bytes that nobody reads
     for batch in table.to_batches(max_chunksize=1000):
         yield from batch.to_pylist(maps_as_pydicts="lossy")
 
@@ -95,7 +96,7 @@ def _webdataset(table: pa.Table) -> bytes:
                 for key, value in row.items()
                 if key not in OWN_COLUMNS and not isinstance(value, bytes)
             }
-            own = {key: row[key] for key in OWN_COLUMNS}
+            own = {key: row[key] for key in OWN_COLUMNS if key in row}
             _add(archive, f"{name}.json", orjson.dumps({**own, **kept}, default=plain))
     return sink.getvalue()
 

@@ -17,7 +17,7 @@ from raygen.data import open_source
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.errors import CorruptDataError, RowError, UserError
 from raygen.pipeline.program import Program
-from raygen.pipeline.show import chunks_of, visible
+from raygen.pipeline.show import chunks_of, merged_of, visible
 from raygen.runs.commit import Commit, read_data
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.plan import Plan
@@ -50,7 +50,9 @@ def find_row(store: Store, row_id: str) -> FoundRow:
             for (where, commit), ids in zip(some, pool.map(lambda place: _ids(*place), some), strict=True):
                 position = pc.index(ids, row_id).as_py()
                 if position >= 0:
-                    table = read_data(where, commit).slice(position, 1)
+                    merged = merged_of(store)
+                    table = read_data(where, commit) if merged is None else merged.read(where, commit)
+                    table = table.slice(position, 1)
                     return FoundRow(where, commit, table.to_pylist(maps_as_pydicts="lossy")[0])
                 if len(similar) < CANDIDATES:
                     similar += islice(_similar(ids, row_id), CANDIDATES - len(similar))

@@ -183,6 +183,7 @@ class Program:
             story.decisions,
             variables=_texts(story.written()),
             discarded=[draft.record() for draft in sorted(discarded, key=lambda draft: draft.number)],
+            fingerprint=story.fingerprint if reason is None else None,
         )
 
     def _failed(self, story: Story, code: str, message: str, step: str) -> Outcome:

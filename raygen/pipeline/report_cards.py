@@ -14,7 +14,7 @@ from raygen.errors import RaygenError, RowError
 from raygen.pipeline.attributed import attributions
 from raygen.pipeline.program import Program
 from raygen.pipeline.retell import Judged, Retold, retell
-from raygen.runs.commit import Commit, read_data
+from raygen.runs.commit import Commit
 from raygen.runs.retries import Merged
 from raygen.steps.story import DROPPED, GOES_ON
 from raygen.storage import Store
@@ -54,7 +54,9 @@ class ReportCards:
         """Return a few rows of every status, from chunks spread over the run."""
         cards: list[SampleRow] = []
         for status, wanted in CARDS.items():
-            having = [(store, commit) for store, commit in self.merged.chunks if commit.counts[status]]
+            having = [
+                (store, commit) for store, commit in self.merged.chunks if self.merged.counts(commit)[status]
+            ]
             step = max(1, len(having) // wanted)
             spread = having[::step]
             each = max(1, -(-wanted // max(1, len(spread))))
@@ -63,7 +65,7 @@ class ReportCards:
         return cards
 
     def _some(self, store: Store, commit: Commit, status: str, limit: int) -> Iterator[SampleRow]:
-        table = read_data(store, commit)
+        table = self.merged.read(store, commit)
         statuses = table.column("status").to_pylist()
         chosen = [n for n, each in enumerate(statuses) if each == status]
         yield from self.cards(commit, table, chosen[:: max(1, len(chosen) // limit)][:limit])

@@ -12,6 +12,7 @@ from raygen.pipeline.monitor import Display
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.run import drive, prepare_retry
 from raygen.pipeline.summary import write_report
+from raygen.runs.duplicates import deduplication_of
 from raygen.runs.enough import acceptance
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
@@ -42,6 +43,10 @@ def retry_run(
                 f"--set {each}: a retry keeps the run's source, sink, keep, seed and accept; change models, steps or execution"
             )
     job = validate(override(plan.job, overrides), Job, run_uri)
+    if job.deduplicate != deduplication_of(plan):
+        raise UserError(
+            "--set steps: a retry keeps the run's `deduplicate` step: duplicates are found over all rows, the others' too"
+        )
     run = prepare_retry(store, job)
     if run is None:
         say("no row failed; nothing to retry")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from raygen.pipeline.result import RunResult
 from raygen.pipeline.summary import REPORT_KEY, write_report
 from raygen.pipeline.work import Work, grouped, todos_of
 from raygen.runs.commit import Commit, committed_chunks, put_commit, read_commit, read_commits
+from raygen.runs.duplicate_finder import find_duplicates
+from raygen.runs.duplicates import Duplicates, deduplication_of, write_duplicates
 from raygen.runs.enough import Target, acceptance
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
 from raygen.runs.plan import Plan, check_resume, listed, new_plan, pin
@@ -40,6 +42,7 @@ class Prepared:
     resumed: bool
     carried: dict[int, tuple[Store, Commit]]
     reuse: Reuse | None = None
+    standing: tuple[tuple[Store, Commit], ...] = ()  # a retry: all chunks of the run that it mends
 
 
 def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
@@ -93,12 +96,9 @@ def prepare_retry(store: Store, job: Job) -> Prepared | None:
     if resumed:
         plan = Plan.load(child)
         check_resume(plan, job, pinned(models), child.uri)
-    carried = {
-        commit.chunk: (where, commit)
-        for where, commit in read_merged(store).chunks
-        if commit.chunk in (plan.only or {})
-    }
-    return Prepared(child, job, plan, models, resumed, carried)
+    standing = tuple(read_merged(store).chunks)
+    carried = {place[1].chunk: place for place in standing if place[1].chunk in (plan.only or {})}
+    return Prepared(child, job, plan, models, resumed, carried, standing=standing)
 
 
 def run_job(
@@ -155,7 +155,7 @@ def drive(
     monitor.found(len(done))
     earlier = threading.Thread(target=_load, args=(store, sorted(done), known, monitor), daemon=True)
     earlier.start()
-    target = Target(plan)
+    target = Target(plan, lambda commits: _count_duplicates(run, commits))
     if target.wanted is not None:
         earlier.join()  # first: whether there is anything left to do depends on what they accepted
         target.add(known.values())
@@ -186,9 +186,28 @@ def drive(
             )
         unread = sorted(done - known.keys())
         known.update((commit.chunk, commit) for commit in read_commits(store, unread))
-        manifest = finish(store, plan, known.values())
+        manifest = finish(store, plan, known.values(), _duplicates(run, known, say))
         monitor.finished()
     return _finished(store, plan, manifest, say)
+
+
+def _duplicates(run: Prepared, commits: dict[int, Commit], say: Callable[[str], None]) -> Duplicates | None:
+    """Find the duplicates in the whole merged run, and write them down."""
+    config = deduplication_of(run.plan)
+    if config is None:
+        return None
+    chunks = {commit.chunk: (where, commit) for where, commit in run.standing}
+    chunks |= {chunk: (run.store, commit) for chunk, commit in commits.items()}
+    say("looking for duplicates among the accepted rows")
+    return write_duplicates(run.store, find_duplicates(chunks.values(), config))
+
+
+def _count_duplicates(run: Prepared, commits: Iterable[Commit]) -> int:
+    """How many of the rows that are accepted so far are duplicates."""
+    config = deduplication_of(run.plan)
+    if config is None:
+        return 0
+    return find_duplicates(((run.store, commit) for commit in commits), config).num_rows
 
 
 def _pass(

@@ -14,7 +14,7 @@ from raygen.errors import ConfigError, KeyNotFoundError, UserError
 from raygen.runs.commit import Commit, committed_chunks, read_commits, read_data
 from raygen.runs.outcome import OWN_COLUMNS, STATUSES
 from raygen.runs.plan import Plan
-from raygen.runs.retries import read_merged
+from raygen.runs.retries import Merged, read_merged
 from raygen.storage import Store, open_store
 
 
@@ -25,7 +25,7 @@ def check_status(status: str | None) -> None:
 
 
 def chunks_of(store: Store) -> Iterator[tuple[Store, Commit]]:
-    """Yield the chunks that count so far: the merged view of a finished run, else its commits. Raises UserError."""
+    """Yield the chunks that count so far, as they were committed: of a finished run the merged ones. Raises UserError."""
     try:
         yield from read_merged(store).chunks
     except KeyNotFoundError:
@@ -36,11 +36,22 @@ def chunks_of(store: Store) -> Iterator[tuple[Store, Commit]]:
         yield from ((store, commit) for commit in read_commits(store, sorted(committed_chunks(store))))
 
 
+def merged_of(store: Store) -> Merged | None:
+    """Return the view of a finished run; of another None: which rows are duplicates is not known before the end."""
+    try:
+        return read_merged(store)
+    except KeyNotFoundError:
+        return None
+
+
 def outcomes_of(store: Store, status: str | None) -> Iterator[dict[str, Any]]:
     """Yield outcomes as plain dicts, chunk by chunk, only reading chunks that have the status."""
+    merged = merged_of(store)
     for where, commit in chunks_of(store):
-        if status is None or commit.counts[status]:
-            for row in read_data(where, commit).to_pylist(maps_as_pydicts="lossy"):
+        counts = commit.counts if merged is None else merged.counts(commit)
+        if status is None or counts[status]:
+            table = read_data(where, commit) if merged is None else merged.read(where, commit)
+            for row in table.to_pylist(maps_as_pydicts="lossy"):
                 if status is None or row["status"] == status:
                     yield row
 
@@ -53,6 +64,7 @@ def show_rows(run_uri: str, number: int, status: str | None, as_json: bool) -> I
         yield f"no {status} rows" if status else "no rows yet"
     for row in rows:
         if as_json:
+            row.pop("fingerprint", None)
             yield orjson.dumps(row, default=plain).decode()
         else:
             yield from _lines(row)

@@ -12,7 +12,7 @@ import yaml
 from raygen.engines.figures import merged_figures
 from raygen.pipeline.report_cards import ReportCards
 from raygen.pipeline.step_counts import Ranking, RejectedRow, StepCounts, rejections_of, score_names
-from raygen.runs.commit import Commit, read_data
+from raygen.runs.commit import Commit
 from raygen.runs.enough import acceptance
 from raygen.runs.outcome import ACCEPTED, FAILED, REJECTED
 from raygen.runs.retries import Merged, read_merged
@@ -112,7 +112,7 @@ def _generated(
     finish_reasons: Counter[str] = Counter()
     lineage: list[dict[str, Any]] = []
     for chunk, (store, commit) in enumerate(_spread(merged)):
-        table = read_data(store, commit)
+        table = merged.read(store, commit)
         samples = table.column("samples").combine_chunks().flatten()
         lengths += [n for n in samples.field("usage").field("output_tokens").to_pylist() if n is not None]
         finish_reasons.update(r for r in samples.field("finish_reason").to_pylist() if r is not None)
@@ -125,7 +125,7 @@ def _generated(
 
 
 def _not_accepted(merged: Merged) -> tuple[list[ErrorCount], list[Rejection]]:
-    """Count errors and rejections, reading only the chunks whose commits say that there are any."""
+    """Count errors and rejections, reading only the chunks that have any."""
     from raygen.evaluate.report import ErrorCount
     from raygen.evaluate.step_report import Rejection
 
@@ -134,9 +134,10 @@ def _not_accepted(merged: Merged) -> tuple[list[ErrorCount], list[Rejection]]:
     rejected: Counter[tuple[str | None, str]] = Counter()
     first: dict[tuple[str | None, str], RejectedRow] = {}
     for store, commit in merged.chunks:
-        if not commit.counts[FAILED] and not commit.counts[REJECTED]:
+        counted = merged.counts(commit)
+        if not counted[FAILED] and not counted[REJECTED]:
             continue
-        table = read_data(store, commit)
+        table = merged.read(store, commit)
         for count, row in rejections_of(table):
             rejected[row.step, row.reason] += count
             first.setdefault((row.step, row.reason), row)
@@ -165,7 +166,7 @@ def _steps(
     for what, score, chunk, place in ranked.rows if ranked is not None else ():
         store, commit = spread[chunk]
         rows += [
-            RankedRow(what, score, row) for row in cards.cards(commit, read_data(store, commit), [place])
+            RankedRow(what, score, row) for row in cards.cards(commit, merged.read(store, commit), [place])
         ]
     verdicts, notes = cards.verdicts()
     return StepReport(
@@ -199,4 +200,5 @@ def _short_manifest(merged: Merged) -> dict[str, Any]:
         ],
         "chunks": [{"data": c.data, "rows": c.rows, "sha256": c.sha256} for c in manifest.chunks[:50]],
         "chunks_total": len(manifest.chunks),
+        **({"duplicates": manifest.duplicates.rows} if manifest.duplicates is not None else {}),
     }

@@ -15,17 +15,27 @@ from raygen.data import open_source
 from raygen.data.base import ROW_ID
 from raygen.data.unique import UniqueIds
 from raygen.engines import engine_class
-from raygen.errors import ConfigError, CorruptDataError, KeyNotFoundError, RaygenError, RunConflictError
+from raygen.errors import (
+    ChunkIntegrityError,
+    ConfigError,
+    CorruptDataError,
+    KeyNotFoundError,
+    RaygenError,
+    RunConflictError,
+)
 from raygen.pipeline.host import EngineHost
 from raygen.pipeline.machine import machine_name
 from raygen.pipeline.models import resolve_models
 from raygen.pipeline.program import Program
-from raygen.pipeline.show import chunks_of
+from raygen.pipeline.show import chunks_of, merged_of
 from raygen.runs.commit import Commit, digest_of_ids, read_commit, read_data
+from raygen.runs.duplicate_finder import find_duplicates
+from raygen.runs.duplicates import deduplication_of, per_chunk, read_duplicates
 from raygen.runs.enough import Target
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.outcome import STATUSES
 from raygen.runs.plan import Plan
+from raygen.runs.retries import read_merged
 from raygen.storage import Store, open_store
 
 READERS = 16  # commits read at once
@@ -87,7 +97,7 @@ def verify_run(
     plan = Plan.load(store)
     found = Verification(store.uri, store.exists(MANIFEST_KEY), rows_planned=plan.rows)
     if found.finished:
-        _leave_out_unneeded(found, plan, chunks)
+        _leave_out_unneeded(found, store, plan, chunks)
     if not found.finished:
         found.notes.append("not finished: only what is committed was checked")
     else:
@@ -125,15 +135,21 @@ def verify_run(
             )
     if found.finished and found.rows != found.rows_planned:
         found.problems.append(f"{found.rows:,} outcomes for {found.rows_planned:,} rows")
+    if found.finished:
+        _against_duplicates(found, store)
     _against_source(found, plan, job, {commit.chunk: commit.ids for _, commit in chunks})
     if share:
         _replay(found, plan, job, tables, say)
     return found
 
 
-def _leave_out_unneeded(found: Verification, plan: Plan, chunks: list[tuple[Store, Commit]]) -> None:
+def _leave_out_unneeded(
+    found: Verification, found_in: Store, plan: Plan, chunks: list[tuple[Store, Commit]]
+) -> None:
     """A run that has as many accepted rows as it wants may leave chunks out, and no other run may."""
-    target = Target(plan)
+    merged = merged_of(found_in)
+    told = merged.duplicates if merged is not None else None
+    target = Target(plan, lambda commits: told[1].rows if told is not None else 0)
     target.add(commit for _, commit in chunks)
     if not target.reached:
         return
@@ -169,6 +185,29 @@ def _against_commits(found: Verification, chunks: list[tuple[Store, Commit]]) ->
 
     with ThreadPoolExecutor(READERS) as pool:
         found.problems += filter(None, pool.map(problem, chunks))
+
+
+def _against_duplicates(found: Verification, store: Store) -> None:
+    """Find the duplicates again: are they those that the manifest refers to, and does it count them?"""
+    merged = read_merged(store)
+    config = deduplication_of(merged.plan)
+    if config is None and merged.duplicates is None:
+        return
+    if config is None or merged.duplicates is None:
+        found.problems.append("the manifest and the job do not agree on whether duplicates are looked for")
+        return
+    where, told = merged.duplicates
+    try:
+        standing = read_duplicates(where, told)
+        if not standing.equals(find_duplicates(merged.chunks, config)):
+            found.problems.append(f"{where.uri_of(told.data)}: other rows are duplicates than it says")
+        if (told.rows, told.chunks) != (standing.num_rows, per_chunk(standing)):
+            found.problems.append(f"{where.uri_of(told.data)}: the manifest counts other duplicates")
+        if not merged.retries and merged.manifest.rows != merged.rows:
+            found.problems.append("the manifest's counts by status are not those of its chunks")
+    except (CorruptDataError, KeyNotFoundError, ChunkIntegrityError) as error:
+        if str(error) not in found.problems:  # a chunk that cannot be read was told already
+            found.problems.append(str(error))
 
 
 def _against_source(found: Verification, plan: Plan, job: Job, ids: dict[int, str]) -> None:
@@ -224,7 +263,15 @@ def _replay(
 
 
 def _generated(row: dict[str, Any]) -> Any:
-    return [
-        row[name]
-        for name in ("status", "reason", "error", "samples", "variables", "discarded", "attempts", "calls")
-    ]
+    names = (
+        "status",
+        "reason",
+        "error",
+        "samples",
+        "variables",
+        "discarded",
+        "attempts",
+        "calls",
+        "fingerprint",
+    )
+    return [row[name] for name in names]

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 
 from raygen.errors import KeyNotFoundError
+from raygen.runs import duplicates
 from raygen.runs.commit import DATA, committed_chunks, read_commits
 from raygen.runs.manifest import Manifest
 from raygen.runs.plan import Plan
@@ -19,6 +20,9 @@ from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store
 
 LEFTOVER_S = 3600.0  # no single write takes as long
+DUPLICATES = (
+    -1
+)  # in place of a chunk: what names duplicates, which a driver wrote that did not get to write the manifest
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,20 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
         objects = [
             (_chunk_of(info.key.removeprefix(prefix + DATA)), info) for info in store.list(prefix + DATA)
         ]
+        objects += [(DUPLICATES, info) for info in store.list(prefix + duplicates.PREFIX)]
         part = store.child(prefix) if prefix else store
         chunks = committed_chunks(part)
-        wanted = {chunk for chunk, _ in objects if chunk is not None} & chunks
+        wanted = {chunk for chunk, _ in objects if chunk is not None} & chunks  # DUPLICATES is none of them
         live = {prefix + commit.data for commit in read_commits(part, sorted(wanted))}
         uncommitted_s: float | None = (
             None  # how old data of a chunk without a commit has to be; None: it stays
         )
         try:
             # The same as the commits say, except where a store without conditional writes lost one.
-            live |= {prefix + commit.data for commit in Manifest.load(part).chunks}
+            manifest = Manifest.load(part)
+            live |= {prefix + commit.data for commit in manifest.chunks}
+            if manifest.duplicates is not None:
+                live.add(prefix + manifest.duplicates.data)
             uncommitted_s = grace_s + Plan.load(part).attempt_limit_s
         except KeyNotFoundError:
             pass

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -234,14 +233,28 @@ def committed_chunks(store: Store) -> set[int]:
     return {int(name) for name in names if name.isdigit()}
 
 
-def read_data(store: Store, commit: Commit) -> pa.Table:
-    """Read a chunk's outcomes and check them against the commit. Raises CorruptDataError, KeyNotFoundError."""
-    data: Any = None
+def read_data(store: Store, commit: Commit, columns: list[str] | None = None) -> pa.Table:
+    """Read a chunk's outcomes and check them against the commit. Raises CorruptDataError, KeyNotFoundError.
+
+    Args:
+        columns: only these are decoded (all bytes are checked).
+    """
+    about = f"commit {commit.chunk}"
+    return decode_data(read_checked(store, commit.data, commit.size_bytes, commit.sha256, about), columns)
+
+
+def read_checked(store: Store, key: str, size_bytes: int, sha256: str, about: str) -> bytes:
+    """Read an object whose digest is recorded elsewhere. Raises CorruptDataError, KeyNotFoundError."""
+    data: bytes = b""
     for _ in range(3):  # a flip on the way is asked for again; one in the store stays
-        data = store.get(commit.data)
-        if len(data) == commit.size_bytes and hashlib.sha256(data).hexdigest() == commit.sha256:
-            # Without Arrow's own threads: a chunk is small, and a process that ends early must not leave them behind.
-            return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(use_threads=False)
+        data = store.get(key)
+        if len(data) == size_bytes and hashlib.sha256(data).hexdigest() == sha256:
+            return data
     raise CorruptDataError(
-        f"{store.uri_of(commit.data)}: {len(data):,} bytes that do not match the SHA-256 of commit {commit.chunk}"
+        f"{store.uri_of(key)}: {len(data):,} bytes that do not match the SHA-256 of {about}"
     )
+
+
+def decode_data(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    # Without Arrow's own threads: a chunk is small, and a process that ends early must not leave them behind.
+    return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(columns, use_threads=False)

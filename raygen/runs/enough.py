@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from raygen.runs.commit import Commit
@@ -52,19 +52,35 @@ def rows_left(plan: Plan, rows: Mapping[str, int], total: int) -> float:
 
 
 class Target:
-    """Counts accepted rows towards what a run wants. A chunk counts once, whoever committed it."""
+    """Counts accepted rows towards what a run wants. A chunk counts once, whoever committed it.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        duplicates: how many accepted rows of these commits are duplicates, which nobody wants. It is asked when there are
+            enough rows without it.
+    """
+
+    def __init__(self, plan: Plan, duplicates: Callable[[Iterable[Commit]], int] = lambda commits: 0) -> None:
         self.wanted = plan.target
-        self.accepted = 0
-        self._counted: set[int] = set()
+        self._duplicates = duplicates
+        self._found = 0  # duplicates, when they were last looked for
+        self._looked: int | None = None  # how many chunks there were then
+        self._counted: dict[int, Commit] = {}
+        self._accepted = 0
 
     def add(self, commits: Iterable[Commit]) -> None:
         for commit in commits:
             if commit.chunk not in self._counted:
-                self._counted.add(commit.chunk)
-                self.accepted += commit.counts[ACCEPTED]
+                self._counted[commit.chunk] = commit
+                self._accepted += commit.counts[ACCEPTED]
+
+    @property
+    def accepted(self) -> int:
+        return self._accepted - self._found
 
     @property
     def reached(self) -> bool:
-        return self.wanted is not None and self.accepted >= self.wanted
+        if self.wanted is None or self.accepted < self.wanted:
+            return False
+        if self._looked != len(self._counted):
+            self._found, self._looked = self._duplicates(self._counted.values()), len(self._counted)
+        return self.accepted >= self.wanted

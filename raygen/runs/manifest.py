@@ -10,6 +10,7 @@ from typing import Any
 
 from raygen.errors import ChunkIntegrityError, KeyNotFoundError, UnknownResultError
 from raygen.runs.commit import Commit, no_calls
+from raygen.runs.duplicates import Duplicates, corrected
 from raygen.runs.outcome import ACCEPTED, STATUSES
 from raygen.runs.plan import Plan
 from raygen.runs.sealed import read_sealed, seal
@@ -24,30 +25,34 @@ class Manifest:
     plan: str  # Plan.digest
     name: str
     config_hash: str
-    rows: dict[str, int]  # total and by status
+    rows: dict[str, int]  # total and by status, after duplicates were found
     tokens: dict[str, int]
     chunks: list[Commit]
     finished_s: float
     raygen_version: str
     calls: dict[str, int] = field(default_factory=no_calls)
+    duplicates: Duplicates | None = None  # in the whole merged run, when the job looks for them
 
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.dump()).hexdigest()
 
     def dump(self) -> bytes:
-        return seal(
-            {
-                **{n: getattr(self, n) for n in self.__dataclass_fields__},
-                "chunks": [asdict(c) for c in self.chunks],
-            }
-        )
+        record = {n: getattr(self, n) for n in self.__dataclass_fields__}
+        record["chunks"] = [asdict(c) for c in self.chunks]
+        if self.duplicates is None:
+            del record["duplicates"]
+        else:
+            record["duplicates"] = asdict(self.duplicates)
+        return seal(record)
 
     @classmethod
     def load(cls, store: Store) -> Manifest:
         """Raises KeyNotFoundError while the run is unfinished, CorruptDataError."""
         record: dict[str, Any] = read_sealed(store, MANIFEST_KEY)
         record["chunks"] = [Commit(**each) for each in record["chunks"]]
+        if "duplicates" in record:
+            record["duplicates"] = Duplicates(**record["duplicates"])
         return cls(**record)
 
 
@@ -71,10 +76,15 @@ class Totals:
             self.calls[kind] += commit.calls[kind]
 
 
-def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
+def finish(
+    store: Store, plan: Plan, commits: Iterable[Commit], duplicates: Duplicates | None = None
+) -> Manifest:
     """Write the manifest once every chunk has its commit, or enough rows are accepted.
 
     Which chunks are in is decided by this write: if another driver was faster, theirs is returned.
+
+    Args:
+        duplicates: what `write_duplicates` returned, when the job looks for them: their object stands before the manifest.
 
     Raises:
         ChunkIntegrityError: a chunk has no commit and more rows are wanted; or a commit belongs to another plan or has other
@@ -85,7 +95,8 @@ def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
     by_chunk = {commit.chunk: commit for commit in commits}
     digest = plan.digest
     sums = Totals(by_chunk.values())
-    enough = plan.target is not None and sums.rows[ACCEPTED] >= plan.target
+    rows = sums.rows if duplicates is None else corrected(sums.rows, duplicates.within(set(by_chunk)))
+    enough = plan.target is not None and rows[ACCEPTED] >= plan.target
     if sorted(by_chunk) != plan.todo and not (enough and by_chunk.keys() <= set(plan.todo)):
         raise ChunkIntegrityError(
             f"{store.uri}: {len(by_chunk)} commits for {len(plan.todo)} chunks; the run is not finished"
@@ -101,12 +112,13 @@ def finish(store: Store, plan: Plan, commits: Iterable[Commit]) -> Manifest:
         digest,
         plan.name,
         plan.config_hash,
-        sums.rows,
+        rows,
         sums.tokens,
         chunks,
         time.time(),
         __version__,
         sums.calls,
+        duplicates,
     )
     data = manifest.dump()
     for number in range(8):

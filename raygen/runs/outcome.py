@@ -81,6 +81,7 @@ FIELDS = [
     pa.field("calls", pa.list_(CALL), nullable=False),  # to engines, but for those whose samples are above
     pa.field("error", ERROR),
     pa.field("lineage", LINEAGE, nullable=False),
+    pa.field("fingerprint", pa.binary()),  # of an accepted row, when the job looks for duplicates
 ]
 OWN_COLUMNS = tuple(f.name for f in FIELDS)
 
@@ -99,6 +100,7 @@ class Outcome:
     discarded: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of SAMPLE
     calls: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of CALL
     kept: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: bytes | None = None
 
 
 def outcome_schema(kept: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -129,6 +131,7 @@ def outcome_table(
         pa.array([o.calls for o in outcomes], pa.list_(CALL)),
         pa.array([o.error for o in outcomes], ERROR),
         one_lineage.take(pa.array([0] * count, pa.int64())),
+        pa.array([o.fingerprint for o in outcomes], pa.binary()),
     ]
     for name in schema.names[len(columns) :]:
         columns.append(pa.array([o.kept.get(name) for o in outcomes], schema.field(name).type))

@@ -3,6 +3,9 @@
 A retry lives in `retries/<number>/` of its parent, laid out like any run. Its chunks are the parent's chunks that had
 failed rows; its data object for a chunk holds the whole chunk: the failed rows' new outcomes, the others' as they were.
 So the merged view of a run is simply, for each chunk, the newest finished retry's object.
+
+Duplicates are found anew by every retry, over the merged run: as if the rows had not failed. So a row that was accepted
+may turn out to be a duplicate of an earlier one that has only now been generated.
 """
 
 from __future__ import annotations
@@ -11,13 +14,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from raygen.config import Job
 from raygen.errors import CorruptDataError, KeyNotFoundError, UserError
 from raygen.runs.commit import Commit, read_data
+from raygen.runs.duplicates import SCHEMA as DUPLICATES
+from raygen.runs.duplicates import Duplicates, corrected, mark, of_chunk, read_duplicates
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, Totals
 from raygen.runs.outcome import FAILED
 from raygen.runs.plan import PLAN_KEY, Plan, check_resume
@@ -42,10 +49,12 @@ class Merged:
     manifest: Manifest
     chunks: list[tuple[Store, Commit]]  # in the order of the chunks
     retries: int
+    duplicates: tuple[Store, Duplicates] | None = None  # as the newest manifest has them
 
     @property
     def rows(self) -> dict[str, int]:
-        return Totals(commit for _, commit in self.chunks).rows
+        rows = Totals(commit for _, commit in self.chunks).rows
+        return rows if self.duplicates is None else corrected(rows, self.duplicates[1].rows)
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -60,7 +69,37 @@ class Merged:
     def tables(self) -> Iterator[Any]:
         """Yield every chunk's outcomes, each checked against its digest. Raises CorruptDataError."""
         for store, commit in self.chunks:
-            yield read_data(store, commit)
+            yield self.read(store, commit)
+
+    def read(self, store: Store, commit: Commit) -> pa.Table:
+        """Return a chunk's outcomes as readers see them: duplicates are rejected. Raises CorruptDataError."""
+        return self.marked(commit.chunk, read_data(store, commit))
+
+    def counts(self, commit: Commit) -> dict[str, int]:
+        """A chunk's rows by status, as readers see them."""
+        return corrected(commit.counts, self._duplicates_in.get(commit.chunk, 0))
+
+    def marked(self, chunk: int, table: pa.Table) -> pa.Table:
+        return mark(table, self.duplicates_of(chunk), self.deduplicate_step)
+
+    def duplicates_of(self, chunk: int) -> pa.Table:
+        """The duplicates in a chunk (duplicates.SCHEMA)."""
+        return of_chunk(self._table, chunk) if chunk in self._duplicates_in else DUPLICATES.empty_table()
+
+    @property
+    def deduplicate_step(self) -> str:
+        """The name of the step that looks for duplicates, if one does: the last one, and the only one of its kind."""
+        steps = self.plan.job.get("steps") or [{}]
+        return steps[-1].get("name") or "deduplicate"
+
+    @cached_property
+    def _duplicates_in(self) -> dict[int, int]:
+        return {} if self.duplicates is None else {each[0]: each[1] for each in self.duplicates[1].chunks}
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        assert self.duplicates is not None
+        return read_duplicates(*self.duplicates)
 
 
 def read_merged(store: Store) -> Merged:
@@ -69,6 +108,7 @@ def read_merged(store: Store) -> Merged:
     plan = Plan.load(store)
     _check_belongs(store, manifest, plan)
     chunks = {commit.chunk: (store, commit) for commit in manifest.chunks}
+    duplicates = (store, manifest.duplicates) if manifest.duplicates is not None else None
     finished = 0
     for prefix in retry_prefixes(store):
         child = store.child(prefix)
@@ -79,7 +119,8 @@ def read_merged(store: Store) -> Merged:
         finished += 1
         _check_belongs(child, newer, Plan.load(child))
         chunks.update({commit.chunk: (child, commit) for commit in newer.chunks})
-    return Merged(plan, manifest, [chunks[chunk] for chunk in sorted(chunks)], finished)
+        duplicates = (child, newer.duplicates) if newer.duplicates is not None else duplicates
+    return Merged(plan, manifest, [chunks[chunk] for chunk in sorted(chunks)], finished, duplicates)
 
 
 def _check_belongs(store: Store, manifest: Manifest, plan: Plan) -> None:

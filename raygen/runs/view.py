@@ -11,6 +11,7 @@ import pyarrow.dataset as pads
 from raygen.config import StorageOptions
 from raygen.errors import KeyNotFoundError, UserError
 from raygen.runs.commit import Commit, read_data
+from raygen.runs.duplicates import mark, packed, unpacked
 from raygen.runs.manifest import Manifest
 from raygen.runs.outcome import outcome_schema
 from raygen.runs.plan import Plan
@@ -66,7 +67,16 @@ class RunView:
         return pa.concat_tables(tables) if tables else self.schema.empty_table()
 
     def dataset(self) -> pads.Dataset:
-        """Return a lazy pyarrow dataset: filters and projections are pushed down. Reads are not checked against digests."""
+        """Return a lazy pyarrow dataset: filters and projections are pushed down. Reads are not checked against digests.
+
+        Raises:
+            UserError: the run has duplicates. That they are rejected does not stand in the files that would be read.
+        """
+        if self._merged.duplicates is not None and self._merged.duplicates[1].rows:
+            raise UserError(
+                f"{self.uri}: {self._merged.duplicates[1].rows:,} rows are duplicates, which stands beside the data files; "
+                "read with tables(), to_arrow() or to_ray(), or write the view with `raygen export --format parquet`"
+            )
         filesystem, path_of = arrow_filesystem(self._store)
         root = f"{self._store.uri.rstrip('/')}/"  # retries lie below the run
         paths = [path_of(store.uri_of(commit.data).removeprefix(root)) for store, commit in self.chunks]
@@ -78,11 +88,18 @@ class RunView:
 
         if not self.chunks:
             return ray.data.from_arrow(self.schema.empty_table())
-        items = [{"chunk": number} for number in range(len(self.chunks))]
-        merged = self._merged
+        merged, chunks, step = self._merged, self.chunks, self._merged.deduplicate_step
+        # Each task gets the duplicates of its own chunk, not of all.
+        items = [
+            {"number": number, "duplicates": packed(merged.duplicates_of(commit.chunk))}
+            for number, (_, commit) in enumerate(chunks)
+        ]
 
         def read(batch: dict[str, Any]) -> pa.Table:
-            return pa.concat_tables([read_data(*merged.chunks[number]) for number in batch["chunk"]])
+            both = zip(batch["number"], batch["duplicates"], strict=True)
+            return pa.concat_tables(
+                [mark(read_data(*chunks[number]), unpacked(data), step) for number, data in both]
+            )
 
         return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(read, batch_size=None)
 

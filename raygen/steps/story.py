@@ -85,6 +85,7 @@ class Story:
     drafted: int = 0
     into: str | None = None  # the variable that the first accepted sample becomes
     refused: str | None = None  # why the row is rejected, whatever its samples are
+    fingerprint: bytes | None = None  # of what is compared with other rows
 
     @property
     def accepted(self) -> list[Draft]:

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from raygen.runs import commit, manifest, plan, sealed
+from raygen.runs import commit, duplicates, manifest, plan, sealed
 
 
 @pytest.fixture(autouse=True)
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were to be slept, in order."""
     seconds: list[float] = []
-    for module in (commit, manifest, plan, sealed):
+    for module in (commit, duplicates, manifest, plan, sealed):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=time.time, sleep=seconds.append))
     return seconds

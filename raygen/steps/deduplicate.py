@@ -1,0 +1,40 @@
+"""The deduplicate step: note what a row says in a form that others are compared with; the comparing comes at the run's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from raygen.data.fingerprint import fingerprint
+from raygen.step_config import Deduplicate
+from raygen.steps.base import Step
+from raygen.steps.calls import Calls
+from raygen.steps.story import Story
+
+if TYPE_CHECKING:
+    from raygen.config import Job
+
+
+class DeduplicateStep(Step):
+    """The last step. Which rows are duplicates depends on all rows, so that no row can be told by itself (runs/duplicates)."""
+
+    config: Deduplicate
+
+    def __init__(self, config: Deduplicate, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
+        super().__init__(config, name, where, job, before)
+        self._of = self.template(config.of, "of")
+
+    @classmethod
+    def check(cls, config: Deduplicate, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+        after = job.steps[number + 1 :]
+        if any(step.verb == "deduplicate" for step in after):
+            raise ValueError(f"{where}: there is another `deduplicate` after it; a job has at most one")
+        if after:
+            raise ValueError(
+                f"{where}: which rows are duplicates is known when all rows are done; move it to the end, "
+                f"behind `{after[-1].verb}`"
+            )
+
+    async def run(self, story: Story, calls: Calls) -> None:
+        texts = [self._of.render(story.names(draft)) for draft in story.accepted]
+        story.fingerprint = fingerprint(texts, self.config.near)
