@@ -1,0 +1,39 @@
+"""What `raygen show` says of a row, in a line or two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import raygen
+from raygen.pipeline.show import show_rows, visible
+from tests.pipeline.traced_run import STEPS, traced_run
+
+
+def test_answers_are_marked_and_discarded_samples_counted(tmp_path: Path) -> None:
+    uri = traced_run(tmp_path, STEPS[:3], rows=20)
+    rows = raygen.open_run(uri).to_arrow().to_pylist()
+    lines = list(show_rows(uri, 20, None, False))
+    for row in rows:
+        head = next(n for n, line in enumerate(lines) if line.startswith(f"{row['row_id']}  "))
+        assert lines[head].endswith(f"  ({len(row['discarded'])} discarded)") == bool(row["discarded"])
+        for sample, line in zip(row["samples"], lines[head + 1 :], strict=False):
+            assert line == f"    {sample['index']}: {sample['text']}  => {sample['answer']}"
+    assert len({len(row["discarded"]) for row in rows}) > 1
+
+
+def test_a_row_of_one_step_looks_as_ever(tmp_path: Path) -> None:
+    uri = traced_run(tmp_path, [{"generate": {"model": "writer", "prompt": "{{ text }}"}}], rows=1)
+    [row] = raygen.open_run(uri).to_arrow().to_pylist()
+    assert list(show_rows(uri, 1, None, False)) == [
+        "p0  accepted  topic=t0",
+        f"    0: {row['samples'][0]['text']}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a\x1b[2Jb", "a\\x1b[2Jb"), ("語\n\tx", "語\n\tx"), ("\u202ex", "\\x202ex")]
+)
+def test_text_steers_no_terminal(text: str, shown: str) -> None:
+    assert visible(text) == shown
