@@ -84,7 +84,7 @@ def steps(counts: Sequence[tuple[str, int, int, int]]) -> str:
     Args:
         counts: name, and samples of each fate, of at least one step; at least one sample in all.
     """
-    named = [(visible(name), *fates) for name, *fates in counts]
+    named = [(visible(name), passed, rejected, dropped) for name, passed, rejected, dropped in counts]
     label = "Samples by step: " + ", ".join(
         f"{name} {number(passed)} of {number(passed + rejected + dropped)} passed"
         for name, passed, rejected, dropped in named
@@ -97,13 +97,15 @@ def steps(counts: Sequence[tuple[str, int, int, int]]) -> str:
         spots = range(len(named))
         kinds = (("passed", ACCEPTED), ("rejected", REJECTED), ("not selected", PAUSE))
         begun = [0] * len(named)
-        for place, (kind, color) in enumerate(kinds):
-            sizes = [fates[place] for _, *fates in named]
+        fates = list(
+            zip(*((passed, rejected, dropped) for _, passed, rejected, dropped in named), strict=True)
+        )
+        for sizes, (kind, color) in zip(fates, kinds, strict=True):
             if any(sizes):
                 axes.barh(spots, sizes, left=begun, height=0.55, color=color, label=kind)
             begun = [start + size for start, size in zip(begun, sizes, strict=True)]
-        for spot, (name, passed, *others) in zip(spots, named, strict=True):
-            taken = passed + sum(others)
+        for spot, (name, passed, rejected, dropped) in zip(spots, named, strict=True):
+            taken = passed + rejected + dropped
             _named(axes, spot, name, f"{number(passed)} of {number(taken)}", 32 if wide else 18)
         axes.set(xlim=(0, max(begun) * 1.02), ylim=(len(named) - 0.4, -0.6), yticks=[])
         axes.set_xlabel("samples")

@@ -150,8 +150,8 @@ def rejections_of(table: pa.Table) -> Iterator[tuple[int, RejectedRow]]:
 
 def score_names(job: Job) -> list[str]:
     """Return the scores that a job's final samples may have, the one that says most first: by which it selects."""
-    names, found = step_names(job), []
-    for name, step in zip(names, job.steps, strict=True):
+    found: list[str] = []
+    for name, step in zip(step_names(job), job.steps, strict=True):
         if step.verb == "generate":
             found = []
         kind: type[Step] = load(STEPS[step.verb])
@@ -164,7 +164,7 @@ class Ranked(NamedTuple):
     """Accepted rows by a score of their first sample: the highest, the middle and the lowest."""
 
     score: str
-    count: int
+    scored: int  # accepted rows that have it
     rows: Sequence[
         tuple[str, float, int, int]
     ]  # what it is, the score, its chunk among those given, its place there

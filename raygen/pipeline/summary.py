@@ -178,7 +178,7 @@ def _steps(
         output_tokens=merged.tokens["output"],
         rejections=rejections,
         score=ranked.score if ranked is not None else None,
-        scored=ranked.count if ranked is not None else 0,
+        scored=ranked.scored if ranked is not None else 0,
         ranked=rows,
         verdicts=verdicts,
         notes=notes,

@@ -21,11 +21,12 @@ from tests.pipeline.traced_run import ECHO, traced_job, traced_run
 from tests.tiny_encoders import save_encoder, tiny_encoder
 
 LABELS = ("entailment", "neutral", "contradiction")
+BY = {"label": "neutral", "threshold": 0.5}
 STEPS: list[dict[str, Any]] = [
     {"generate": {"model": "writer", "prompt": "About: {{ text }}", "samples": 2}},
     {
         "verify": {
-            "entailment": {"model": "nli", "premise": "{{ text }}", "label": "neutral", "threshold": 0.5}
+            "entailment": {"model": "nli", "premise": "{{ text }}", "hypothesis": "{{ sample[:4] }}", **BY}
         }
     },
 ]
@@ -37,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     import torch
 
     folder, threads = tmp_path_factory.mktemp("judged"), torch.get_num_threads()
+    torch.set_num_threads(1)  # of this thread, which takes verdicts apart; the engine has a thread of its own
     save_encoder(folder / "nli", tiny_encoder("bert", LABELS))
     nli = {"family": "classifier", "engine": "encoder", "ref": str(folder / "nli"), "options": {"threads": 1}}
     traced_run(folder, STEPS, rows=6, models={"writer": ECHO, "nli": nli})

@@ -144,7 +144,7 @@ def test_the_highest_the_middle_and_the_lowest() -> None:
     ranking.add(5, table_of(rows[4:]))
     found = ranking.ranked()
     assert found is not None
-    assert (found.score, found.count) == ("long", 5)
+    assert (found.score, found.scored) == ("long", 5)
     assert found.rows == [("highest", 9.0, 0, 2), ("median", 3.0, 0, 0), ("lowest", 1.0, 5, 0)]
     one = Ranking(["long"])
     one.add(0, table_of(rows[:1]))
