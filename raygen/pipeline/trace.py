@@ -31,7 +31,8 @@ def trace_row(run_uri: str, row_id: str, *, attribute: bool = False) -> dict[str
     Returns:
         `row_id`, `status`, `reason`, `error`, `run`, `chunk`, `input` (None if it cannot be read), `steps` (blocks of
         decisions, in the order in which they were made, each with the prompts that are known), `nothing_to_do` and
-        `not_reached` (steps without a decision), `variables`, `kept`, `lineage`, and `notes` about what is missing.
+        `not_reached` (steps without a decision), `variables`, `calls` (recorded answers that are no samples), `kept`,
+        `lineage`, and `notes` about what is missing.
 
     Raises:
         UserError: there is no such run or row.
@@ -62,6 +63,7 @@ def trace_row(run_uri: str, row_id: str, *, attribute: bool = False) -> dict[str
         "nothing_to_do": [name for name in names[: last + 1] if name not in spoke],
         "not_reached": names[last + 1 :],
         "variables": record["variables"],
+        "calls": record.get("calls") or [],
         "kept": {name: value for name, value in record.items() if name not in OWN_COLUMNS},
         "lineage": record["lineage"],
         "notes": notes,
@@ -173,6 +175,7 @@ def _as_dict(prompt: Prompt) -> dict[str, Any]:
             {**message, "content": _content(message.get("content"))} for message in request.messages
         ],
         "sampling": request.sampling.model_dump(mode="json"),
+        "constraint": request.constraint and request.constraint.model_dump(mode="json", exclude_none=True),
         "samples": prompt.samples,
         "proven": prompt.proven,
     }

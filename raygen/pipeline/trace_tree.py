@@ -152,7 +152,8 @@ def _prompt(tree: Tree, prompt: Mapping[str, Any]) -> None:
     doubt = (
         "" if prompt["proven"] else " (not proven)" if prompt["proven"] is None else " (NOT what was sent)"
     )
-    branch = tree.add(_text(f"asked {prompt['model']}{adapter}{doubt}", "blue"))
+    kept_to = f", to be of a {next(iter(prompt['constraint']))}" if prompt["constraint"] else ""
+    branch = tree.add(_text(f"asked {prompt['model']}{adapter}{kept_to}{doubt}", "blue"))
     for message in prompt["messages"]:
         content = message.get("content")
         branch.add(_text(f"{message.get('role')}: ", "cyan").append_text(_text(content, "not bold default")))

@@ -168,12 +168,12 @@ def test_an_unknown_row_names_those_that_look_like_it(
 
 
 def test_only_ids_are_read_of_other_chunks(run: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from raygen.pipeline import find_row
+    from raygen.runs import retries
 
     read: list[int] = []
-    whole = find_row.read_data
+    whole = retries.read_data
     monkeypatch.setattr(
-        find_row, "read_data", lambda store, commit: read.append(commit.chunk) or whole(store, commit)
+        retries, "read_data", lambda store, commit: read.append(commit.chunk) or whole(store, commit)
     )
     trace_row(run[0], "p33")
     assert read == [2]
@@ -285,6 +285,34 @@ def test_a_prompt_that_was_not_sent_is_called_so(tmp_path: Path) -> None:
         trace = trace_row(uri, "p1")
     assert trace["notes"] == ["some prompts are not those that were sent: their digests differ"]
     assert "asked writer (NOT what was sent)" in drawn(trace)
+
+
+def test_every_attempt_at_a_row_is_told(tmp_path: Path) -> None:
+    steps = [
+        STEPS[0],
+        {"verify": {"entailment": {"model": "nli", "premise": "{{ text }}", "threshold": 0.5}}},
+    ]
+    uri = traced_run(tmp_path, steps, rows=12, accept={"target": 12, "max_attempts_per_row": 3})
+    most, texts = 0, ""
+    for row in raygen.open_run(uri).to_arrow().to_pylist():
+        trace = trace_row(uri, row["row_id"])
+        assert trace["notes"] == []
+        attempts = row["attempts"][-1]["attempt"]
+        assert [block["attempt"] for block in trace["steps"]] == [
+            n for n in range(attempts + 1) for _ in "ab"
+        ]
+        assert [prompt["proven"] for prompt in prompts_of(trace)] == [True] * (attempts + 1)
+        most, texts = max(most, attempts), texts + drawn(trace)
+    assert most == 2
+    assert "(attempt 3 at the row)" in texts
+
+
+def test_a_duplicate_is_told_with_the_row_that_stays(tmp_path: Path) -> None:
+    steps = [STEPS[0], {"deduplicate": {"of": "{{ topic }}", "exact": True}}]
+    trace = trace_row(traced_run(tmp_path, steps, rows=6), "p5")
+    assert (trace["status"], trace["reason"], trace["notes"]) == ("rejected", "duplicate", [])
+    assert prompts_of(trace)[0]["proven"]
+    assert "p0" in drawn(trace)[drawn(trace).index("deduplicate") :]
 
 
 def test_hostile_text_steers_no_terminal(tmp_path: Path) -> None:
