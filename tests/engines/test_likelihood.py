@@ -128,6 +128,38 @@ def test_samples_are_the_same_beside_it(folder: Path) -> None:
     assert with_engine(engine_of(folder), beside) == alone
 
 
+def test_its_slot_may_move_while_it_is_computed(folder: Path) -> None:
+    texts = [f"an inn, the {n}th, is a thin thing to think about" for n in range(100)]
+    request = ask(*texts, prompt="in an inn")
+    alone = likelihoods(engine_of(folder), request)[0]
+
+    async def beside(engine: TorchEngine) -> tuple[LikelihoodResult, set[int]]:
+        places: set[int] = set()
+        advance = engine._likelihoods._advance
+
+        def watched(scoring: Any) -> int:
+            holder = engine._likelihoods._holder
+            assert holder is not None
+            places.add((holder.place or (0, -1))[1])
+            return advance(scoring)
+
+        engine._likelihoods._advance = watched  # type: ignore[method-assign]
+        samplings = [Sampling(temperature=0, max_tokens=n, min_tokens=n) for n in range(6, 24, 3)]
+        samples = [
+            asyncio.create_task(engine.generate(GenerateRequest("g", chat(f"{n}"), sampling, [n])))
+            for n, sampling in enumerate(samplings)
+        ]
+        while engine._stepper.running < len(samples):
+            await asyncio.sleep(0.001)
+        found = await engine.likelihood(request)
+        await asyncio.gather(*samples)
+        return found, places
+
+    found, places = with_engine(engine_of(folder, prompt_tokens_per_step=256), beside)
+    assert len(places) > 1  # samples that end leave holes, which the last slot fills
+    assert found == alone
+
+
 def test_a_sample_that_was_generated_has_the_probability_that_it_was_drawn_with(folder: Path) -> None:
     letters = tiny_tokenizer()("qwkzj", add_special_tokens=False)["input_ids"]  # no two make one token
     bias = dict.fromkeys(letters, 100.0)  # log-probabilities are told without it
