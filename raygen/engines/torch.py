@@ -14,9 +14,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import Field
-
-from raygen.config import Frozen
 from raygen.engines.base import (
     Engine,
     GenerateChunk,
@@ -33,11 +30,11 @@ from raygen.engines.likelihood import Likelihoods, Scoring, tokens_of
 from raygen.engines.memory import Memory
 from raygen.engines.prefixes import Prefixes
 from raygen.engines.sample import Sample
-from raygen.engines.scheduler import PIECE
 from raygen.engines.stepper import Stepper
 from raygen.engines.stopping import StopRule
 from raygen.engines.text_messages import text_only
 from raygen.engines.text_stream import TextStream
+from raygen.engines.torch_options import TorchOptions
 from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineError, RowError
 
@@ -63,30 +60,8 @@ class TorchEngine(Engine):
     shares_steps = True
     deciding_options = frozenset({"context_tokens"})
 
-    class Options(Frozen):
-        threads: int | None = Field(
-            None, ge=1, le=1024, description="CPU threads; one for each core if unset"
-        )
-        max_batch: int = Field(256, ge=1, le=4096, description="samples generated at once")
-        prompt_tokens_per_step: int = Field(
-            512, ge=PIECE, le=65536, description="of prompts, computed beside the running samples' tokens"
-        )
-        kv_cache_gib: float | None = Field(
-            None,
-            gt=0,
-            description="memory for keys and values; unset: up to 4 on a CPU, four fifths of what is free on a GPU",
-        )
-        prefix_share: float = Field(
-            0.125, ge=0, le=0.5, description="part of that memory for beginnings of prompts, kept for reuse"
-        )
-        context_tokens: int | None = Field(
-            None,
-            ge=2,
-            description="prompt and output together; the model's own limit if that is less or this unset",
-        )
-        device: str = Field(
-            "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: cuda if there is one"
-        )
+    class Options(TorchOptions):
+        pass
 
     @classmethod
     def cpus(cls, cores: int, gpus: float) -> float:

@@ -113,13 +113,15 @@ def steps(counts: Sequence[tuple[str, int, int, int]]) -> str:
         axes.xaxis.set_major_formatter(lambda x, _: number(x))
         axes.grid(axis="x", color=LINE)
         # On a narrow page it begins at the left edge of the picture, below which names stand.
-        spot = {
+        place: dict[str, Any] = {
             "loc": "lower left",
             "bbox_to_anchor": (0 if wide else -0.75, 1),
             "ncols": 3,
             "frameon": False,
         }
-        axes.legend(labelcolor=MUTED, fontsize=12, borderaxespad=0, handlelength=1, columnspacing=1.5, **spot)
+        axes.legend(
+            labelcolor=MUTED, fontsize=12, borderaxespad=0, handlelength=1, columnspacing=1.5, **place
+        )
         return sheet.svg(f"steps{width}", label)
 
     return both(draw)

@@ -1,4 +1,4 @@
-"""Baselines: what models without understanding make of a classifier's prepared blocks, beside what the trained one does."""
+"""Baselines: how models without understanding do on a classifier's prepared blocks, beside what the trained one does."""
 
 from __future__ import annotations
 
