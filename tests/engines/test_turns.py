@@ -93,12 +93,14 @@ def test_two_engines_in_one_process_take_turns_and_change_no_row(
     rng = random.Random(3)
     texts = ["".join(rng.choices("the and xyz ", k=rng.randint(1, 60))) for _ in range(10)]
     together = most = 0
+    came = set()
 
     class Watched(Turns):
         def __enter__(self) -> None:
             nonlocal together, most
             super().__enter__()
             together += 1
+            came.add(threading.current_thread().name.partition("-")[0])
             most = max(most, together)
 
         def __exit__(self, *_: object) -> None:
@@ -141,4 +143,4 @@ def test_two_engines_in_one_process_take_turns_and_change_no_row(
 
     alone = asyncio.run(answers(writer(1))) + asyncio.run(answers(judge(1)))
     assert asyncio.run(answers(writer(2), judge(1))) == alone
-    assert most == 1
+    assert (most, came) == (1, {"torch", "encoder"})
