@@ -19,7 +19,7 @@ from raygen.train.metrics_log import read_metrics, validations
 from raygen.train.order import total_steps
 from raygen.train.prepared import Prepared
 from raygen.train.recipe import Recipe
-from raygen.train.session import session
+from raygen.train.session import at_work, read_train_sessions, session
 from raygen.train.status import read_finished
 
 REPORT_KEY = "report.html"
@@ -84,6 +84,10 @@ def train(
     from raygen.train.launch import launch, width
     from raygen.train.watch import Watch
 
+    if (other := at_work(read_train_sessions(store))) is not None:
+        say(
+            f"{store.uri}: process {other.pid} on {other.host} seems to be training here too; both compute the same"
+        )
     with session(store) as current, connected():
         width(recipe)  # refused before any work
         where = open_store(prepared_uri, recipe.source.storage) if prepared_uri else store

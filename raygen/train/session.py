@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from raygen.errors import CorruptDataError, KeyNotFoundError
 from raygen.runs.sealed import unseal
 from raygen.runs.session import PROGRESS, Session
+from raygen.runs.status import is_alive
 from raygen.storage import Store
 
 BEAT_S = 5.0  # well below runs.session.LOST_S, after which a silent driver is taken for dead
@@ -66,3 +67,8 @@ def read_train_sessions(store: Store) -> list[TrainSession]:
             record: dict[str, Any] = unseal(store.get(info.key), info.key)
             found.append(TrainSession(**record))
     return found
+
+
+def at_work(sessions: Sequence[TrainSession]) -> TrainSession | None:
+    """Return the newest session whose driver seems to live."""
+    return next((each for each in reversed(sessions) if is_alive(each)), None)

@@ -8,13 +8,12 @@ from typing import Any
 
 from raygen.errors import CorruptDataError, KeyNotFoundError
 from raygen.runs.sealed import read_sealed
-from raygen.runs.status import is_alive
 from raygen.storage import Store
 from raygen.terminal import duration
 from raygen.train.checkpoint import complete_steps, read_state
 from raygen.train.claim import RECIPE_KEY
 from raygen.train.metrics_log import MetricsLog, is_evaluation, number, validations
-from raygen.train.session import TrainSession, read_train_sessions
+from raygen.train.session import TrainSession, at_work, read_train_sessions
 
 FINISHED_KEY = "finished.json"  # sealed; written after the model
 BEST_KEY = "best.yaml"  # of a sweep; written last
@@ -79,7 +78,7 @@ def read_train_status(store: Store) -> TrainStatus:
     ]
     finished = read_finished(store) or {}
     sessions = read_train_sessions(store)
-    alive = next((each for each in reversed(sessions) if is_alive(each)), None)
+    alive = at_work(sessions)
     records = MetricsLog(store).records
     steps = [record for record in records if not is_evaluation(record)]
     last: Mapping[str, Any] = steps[-1] if steps else {}

@@ -19,7 +19,7 @@ from raygen.train import session as sessions
 from raygen.train.checkpoint import STATE, Snapshot, folder_of, write
 from raygen.train.claim import RECIPE_KEY, claim
 from raygen.train.metrics_log import MetricsLog
-from raygen.train.session import TrainSession, read_train_sessions, session
+from raygen.train.session import TrainSession, at_work, read_train_sessions, session
 from raygen.train.status import BEST_KEY, FINISHED_KEY, read_train_status, train_status_lines
 
 Cli = Callable[..., Any]
@@ -115,8 +115,12 @@ def test_a_session_beats_and_forgives_a_broken_one(store: Store, monkeypatch: py
         while not (found := read_train_sessions(store)) or found[0].step != 7:
             pass
         assert (found[0].state, found[0].pid) == ("running", os.getpid())
+        other = at_work(read_train_sessions(store))
+        assert other is not None
+        assert other.id == current.id
         store.put("progress/0.json", b"{}")
     assert [each.state for each in read_train_sessions(store)] == ["interrupted"]
+    assert at_work(read_train_sessions(store)) is None
 
 
 def test_a_finished_one_by_the_command(store: Store, cli: Cli) -> None:
