@@ -11,7 +11,8 @@ import orjson
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raygen.config_parts import Frozen, Name, Sampling
-from raygen.step_config import Deduplicate, Generate, Step
+from raygen.last_step_config import Deduplicate
+from raygen.step_config import Generate, Step
 
 __all__ = [
     "Accept", "Execution", "Frozen", "Generate", "Job", "ModelSpec", "Name", "Sampling", "Sink", "Source", "Step",

@@ -13,6 +13,9 @@ from raygen.config_parts import Name as Name
 from raygen.config_parts import Sampling as Sampling
 from raygen.config_parts import Variable as Variable
 from raygen.constraint import Constraint
+from raygen.last_step_config import Deduplicate as Deduplicate
+from raygen.last_step_config import Near as Near
+from raygen.last_step_config import Redact as Redact
 from raygen.metric_config import Perplexity, Similarity, WordList
 
 
@@ -265,31 +268,6 @@ class Filter(Frozen):
         return self
 
 
-class Near(Frozen):
-    """How alike two texts are: the share of their runs of characters that both have (Jaccard), estimated by MinHash."""
-
-    similarity: float = Field(0.8, ge=0.5, le=1, description="from this on they are duplicates")
-    ngram: int = Field(5, ge=1, le=100, description="characters of a run")
-    permutations: int = Field(
-        128, ge=16, le=1024, description="more: a surer estimate, and 2 bytes a row for each"
-    )
-
-
-class Deduplicate(Frozen):
-    """Of rows that are alike, keep the first. Decided once, at the end of the run, over all accepted rows in their order."""
-
-    of: str = Field(
-        "{{ sample }}", description="a template: what is compared; of every accepted sample of the row"
-    )
-    exact: Literal[True] | None = Field(None, description="the same but for case and white space")
-    near: Near | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Deduplicate:
-        exactly_one(self, "exact", "near")
-        return self
-
-
 class Step(Frozen):
     """One verb applied to a row."""
 
@@ -304,6 +282,7 @@ class Step(Frozen):
     score: Score | None = None
     filter: Filter | None = None
     python: PythonStep | None = None
+    redact: Redact | None = None
     deduplicate: Deduplicate | None = None
 
     @model_validator(mode="after")

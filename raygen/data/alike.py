@@ -14,7 +14,7 @@ import pyarrow as pa
 from raygen.data.fingerprint import DIGEST_BYTES, VALUE, band_rows
 
 if TYPE_CHECKING:
-    from raygen.step_config import Near
+    from raygen.last_step_config import Near
 
 PART_ROWS = 2**20  # sorted at once: 64 bytes of memory each
 BLOCK_ROWS = 2**16  # read at once

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from raygen.step_config import Near
+    from raygen.last_step_config import Near
 
 DIGEST_BYTES = 16
 VALUE = np.dtype("<u2")  # one of a signature

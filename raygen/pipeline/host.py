@@ -81,7 +81,8 @@ class EngineHost:
         self.tally = Tally()  # of all chunks, finished or not
 
     def start(self) -> None:
-        """Load every model. Raises EngineError."""
+        """Load every model. Raises EngineError, ConfigError: a step lacks something on this machine."""
+        self._program.require()
         self._thread.start()
         for engine in self._engines.values():
             self._call(engine.start())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -48,6 +49,7 @@ class Program:
     def __init__(self, job: Job, identities: Mapping[str, Any] | None = None) -> None:
         self.job = job
         self.steps = make_steps(job)
+        self.sealing = [step for step in self.steps if step.seals]
         self._identities = identities or {}
         self._attempts = job.accept.max_attempts_per_row if job.accept is not None else 1
         # Where a row without an accepted sample ends: nowhere before the last refinement of these samples.
@@ -78,6 +80,11 @@ class Program:
                     found.setdefault(column, where)
             written |= step.writes
         return found
+
+    def require(self) -> None:
+        """Look for what the steps need on this machine. Raises ConfigError: an extra is not installed."""
+        for step in self.steps:
+            step.require()
 
     @property
     def columns(self) -> list[str]:
@@ -163,6 +170,12 @@ class Program:
             outcome = self._failed(story, "internal_error", f"{type(error).__name__}: {error}", step)
         outcome.kept = {name: row.get(name) for name in self.job.keep}
         outcome.calls = calls.made({each["call"] for each in (*outcome.samples, *outcome.discarded)})
+        for sealer in self.sealing:
+            try:
+                await asyncio.to_thread(sealer.seal, outcome, story)
+            except Exception as error:  # noqa: BLE001 - what was not looked at must not be kept
+                outcome = _unsealed(outcome, story, sealer.name, error)
+                break
         tally.prompt_tokens += calls.usage.prompt_tokens
         tally.output_tokens += calls.usage.output_tokens
         tally.calls += calls.usage.calls
@@ -203,6 +216,17 @@ class Program:
         )
 
 
+def _unsealed(outcome: Outcome, story: Story, step: str, error: Exception) -> Outcome:
+    """The outcome of a row that a step could not seal: with nothing in it that was made or said."""
+    code, message = "internal_error", f"{type(error).__name__} when the outcome was sealed"
+    if isinstance(error, RowError):
+        code, message = error.code, error.message
+    bare = Story(story.row_id, {}, story.attempt)
+    bare.decide(step, "failed", detail=code)
+    error_of = {"code": code, "message": message, "step": step}
+    return Outcome(outcome.row_id, FAILED, code, [], bare.decisions, error_of, kept=outcome.kept)
+
+
 def failed(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
     """The outcome of a row that could not be kept after all. What was done stays in it, but for the kept columns."""
     last = outcome.attempts[-1]["attempt"] if outcome.attempts else 0
@@ -217,6 +241,7 @@ def failed(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
         error={"code": code, "message": message, "step": step},
         discarded=sorted([*outcome.samples, *outcome.discarded], key=lambda sample: int(sample["number"])),
         kept={},
+        fingerprint=None,
     )
 
 

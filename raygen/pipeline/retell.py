@@ -40,7 +40,7 @@ from raygen.steps.story import DROPPED, GOES_ON, SELECTED, Draft, Story
 
 NOT_RECORDED = "not_recorded"
 JUDGES = frozenset(
-    {"verify", "score"}
+    {"verify", "score", "redact"}
 )  # steps whose decisions are taken from the record, never made anew; a selection's too, if it asks a model
 
 
@@ -92,6 +92,7 @@ def retell(
         ConfigError: a template does not parse, a function cannot be imported.
     """
     program = Program(job, _identities(job, pinned))
+    program.sealing = []  # the record is sealed
     told = _Telling(record)
     for step, spec in zip(program.steps, job.steps, strict=True):
         # The checks that a refinement makes again are these same objects.
@@ -103,7 +104,7 @@ def retell(
         outcome = thread.submit(asyncio.run, work).result()
     calls = {each["number"]: each["call"] for each in [*outcome.samples, *outcome.discarded]}
     for prompt in told.found.prompts:
-        if prompt.samples:
+        if prompt.samples and all(told.samples[n]["call"] is not None for n in prompt.samples):
             prompt.proven = all(calls.get(n) == told.samples[n]["call"] for n in prompt.samples)
     told.found.problem = _problem(outcome, record, step_names(job))
     return told.found

@@ -60,7 +60,7 @@ def prepare(job: Job) -> Prepared:
         UserError: the configuration, the source, a model or the output; nothing was started.
     """
     store = open_store(job.output_uri, job.source.storage)
-    Program(job)
+    Program(job).require()
     models = resolve_models(job)
     try:
         plan = Plan.load(store)
@@ -87,6 +87,7 @@ def _reuse(job: Job, plan: Plan, store: Store) -> Reuse | None:
 
 def prepare_retry(store: Store, job: Job) -> Prepared | None:
     """Prepare a child run of the failed rows; None when no row failed. Raises UserError."""
+    Program(job).require()
     models = resolve_models(job)
     found = plan_retry(store, job, pinned(models))
     if found is None:

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from raygen.data.alike import Alike
 from raygen.data.fingerprint import DIGEST_BYTES
 from raygen.errors import ChunkIntegrityError
+from raygen.last_step_config import Deduplicate
 from raygen.runs.commit import Commit, read_data
 from raygen.runs.duplicates import SCHEMA
 from raygen.runs.outcome import ACCEPTED
-from raygen.step_config import Deduplicate
 from raygen.storage import Store
 
 COLUMNS = ["row_id", "status", "fingerprint"]

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raygen.errors import CorruptDataError, KeyNotFoundError, UnknownResultError
+from raygen.last_step_config import Deduplicate
 from raygen.runs.commit import WRITE_TRIES, decode_data, encode_data, read_checked
 from raygen.runs.outcome import ACCEPTED, ATTEMPT, REJECTED
 from raygen.runs.plan import Plan
-from raygen.step_config import Deduplicate
 from raygen.storage import Store
 
 PREFIX = "duplicates-"

@@ -19,6 +19,7 @@ STEPS = {
     "score": "raygen.steps.score:ScoreStep",
     "filter": "raygen.steps.filter:FilterStep",
     "python": "raygen.steps.python:PythonFunctionStep",
+    "redact": "raygen.steps.redact:RedactStep",
     "deduplicate": "raygen.steps.deduplicate:DeduplicateStep",
 }
 SAMPLE_NAMES = frozenset({"sample", "answer"})  # what templates about one sample read beside the row

@@ -13,6 +13,7 @@ from raygen.steps.story import Story
 if TYPE_CHECKING:
     from raygen.config import Job
     from raygen.constraint import Constraint
+    from raygen.runs.outcome import Outcome
 
 
 class Step(ABC):
@@ -30,6 +31,7 @@ class Step(ABC):
         {"sample", "answer"}
     )  # names that its templates get beside a row's
     needs_samples: ClassVar[bool] = True  # does a `generate` have to stand before it?
+    seals: ClassVar[bool] = False  # has it a last word on every outcome (`seal`)?
 
     def __init__(self, config: Any, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
         self.config = config
@@ -55,6 +57,15 @@ class Step(ABC):
     @abstractmethod
     async def run(self, story: Story, calls: Calls) -> None:
         """Do it. Raises RowError: the row fails; EngineError: the engine is broken."""
+
+    def require(self) -> None:  # noqa: B027 - most need nothing
+        """Look for what it needs on this machine before any work. Raises ConfigError."""
+
+    def seal(self, outcome: Outcome, story: Story) -> None:  # noqa: B027
+        """Have the last word on an outcome, however the row ended, also when it never came to this step.
+
+        Called in a thread. If it raises, nothing of what was generated is kept.
+        """
 
     @classmethod
     def models(cls, config: Any) -> Iterable[tuple[str, str, str]]:

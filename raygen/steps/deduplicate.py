@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raygen.data.fingerprint import fingerprint
-from raygen.step_config import Deduplicate
+from raygen.last_step_config import Deduplicate
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.story import Story

@@ -11,8 +11,8 @@ from raygen.engines.base import GeneratedSample, TokenLogprob
 # Decisions that bring a sample with them, and those after which it goes on. `dropped` puts it aside unfaulted; every
 # other one rejects it.
 MADE = frozenset({"generated", "refined", "split", "answered"})
-SELECTED, DROPPED = "selected", "dropped"
-GOES_ON = MADE | {"passed", "scored", SELECTED}
+SELECTED, DROPPED, REDACTED = "selected", "dropped", "redacted"
+GOES_ON = MADE | {"passed", "scored", SELECTED, REDACTED}
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +86,9 @@ class Story:
     into: str | None = None  # the variable that the first accepted sample becomes
     refused: str | None = None  # why the row is rejected, whatever its samples are
     fingerprint: bytes | None = None  # of what is compared with other rows
+    own: dict[str, Any] = field(
+        default_factory=dict
+    )  # what steps keep for themselves until the row's end, by their names
 
     @property
     def accepted(self) -> list[Draft]:
