@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from raygen.engines.base import (
     GeneratedSample,
@@ -16,6 +14,9 @@ from raygen.engines.base import (
     LikelihoodResult,
     TokenLogprob,
 )
+
+if TYPE_CHECKING:  # a job's validation needs none
+    import pyarrow as pa
 
 COLUMNS = ("row_id", "samples", "discarded", "calls")  # of an outcome: where its record stands
 
