@@ -246,7 +246,7 @@ def _pass(
                 except KeyNotFoundError:
                     monitor.stop("another driver has finished the run")
                     continue
-            if commit is not None and work.single_committer:
+            elif commit is not None and work.single_committer:
                 commit, mine = put_commit(store, commit)
             if commit is not None:
                 known[report.chunk] = commit
