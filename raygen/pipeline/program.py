@@ -223,7 +223,7 @@ def _unsealed(outcome: Outcome, story: Story, step: str, error: Exception) -> Ou
         code, message = error.code, error.message
     bare = Story(story.row_id, {}, story.attempt)
     bare.decide(step, "failed", detail=code)
-    error_of = {"code": code, "message": message, "step": step}
+    error_of: dict[str, str | None] = {"code": code, "message": message, "step": step}
     return Outcome(outcome.row_id, FAILED, code, [], bare.decisions, error_of, kept=outcome.kept)
 
 

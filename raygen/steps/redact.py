@@ -71,7 +71,9 @@ class RedactStep(Step):
                 draft.sample = replace(draft.sample, text=text, token_ids=None, logprobs=None)
             if draft.answer is not None:
                 draft.answer = self._clean(self._without(draft.answer, seen), seen)
-            counts = {entity: float(found[entity]) for entity in self.config.entities if found[entity]}
+            counts: dict[str, float] = {
+                entity: float(found[entity]) for entity in self.config.entities if found[entity]
+            }
             story.decide(
                 self.name,
                 REDACTED if found else "passed",
@@ -141,13 +143,10 @@ class RedactStep(Step):
         for gone, put in seen.gone.items():
             line = " ".join(gone.split())
             text = text.replace(line, put)
+            literal = put.replace("\\", r"\\")
             for size in range(len(line) - 1, LEAST - 1, -1):
-                text = re.sub(
-                    rf"{re.escape(line[:size].rstrip())}(?=\s*\.\.\.)", lambda _, put=put: put, text
-                )
-                text = re.sub(
-                    rf"(?<=\.\.\.)\s*{re.escape(line[-size:].lstrip())}", lambda _, put=put: f" {put}", text
-                )
+                text = re.sub(rf"{re.escape(line[:size].rstrip())}(?=\s*\.\.\.)", literal, text)
+                text = re.sub(rf"(?<=\.\.\.)\s*{re.escape(line[-size:].lstrip())}", f" {literal}", text)
         return text
 
     def _is_in(self, value: str, seen: _Seen) -> bool:
