@@ -156,7 +156,7 @@ def _leave_out_unneeded(
     found.rows_planned = sum(plan.chunks[commit.chunk].rows for _, commit in chunks)
     if spared := plan.rows - found.rows_planned:
         found.notes.append(
-            f"{spared:,} rows were not needed: {target.accepted:,} of {target.wanted:,} wanted are accepted"
+            f"{spared:,} rows were not needed: {target.accepted:,} accepted of {target.wanted:,} wanted"
         )
 
 
