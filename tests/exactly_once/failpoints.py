@@ -44,6 +44,8 @@ def kind_of(key: str) -> str:
     parts = key.split("/")
     if parts[0] == "retries" and len(parts) > 2:
         return f"retry-{kind_of('/'.join(parts[2:]))}"
+    if parts[0].startswith("duplicates-"):
+        return "duplicates"
     return "probe" if parts[0].startswith(".probe-") else KINDS.get(parts[0], parts[0])
 
 

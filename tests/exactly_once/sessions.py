@@ -19,7 +19,7 @@ from raygen.errors import RaygenError
 from raygen.pipeline import host, retry, run, summary, work
 from raygen.pipeline.models import resolve_models
 from raygen.pipeline.work import Work, todos_of
-from raygen.runs import collect, commit, manifest, plan
+from raygen.runs import collect, commit, duplicates, manifest, plan
 from raygen.runs.commit import chunk_name
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
@@ -235,7 +235,7 @@ def _patched(bench: Bench, script: Script | None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (run, work, retry):
             patch.setattr(module, "open_store", opened)
-        for module in (commit, manifest, plan):
+        for module in (commit, duplicates, manifest, plan):
             patch.setattr(module, "time", clock)
         patch.setattr(Work, "begin", noted)
         patch.setattr(summary, "report_data", lambda store: None)

@@ -72,6 +72,32 @@ def test_to_ray_reads_what_to_arrow_reads(tmp_path: Path) -> None:
     assert pa.concat_tables(blocks).sort_by("row_id").equals(view.to_arrow().sort_by("row_id"))
 
 
+def test_duplicates_are_the_same_however_wide_the_run_is(tmp_path: Path) -> None:
+    """One replica, three, and none of Ray's: the same object; and Ray's readers see what the others see."""
+    steps = [
+        {"generate": {"model": "writer", "prompt": "About: {{ text }}"}},
+        {
+            "deduplicate": {
+                "of": "{{ topic }} {{ text[8:9] }} is what it is all about",
+                "near": {"similarity": 0.9},
+            }
+        },
+    ]
+    job = cases.write_job(tmp_path, 200, 9, steps=steps, execution={"cpus_per_replica": 0.2})
+    found = {}
+    for name, replicas in (("one", [1, 1]), ("three", [3, 3]), ("inline", [1, 1])):
+        settings = [f"output={tmp_path / name}", f"execution.replicas={replicas}"]
+        run_job(load_job(job, settings), inline=name == "inline")
+        told = raygen.open_run(str(tmp_path / name)).manifest.duplicates
+        assert told is not None
+        found[name] = told
+    assert found["one"] == found["three"] == found["inline"]
+    assert found["one"].rows > 100
+    view = raygen.open_run(str(tmp_path / "three"))
+    blocks = list(view.to_ray().iter_batches(batch_size=None, batch_format="pyarrow"))
+    assert pa.concat_tables(blocks).sort_by("row_id").equals(view.to_arrow().sort_by("row_id"))
+
+
 @pytest.mark.parametrize(("fails", "says"), [("start", "is not there"), ("generate", "fell off the bus")])
 def test_a_broken_engine_ends_in_one_line_and_the_run_resumes(
     cli: Cli, tmp_path: Path, fails: str, says: str
