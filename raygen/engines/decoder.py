@@ -106,15 +106,14 @@ class Decoder:
         return self._run(now, [*ids, *[0] * now.filling], [last[number] for number in wanted])
 
     @torch.inference_mode()
-    def forward_one(
-        self, span: Span, tokens: Sequence[int], adapter: str | None, last_only: bool
+    def forward_piece(
+        self, span: Span, tokens: Sequence[int], adapter: str | None, first: int
     ) -> torch.Tensor:
-        """Compute a piece of one text by itself; return the logits after each of its tokens, (N, V), or after the last."""
+        """Compute a piece of one text by itself; return the logits after each of its tokens from number `first` on, (N, V)."""
         now = Pass([], [span], self.cache.positions, self._device)
         if self._select is not None:
             self._select([*[adapter] * len(tokens), *[None] * now.filling])
-        wanted = [len(tokens) - 1] if last_only else list(range(len(tokens)))
-        return self._run(now, [*tokens, *[0] * now.filling], wanted)
+        return self._run(now, [*tokens, *[0] * now.filling], list(range(first, len(tokens))))
 
     def _run(self, now: Pass, ids: list[int], last: list[int]) -> torch.Tensor:
         self.cache.now = now

@@ -1,10 +1,10 @@
 """Likelihoods: how probable a model finds given texts, token by token; beside the running samples, in a slot like theirs.
 
-A pass computes tokens of one text alone, cut where its own positions say, so that its bits depend on the text and what
-stands before it, never on what else there is to do.
+A pass computes tokens of one text alone, cut where its own place says: products of matrices may round otherwise when
+they have other rows beside, and so its bits depend on the text and what stands before it, never on what else there is to do.
 """
 
-# Shape letters: V = vocabulary, N = tokens of a pass.
+# Shape letters: V = vocabulary, N = tokens of a piece.
 
 from __future__ import annotations
 
@@ -43,19 +43,61 @@ class Scoring:
     error: RowError | None = None
     cancelled: bool = False  # nobody waits for it any more
 
-    # How far it is: the first text's pass over `before` serves all.
-    after_V: torch.Tensor | None = None  # the logits after `before`
+    # How far it is. The keys and values of `before`, but for its last token, serve all texts, one after the other. That one
+    # is fed with each text, so that no text is cut otherwise than it is by itself.
     computed: int = 0  # positions in the slot, of `before` and the text whose turn it is
-    so_far: float = 0.0  # of that text
+    counted: int = 0  # tokens of that text
+    so_far: float = 0.0  # their log-probability
 
     @property
     def positions(self) -> int:
         """Positions that it needs: the keys of a text's last token are never looked at."""
-        return len(self.before) + max(0, max(map(len, self.texts)) - 1)
+        return len(self.before) - 1 + max(map(len, self.texts))
 
     @property
     def done(self) -> bool:
         return self.error is not None or self.cancelled or len(self.logprobs) == len(self.texts)
+
+    @property
+    def text(self) -> list[int]:
+        """The one whose turn it is."""
+        return self.texts[len(self.logprobs)]
+
+    def skip_empty(self) -> None:
+        """Take in texts without tokens: they are certain."""
+        while not self.done and not self.text:
+            self._end_text()
+
+    def piece(self) -> list[int]:
+        """Return the next tokens to feed, up to the next multiple of PIECE; the first one has position `computed`."""
+        start, shared = self.computed, len(self.before) - 1
+        stop = (start // PIECE + 1) * PIECE
+        if start < shared:
+            return self.before[start : min(stop, shared)]
+        return [self.before[-1], *self.text[:-1]][start - shared : stop - shared]
+
+    def first_wanted(self) -> int:
+        """Return how many of those tokens come before the first one whose logits tell of the text."""
+        return len(self.before) if self.computed < len(self.before) - 1 else 0
+
+    def take(self, fed: int, logits_NV: torch.Tensor) -> None:
+        """Take in what a pass over the next `fed` tokens told, by the logits after those from `first_wanted` on."""
+        from raygen.engines.logprobs import token_logprobs
+
+        self.computed += fed
+        for logits_V in logits_NV:
+            self.so_far += token_logprobs(logits_V.float(), self.text[self.counted], 0)[0]
+            self.counted += 1
+        if not math.isfinite(self.so_far):
+            self.error = RowError("nan_logits", "the model gave no numbers for the text")
+        elif self.counted == len(self.text):
+            self._end_text()
+            self.skip_empty()
+
+    def _end_text(self) -> None:
+        self.logprobs.append(self.so_far)
+        self.computed = min(self.computed, len(self.before) - 1)
+        self.counted, self.so_far = 0, 0.0
 
 
 class Likelihoods:
@@ -74,7 +116,7 @@ class Likelihoods:
         self._waiting: deque[Scoring] = deque()  # both threads' own ends of it
         self._asked: set[Scoring] = set()
         self._now: Scoring | None = None
-        self._holder: Sample | None = None  # holds the slot: to the memory, a prompt that is never done
+        self._holder: Sample | None = None  # holds its slot: to the memory, a prompt that is never done
 
     @property
     def busy(self) -> bool:
@@ -113,100 +155,54 @@ class Likelihoods:
 
     def step(self) -> list[Scoring]:
         """Compute a step's worth; return the requests that are done."""
-        ended = []
+        ended: list[Scoring] = []
         left = self._tokens
-        while left > 0 and (self._now is not None or self._take()):
-            scoring = self._now
-            assert scoring is not None
-            if not scoring.done:
-                left -= self._advance(scoring)
-            if scoring.done:
-                self._leave()
-                ended.append(scoring)
+        while left > 0:
+            if self._now is None and not self._begin(ended):
+                break
+            left -= self._compute()
+            if self._now is not None and self._now.done:
+                ended.append(self._leave(self._now))
         return ended
 
-    def _take(self) -> bool:
-        """Give the next request a slot. False: there is none, or no room."""
-        while self._waiting and self._waiting[0].done:
-            self._waiting.popleft()
-        if not self._waiting:
-            return False
-        positions = self._waiting[0].positions
-        holder = Sample([0] * (positions + 1), Sampling(), 0, StopRule((), (), 1, str))
-        if not self._memory.add(holder, positions):
-            return False
-        self._now, self._holder = self._waiting.popleft(), holder
-        return True
+    def _begin(self, ended: list[Scoring]) -> bool:
+        """Give the next request a slot; what needs none has ended. False: there is none, or no room."""
+        while self._waiting:
+            scoring = self._waiting[0]
+            scoring.skip_empty()
+            if scoring.done:
+                ended.append(self._waiting.popleft())
+                continue
+            positions = scoring.positions
+            holder = Sample([0] * (positions + 1), Sampling(), 0, StopRule((), (), 1, str))
+            if not self._memory.add(holder, positions):
+                return False
+            self._now, self._holder = self._waiting.popleft(), holder
+            return True
+        return False
 
-    def _leave(self) -> None:
+    def _compute(self) -> int:
+        """Compute one pass; return how many tokens it had."""
+        from raygen.engines.attention import Span
+
         assert self._now is not None
         assert self._holder is not None
-        if self._now.error is not None:  # what is no number must not stay for the next one
+        if self._now.done:  # cancelled meanwhile
+            return 0
+        tokens, start = self._now.piece(), self._now.computed
+        span = Span(self._memory.slot(self._holder), start, start + len(tokens))
+        first = self._now.first_wanted()
+        self._now.take(len(tokens), self._decoder.forward_piece(span, tokens, self._now.adapter, first))
+        self._holder.computed = self._now.computed  # so many positions move with the slot
+        return len(tokens)
+
+    def _leave(self, scoring: Scoring) -> Scoring:
+        assert self._holder is not None
+        if scoring.error is not None:  # what is no number must not stay for the next one
             self._decoder.cache.clear(self._memory.slot(self._holder))
         self._memory.remove(self._holder)
         self._now = self._holder = None
-
-    def _advance(self, scoring: Scoring) -> int:
-        """Compute one pass, or take in a text that needs none; return how many tokens that were."""
-        before, text = scoring.before, scoring.texts[len(scoring.logprobs)]
-        if scoring.after_V is None:
-            return self._begin(scoring)
-        at = scoring.computed - len(before)  # tokens of the text that were fed
-        if at == 0 and text:
-            scoring.so_far = self._logprob(scoring, scoring.after_V, text[0])
-        fed = self._feed(scoring, text[:-1], at, len(before))
-        if fed is not None:
-            logits_NV, start, stop = fed
-            for row, token in enumerate(text[start + 1 : stop + 1]):
-                scoring.so_far += self._logprob(scoring, logits_NV[row], token)
-            if stop < len(text) - 1:
-                return stop - start
-        scoring.logprobs.append(scoring.so_far)
-        self._reach(scoring, len(before))
-        scoring.so_far = 0.0
-        return max(1, len(text))
-
-    def _begin(self, scoring: Scoring) -> int:
-        fed = self._feed(scoring, scoring.before, scoring.computed, 0)
-        assert fed is not None
-        logits_NV, start, stop = fed
-        if stop == len(scoring.before):
-            scoring.after_V = logits_NV[-1].clone()
-        return stop - start
-
-    def _feed(
-        self, scoring: Scoring, tokens: Sequence[int], start: int, offset: int
-    ) -> tuple[torch.Tensor, int, int] | None:
-        """Feed tokens from number `start` on, up to the next multiple of PIECE; the first one has position `offset`.
-
-        Returns:
-            Their logits, first and last number; None if none is left.
-        """
-        from raygen.engines.attention import Span
-
-        if start >= len(tokens):
-            return None
-        assert self._holder is not None
-        position = offset + start
-        stop = min(len(tokens), (position // PIECE + 1) * PIECE - offset)
-        span = Span(self._memory.slot(self._holder), position, offset + stop)
-        last_only = scoring.after_V is None
-        logits_NV = self._decoder.forward_one(span, tokens[start:stop], scoring.adapter, last_only)
-        self._reach(scoring, offset + stop)
-        return logits_NV, start, stop
-
-    def _reach(self, scoring: Scoring, computed: int) -> None:
-        """So many positions are in the slot, and move with it."""
-        assert self._holder is not None
-        scoring.computed = self._holder.computed = computed
-
-    def _logprob(self, scoring: Scoring, logits_V: torch.Tensor, token: int) -> float:
-        from raygen.engines.logprobs import token_logprobs
-
-        found = token_logprobs(logits_V.float(), token, 0)[0]
-        if not math.isfinite(found):
-            scoring.error = RowError("nan_logits", "the model gave no numbers for the text")
-        return found
+        return scoring
 
 
 def tokens_of(

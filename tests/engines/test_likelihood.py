@@ -135,15 +135,14 @@ def test_its_slot_may_move_while_it_is_computed(folder: Path) -> None:
 
     async def beside(engine: TorchEngine) -> tuple[LikelihoodResult, set[int]]:
         places: set[int] = set()
-        advance = engine._likelihoods._advance
+        decoder = engine._likelihoods._decoder
+        forward = decoder.forward_piece
 
-        def watched(scoring: Any) -> int:
-            holder = engine._likelihoods._holder
-            assert holder is not None
-            places.add((holder.place or (0, -1))[1])
-            return advance(scoring)
+        def watched(span: Any, *arguments: Any) -> Any:
+            places.add(span.slot.index)
+            return forward(span, *arguments)
 
-        engine._likelihoods._advance = watched  # type: ignore[method-assign]
+        decoder.forward_piece = watched  # type: ignore[method-assign]
         samplings = [Sampling(temperature=0, max_tokens=n, min_tokens=n) for n in range(6, 24, 3)]
         samples = [
             asyncio.create_task(engine.generate(GenerateRequest("g", chat(f"{n}"), sampling, [n])))
@@ -233,7 +232,7 @@ def test_a_cancelled_request_frees_its_slot(folder: Path) -> None:
 
 def test_a_broken_or_closed_engine_keeps_nobody_waiting(folder: Path) -> None:
     async def work(engine: TorchEngine) -> Any:
-        engine._stepper._decoder.forward_one = None  # type: ignore[method-assign,assignment]
+        engine._stepper._decoder.forward_piece = None  # type: ignore[method-assign,assignment]
         return await asyncio.gather(engine.likelihood(ask("x")), return_exceptions=True)
 
     assert isinstance(with_engine(engine_of(folder), work)[0], EngineError)
