@@ -58,6 +58,13 @@ def test_each_answer_is_carried_into_the_next_prompt() -> None:
     assert (found.status, [each["step"] for each in found.samples]) == ("accepted", ["generate"])
 
 
+def test_what_it_asks_is_no_sample_of_the_row() -> None:
+    first = {"generate": {"model": "other", "prompt": "{{ text }}"}}
+    found = run(job_of(first, split()), writer_of("1. a\n2. b"), text="trip")
+    assert [each["text"] for each in found.samples] == ["IP"]
+    assert [each["step"] for each in found.discarded] == ["decompose"] * 3
+
+
 def test_every_call_stays_in_the_story_with_a_seed_of_its_own() -> None:
     job = job_of(split(), GENERATE)
     writer = writer_of("1. how far?\n2. how fast?")

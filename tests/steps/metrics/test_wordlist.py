@@ -33,6 +33,7 @@ def share(text: str, *words: str) -> float:
         ("a b a b", ["a b", "b"], 1),
         ("a b c d e", ["a b c d", "b", "e"], 1),
         ("b c", ["b c d"], 0),
+        ("a b c", ["a", "a b"], 2 / 3),
         ("...!", ["a"], 0),
         ("don’t", ["Don't"], 1),
         ("STRASSE straße", ["Straße"], 1),
