@@ -53,6 +53,13 @@ def test_a_pair_comes_apart_into_its_texts(kind: str, tmp_path: Path) -> None:
     assert len(whole.words[0]) == len("an ant") + len("no hat")
 
 
+def test_segments_tell_more_than_separators() -> None:
+    assert halves([5, 2, 6, 2, 7, 2], [0, 0, 0, 0, 1, 1], 2) == (
+        [5, 2, 6, 2],
+        [7, 2],
+    )  # one stands in the first text
+
+
 def test_texts_without_a_separator_are_one() -> None:
     assert halves([5, 6], [], 2) == ([5, 6], [])
     assert halves([5, 6], [], None) == ([5, 6], [])
@@ -72,15 +79,19 @@ def test_names_say_what_was_measured() -> None:
     ]
 
 
-def test_a_baseline_that_cannot_be_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_that_cannot_be_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     alike = Texts(["no"] * 4, [["a"]] * 4)
     assert list(measure_baselines(alike, alike, NAMES, 4)) == ["majority"]
+    assert not caplog.records  # nothing to mend
 
     def broken(*arguments: Any) -> Classified:
         raise ValueError("nobody foresaw it")
 
     monkeypatch.setattr(baselines, "majority_baseline", broken)
     assert measure_baselines(alike, alike, NAMES, 4) == {}
+    assert "'majority' could not be measured" in caplog.text
 
 
 def test_a_finished_classifier_stands_beside_baselines(tmp_path: Path) -> None:
