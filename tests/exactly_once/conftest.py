@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -28,14 +29,23 @@ def loopback_credentials() -> object:
         yield
 
 
-@pytest.fixture(scope="session", params=[False, True], ids=["one-step", "refined"])
-def templates(
-    request: pytest.FixtureRequest,
-    loopback_credentials: object,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Templates:
+@pytest.fixture(scope="session")
+def made(
+    loopback_credentials: object, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[bool], Templates]:
+    """Return a program's templates, made once: pytest makes a fixture with parameters anew whenever these change."""
+
+    @functools.cache
+    def make(refined: bool) -> Templates:
+        return make_templates(tmp_path_factory.mktemp("templates"), refined)
+
+    return make
+
+
+@pytest.fixture(params=[False, True], ids=["one-step", "refined"])
+def templates(request: pytest.FixtureRequest, made: Callable[[bool], Templates]) -> Templates:
     """Runs of each of the two programs, to begin cases with."""
-    return make_templates(tmp_path_factory.mktemp("templates"), request.param)
+    return made(request.param)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -18,7 +18,7 @@ from tests.exactly_once.failpoints import WRITES
 from tests.exactly_once.matrix import Case, cases, spread
 from tests.exactly_once.oracle import Findings
 from tests.exactly_once.places import Directory
-from tests.exactly_once.workers import Templates, make_templates, play
+from tests.exactly_once.workers import Templates, play
 
 RUNS = int(os.environ.get("RAYGEN_CRASH_RUNS", "240"))
 PART = 6  # so manieth part of them again, with three steps, two models and a run that reuses another
@@ -45,11 +45,10 @@ def test_every_side_effect_has_a_failpoint(templates: Templates) -> None:
     assert {each for each in passed if each.split(":")[0] in WRITES} == SIDE_EFFECTS
 
 
-def test_a_run_that_reuses_another_asks_no_model(tmp_path: Path) -> None:
+def test_a_run_that_reuses_another_asks_no_model(made: Callable[[bool], Templates], tmp_path: Path) -> None:
     """So what crashes in the matrix is a reusing run, and not one that computes."""
-    templates = make_templates(tmp_path / "templates", refined=True)
     place = Directory(tmp_path / "run")
-    assert templates.bench(place, tmp_path / "notes").session("reuse") == "done"
+    assert made(True).bench(place, tmp_path / "notes").session("reuse") == "done"
     calls = json.loads(place.objects()["manifest.json"])["calls"]
     assert (calls["computed"], calls["reused"] > 60) == (0, True)
 
