@@ -51,7 +51,8 @@ def find_row(store: Store, row_id: str) -> FoundRow:
                 position = pc.index(ids, row_id).as_py()
                 if position >= 0:
                     merged = merged_of(store)
-                    table = read_data(where, commit) if merged is None else merged.read(where, commit)
+                    table = read_data(where, commit)
+                    table = table if merged is None else merged.marked(commit.chunk, table)
                     table = table.slice(position, 1)
                     return FoundRow(where, commit, table.to_pylist(maps_as_pydicts="lossy")[0])
                 if len(similar) < CANDIDATES:

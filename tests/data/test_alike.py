@@ -137,3 +137,17 @@ def test_fingerprints_of_other_settings_are_refused() -> None:
     other = fingerprint(["text"], Near(permutations=32))
     with Alike(NEAR) as finder, pytest.raises(ValueError, match="144 bytes each"):
         finder.add(pa.array([other], pa.binary()))
+
+
+def test_texts_of_one_signature_are_not_taken_for_equal() -> None:
+    text = " ".join(WORDS)
+    result = found([text, text.replace("w500x", "w5x0x")], Near(permutations=16))
+    assert result[1][0] == 0
+    assert 0.9 < result[1][1] < 1
+
+
+def test_digests_are_compared_whole() -> None:
+    digests = [b"12345678abcdefgh", b"12345678abcdefgX", b"X2345678abcdefgh", b"12345678abcdefgh"]
+    with Alike(None) as finder:
+        finder.add(pa.array(digests, pa.binary()))
+        assert [block.tolist() for block in next(finder.repeats())] == [[3], [0], [1.0]]

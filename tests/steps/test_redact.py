@@ -133,8 +133,21 @@ class TestRedacted:
         assert found.attempts[-1]["detail"] == "the answer '<ssn>' is wrong"
         assert_gone(found, (*SECRETS, "8726"))
 
+    def test_later_steps_compare_with_redacted_variables(self) -> None:
+        job = job_of(
+            {"generate": {"model": "writer", "prompt": "a", "into": "first"}},
+            GENERATE,
+            REDACT,
+            {"verify": {"equals": {"expected": "{{ first }}"}}},
+        )
+        assert run(job, Writer(lambda prompt, n: TEXT), text="x").status == "accepted"
+
     def test_rows_that_never_come_to_the_step_are_redacted_too(self) -> None:
         never = {"verify": {"matches": {"pattern": "never"}}}
+        into = {"generate": {"model": "writer", "prompt": "a", "into": "first"}}
+        found = run(job_of(into, GENERATE, never, REDACT), Writer(lambda prompt, n: TEXT), text="x")
+        assert (found.status, found.variables) == ("rejected", {"first": CLEAN})
+        assert_gone(found)
         refine = {"refine": {"prompt": "{{ sample }}", "budget": 2}}
         found = run(job_of(GENERATE, never, refine, REDACT), Writer(lambda prompt, n: TEXT), text="x")
         assert found.status == "rejected"
@@ -202,10 +215,11 @@ class TestRedacted:
         assert len(writer.asked) == 1
         assert plain(again) == plain(found)
 
-    def test_its_story_can_be_told_again(self) -> None:
+    def test_its_story_can_be_told_again_without_looking(self, monkeypatch: pytest.MonkeyPatch) -> None:
         job = job_of(GENERATE, REDACT)
         found = run(job, Writer(lambda prompt, n: TEXT), text="x")
         record = {name: getattr(found, name) for name in ("row_id", "samples", "discarded", "attempts")}
+        monkeypatch.delattr("raygen.steps.redact.find_pii")
         told = retell(job, {}, record, {"text": "x"})
         assert told.problem is None
         assert [(each.request.messages[0]["content"], each.proven) for each in told.prompts] == [
