@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     from raygen.runs.outcome import Outcome
 
 MAKES_TEXT = ("generate", "decompose", "refine")
-CUT = "..."  # where a quotation was shortened (excerpt.py)
+CUT = "..."  # where a quotation was shortened (excerpt.py); some just end
+LONG = 300  # characters of a text that may just end
 LEAST = 3  # characters of something personal that are looked for beside a cut
 
 
@@ -99,7 +99,7 @@ class RedactStep(Step):
         said = [each["detail"] for each in outcome.attempts]
         if outcome.error is not None:
             said.append(outcome.error["message"])
-        if any(CUT in each for each in said if each is not None):
+        if any(CUT in each or len(each) >= LONG for each in said if each is not None):
             # What a cut leaves of something is known only by the whole: it may stand in the input.
             self._deep(list(story.row.values()), seen)
         for attempt in outcome.attempts:
@@ -142,17 +142,31 @@ class RedactStep(Step):
         text = self._clean(self._without(text, seen), seen)
         for gone, put in seen.gone.items():
             line = " ".join(gone.split())
-            text = text.replace(line, put)
-            literal = put.replace("\\", r"\\")
-            for size in range(len(line) - 1, LEAST - 1, -1):
-                text = re.sub(rf"{re.escape(line[:size].rstrip())}(?=\s*\.\.\.)", literal, text)
-                text = re.sub(rf"(?<=\.\.\.)\s*{re.escape(line[-size:].lstrip())}", f" {literal}", text)
+            text = _uncut(text.replace(line, put), line, put)
         return text
 
     def _is_in(self, value: str, seen: _Seen) -> bool:
         """Is there anything personal in a recorded answer? Only one that a model wrote has texts."""
         texts = _texts(json.loads(value))
         return any(self._clean(self._without(text, seen), seen) != text for text in texts)
+
+
+def _uncut(text: str, whole: str, put: str) -> str:
+    """Replace what a cut left of something: its beginning before the cut or the text's end, its end behind the cut."""
+    parts = text.split(CUT)
+    for number, part in enumerate(parts):
+        for size in range(len(whole) - 1, LEAST - 1, -1):
+            left = whole[:size].rstrip()
+            if part.rstrip().endswith(left):
+                part = f"{part.rstrip().removesuffix(left)}{put}"
+                break
+        for size in range(len(whole) - 1, LEAST - 1, -1):
+            left = whole[-size:].lstrip()
+            if number and part.lstrip().startswith(left):
+                part = f" {put}{part.lstrip().removeprefix(left)}"
+                break
+        parts[number] = part
+    return CUT.join(parts)
 
 
 def _texts(value: Any) -> list[str]:

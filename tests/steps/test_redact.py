@@ -177,6 +177,7 @@ class TestRedacted:
             "says: ana.silva@exampl...",
             " ... mple.com is wrong",
             "at +44 20 79...",
+            "to ana.silva@exam",
         ):
             kept = step._quoted(cut, seen)  # type: ignore[attr-defined]
             assert "<email>" in kept or "<phone>" in kept
