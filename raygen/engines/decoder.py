@@ -13,6 +13,7 @@ from raygen.engines.attention import ATTENTION, Pass, Span
 from raygen.engines.kv_cache import KVCache
 from raygen.engines.memory import STEP, Slot, round_up
 from raygen.errors import EngineError
+from raygen.models.stable_products import stabilise_products
 
 KNOWN_LAYER_TYPES = {"full_attention", "sliding_attention"}
 CHECK_TOKENS, CHECK_STEPS = 21, 3
@@ -68,6 +69,7 @@ class Decoder:
                     else "its attention is its own"
                 )
             )
+        stabilise_products(model)
         self._head = WantedTokens(model.get_output_embeddings())
         model.set_output_embeddings(self._head)
         self.cache = KVCache(config.num_hidden_layers, positions, blocks)

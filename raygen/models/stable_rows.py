@@ -1,8 +1,9 @@
 """Stable rows: modules made to give a row the same bits however many rows there are.
 
-Two causes were found on CPUs. Matrix products differ when their rows are no multiple of 16: a classifier's head has
-one row a text. And some activation functions compute the ends of each thread's share with scalar code that rounds
-otherwise than the vector code; with more than two threads the shares end anywhere.
+Three causes were found on CPUs. Matrix products differ when their rows are no multiple of 16: a classifier's head has
+one row a text. Some products differ at other numbers of rows, too (`stable_products`). And some activation functions
+compute the ends of each thread's share with scalar code that rounds otherwise than the vector code; with more than
+two threads the shares end anywhere.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import torch
 from torch import nn
 from transformers import activations
 
-ROWS = 16
+from raygen.models.stable_products import ROWS, stabilise_products
 
 
 def stabilise_rows(model: Any) -> None:
     """Change a model's linear layers and activation functions in place; its numbers stay what they are, up to rounding."""
+    stabilise_products(model)
     on_cpu = next(model.parameters()).device.type == "cpu"
     for module in model.modules():
         if isinstance(module, nn.Linear):
