@@ -104,3 +104,15 @@ def test_prompts_are_those_that_were_sent(name: str, tmp_path: Path, monkeypatch
     assert len(sent) == 10
     assert not asked
     assert "accepted" in statuses
+
+
+def test_a_story_that_goes_another_way_says_from_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a selection that a newer raygen makes otherwise."""
+    steps = [ASK, {"select": {"first": 1}}, THEN]
+    uri = traced_run(tmp_path, steps, rows=1)
+    monkeypatch.setattr("raygen.steps.select.SelectStep._choose", lambda self, drafts, *_: (drafts[1:], None))
+    [problem, differs] = trace_row(uri, "p0")["notes"]
+    assert problem.startswith("prompts from step 'select' on may not be those that were sent")
+    assert differs == "some prompts are not those that were sent: their digests differ"

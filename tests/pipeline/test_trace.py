@@ -103,6 +103,7 @@ def test_steps_without_a_decision_are_named(run: tuple[str, Any]) -> None:
     ends = {kind: trace_row(uri, row_id) for kind, row_id in kinds.items()}
     assert ends["accepted", False]["nothing_to_do"] == ["refine"]
     assert ends["accepted", False]["not_reached"] == []
+    assert ends["rejected", True]["nothing_to_do"] == []
     assert ends["rejected", True]["not_reached"] == ["judge", "select", "generate-2"]
 
 
@@ -167,14 +168,32 @@ def test_an_unknown_row_names_those_that_look_like_it(
     assert "\x1b" not in refused.err
 
 
+@pytest.mark.parametrize(
+    ("row_id", "like"),
+    [
+        ("ab-17", {"AB-17", "zb-17"}),
+        ("Ab-17x", {"AB-17"}),
+        ("xab-17", {"AB-17", "zb-17"}),
+        ("q", {"AB-17", "zb-17", "c"}),
+    ],
+)
+def test_ids_that_share_a_half_are_alike(row_id: str, like: set[str]) -> None:
+    from raygen.pipeline.find_row import _similar
+
+    ids = pa.chunked_array([["AB-17"], ["zb-17", "c"]])
+    assert set(_similar(ids, row_id)) == like
+
+
 def test_only_ids_are_read_of_other_chunks(run: tuple[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from raygen.pipeline import find_row
     from raygen.runs import retries
 
     read: list[int] = []
     whole = retries.read_data
-    monkeypatch.setattr(
-        retries, "read_data", lambda store, commit: read.append(commit.chunk) or whole(store, commit)
-    )
+    for module in (find_row, retries):
+        monkeypatch.setattr(
+            module, "read_data", lambda store, commit: read.append(commit.chunk) or whole(store, commit)
+        )
     trace_row(run[0], "p33")
     assert read == [2]
 
