@@ -15,7 +15,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 ROWS = 16
-MOST = 512  # rows computed at once; with more, a product is no faster
+# Rows of one piece, at most 512: with more, a product is no faster. Few sizes, because each is tried once for each layer's
+# sizes, and a trial of a vocabulary's layer takes as long as a step of many rows.
+PIECES = (512, 384, 256, 192, 128, 96, 64, 48, 32)
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 _agreeing: dict[tuple[Any, ...], bool] = {}  # for sizes and rows: found out once a process
@@ -50,14 +52,12 @@ def _in_pieces(module: nn.Module, product: Product) -> Product:
 
 
 def pieces_of(rows: int, agrees: Callable[[int], bool]) -> list[int]:
-    """Cut rows into as few pieces as go, the largest first, of numbers that agree; 16 do, and fewer are left alone."""
+    """Cut rows into PIECES that agree, the largest first; 16 do, and fewer are left alone."""
     pieces = []
     while rows > 0:
-        piece = min(rows, MOST)
-        while piece > ROWS and not agrees(piece):
-            piece = (piece - 1) // ROWS * ROWS
-        pieces.append(piece)
-        rows -= piece
+        fitting = (piece for piece in PIECES if piece <= rows and agrees(piece))
+        pieces.append(next(fitting, min(rows, ROWS)))
+        rows -= pieces[-1]
     return pieces
 
 

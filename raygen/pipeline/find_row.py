@@ -33,6 +33,7 @@ class FoundRow:
     store: Store  # the run, or the retry, that holds its chunk
     commit: Commit
     record: dict[str, Any]  # the outcome, maps as dicts
+    compared: bool = False  # with all other rows: the run's duplicates are settled
 
 
 def find_row(store: Store, row_id: str) -> FoundRow:
@@ -54,7 +55,8 @@ def find_row(store: Store, row_id: str) -> FoundRow:
                     table = read_data(where, commit)
                     table = table if merged is None else merged.marked(commit.chunk, table)
                     table = table.slice(position, 1)
-                    return FoundRow(where, commit, table.to_pylist(maps_as_pydicts="lossy")[0])
+                    record = table.to_pylist(maps_as_pydicts="lossy")[0]
+                    return FoundRow(where, commit, record, compared=merged is not None)
                 if len(similar) < CANDIDATES:
                     similar += islice(_similar(ids, row_id), CANDIDATES - len(similar))
     near = difflib.get_close_matches(row_id, similar, 3)

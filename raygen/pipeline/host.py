@@ -29,6 +29,7 @@ from raygen.steps.record import RecordedRows
 
 # Of the first chunk, before others share an engine's steps with it: a first result comes early.
 HEAD_START_S = 10.0
+MOST_CHUNKS = 128  # at work at once in a host: each has a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +250,13 @@ def lookahead(engines: Iterable[Engine]) -> int:
 def chunks_in_flight(
     job: Job, models: Mapping[str, ResolvedModel], pooled: Mapping[str, Engine] | None = None
 ) -> int:
-    """How many chunks an engine host works on at once, so that the end of one never idles the engines."""
+    """How many chunks an engine host works on at once, so that the end of one never idles the engines.
+
+    A chunk ends with its longest row: of the rows at work, about half are done and wait for that. So twice the lookahead.
+    """
     if job.execution.chunks_in_flight is not None:
         return job.execution.chunks_in_flight
     rows = lookahead(
         (pooled or {}).get(name) or engine_class(model.spec.engine)(model) for name, model in models.items()
     )
-    return max(2, min(64, math.ceil(rows / job.sink.chunk_rows) + 1))
+    return max(2, min(MOST_CHUNKS, math.ceil(2 * rows / job.sink.chunk_rows) + 1))

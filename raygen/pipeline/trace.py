@@ -13,7 +13,7 @@ from raygen.pipeline.attributed import attributions
 from raygen.pipeline.find_row import FoundRow, find_row, plan_of, read_input
 from raygen.pipeline.program import Program
 from raygen.pipeline.retell import Prompt, Retold, retell
-from raygen.runs.outcome import OWN_COLUMNS
+from raygen.runs.outcome import ACCEPTED, OWN_COLUMNS
 from raygen.runs.plan import Plan
 from raygen.steps import step_names
 from raygen.steps.story import DROPPED, GOES_ON, MADE
@@ -51,6 +51,9 @@ def trace_row(run_uri: str, row_id: str, *, attribute: bool = False) -> dict[str
     names = step_names(job) if job is not None else []
     spoke = {block["step"] for block in blocks}
     last = max((n for n, name in enumerate(names) if name in spoke), default=-1)
+    if job is not None and record["status"] == ACCEPTED:
+        # It went through all steps, some of which say nothing; rows are compared with each other at the end of a run.
+        last = len(names) - (2 if job.steps[-1].verb == "deduplicate" and not found.compared else 1)
     return {
         "row_id": record["row_id"],
         "status": record["status"],

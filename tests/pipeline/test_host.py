@@ -211,7 +211,7 @@ def test_chunks_in_flight_keep_the_engine_full(odd: Job) -> None:
     models = {"writer": ResolvedModel("writer", odd.models["writer"], None, "odd:1")}
     assert chunks_in_flight(odd, models) == 2
     small = odd.model_copy(update={"sink": odd.sink.model_copy(update={"chunk_rows": 1})})
-    assert chunks_in_flight(small, models) == 9
+    assert chunks_in_flight(small, models) == 17
 
 
 def test_a_kept_value_of_another_type_fails_its_row_alone(odd: Job) -> None:

@@ -328,10 +328,16 @@ def test_every_attempt_at_a_row_is_told(tmp_path: Path) -> None:
 
 def test_a_duplicate_is_told_with_the_row_that_stays(tmp_path: Path) -> None:
     steps = [STEPS[0], {"deduplicate": {"of": "{{ topic }}", "exact": True}}]
-    trace = trace_row(traced_run(tmp_path, steps, rows=6), "p5")
+    uri = traced_run(tmp_path, steps, rows=6)
+    trace = trace_row(uri, "p5")
     assert (trace["status"], trace["reason"], trace["notes"]) == ("rejected", "duplicate", [])
     assert prompts_of(trace)[0]["proven"]
     assert "p0" in drawn(trace)[drawn(trace).index("deduplicate") :]
+    stays = trace_row(uri, "p0")
+    assert (stays["status"], stays["nothing_to_do"], stays["not_reached"]) == ("accepted", ["deduplicate"], [])
+    (Path(uri) / "manifest.json").unlink()  # as long as a run goes on, its rows are not compared
+    unsettled = trace_row(uri, "p5")
+    assert (unsettled["status"], unsettled["not_reached"]) == ("accepted", ["deduplicate"])
 
 
 def test_hostile_text_steers_no_terminal(tmp_path: Path) -> None:
