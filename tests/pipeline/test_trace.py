@@ -334,7 +334,11 @@ def test_a_duplicate_is_told_with_the_row_that_stays(tmp_path: Path) -> None:
     assert prompts_of(trace)[0]["proven"]
     assert "p0" in drawn(trace)[drawn(trace).index("deduplicate") :]
     stays = trace_row(uri, "p0")
-    assert (stays["status"], stays["nothing_to_do"], stays["not_reached"]) == ("accepted", ["deduplicate"], [])
+    assert (stays["status"], stays["nothing_to_do"], stays["not_reached"]) == (
+        "accepted",
+        ["deduplicate"],
+        [],
+    )
     (Path(uri) / "manifest.json").unlink()  # as long as a run goes on, its rows are not compared
     unsettled = trace_row(uri, "p5")
     assert (unsettled["status"], unsettled["not_reached"]) == ("accepted", ["deduplicate"])
