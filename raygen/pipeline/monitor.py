@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import signal
 import threading
@@ -202,7 +201,8 @@ class Monitor:
                 and time.monotonic() - self._stopped_s > GRACE_S
                 and not self._ended.is_set()
             ):
-                _thread.interrupt_main()
+                # A real signal, for `_thread.interrupt_main` does not wake a thread that waits for a lock.
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 
     def _tick(self, last: bool = False) -> None:
