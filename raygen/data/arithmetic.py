@@ -1,6 +1,6 @@
 """Arithmetic: word problems of several steps with known answers, and what a written solution is worth.
 
-A problem tells a story: a number of things, then two to four changes of it. The stories for tests share no noun, no
+A problem tells a story: a number of things, then a few changes of it, its steps. The stories for tests share no noun, no
 verb phrase and no question with those for training; the operations and the numbers are of the same kind.
 """
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from raygen.errors import ConfigError
 
-FEWEST_STEPS, MOST_STEPS = 2, 4
+STEPS = (2, 4)  # of a test's problems, from and to
 MOST_ADDED = 9  # or taken away, in one step
 OFTEN = {"+": 4, "-": 4, "*": 2, "/": 1}
 SCHEMA = pa.schema(
@@ -133,6 +133,10 @@ TEST_STORIES = (
 # Solved examples for a prompt: what a solution looks like. Of none of the stories.
 SHOTS = (
     (
+        "Sam has 6 marbles. Sam finds 5 more marbles. How many marbles does Sam have?",
+        "6 + 5 = 11. Answer: 11",
+    ),
+    (
         "Tom has 5 balls. Tom gets 4 more balls. Tom throws away 3 balls. How many balls does Tom have?",
         "5 + 4 = 9. 9 - 3 = 6. Answer: 6",
     ),
@@ -154,7 +158,12 @@ SHOTS = (
 
 
 def make_problems(
-    count: int, stories: Sequence[Story], prefix: str, seed: int, largest: int = 40
+    count: int,
+    stories: Sequence[Story],
+    prefix: str,
+    seed: int,
+    largest: int = 40,
+    steps: tuple[int, int] = STEPS,
 ) -> pa.Table:
     """Return `count` different problems, as many of each number of steps as goes, in the schema SCHEMA.
 
@@ -162,6 +171,7 @@ def make_problems(
         prefix: begins the ids, such as `train`.
         seed: the same arguments give the same problems, on every machine.
         largest: no number in a problem or its solution is larger; at least 10.
+        steps: the fewest and the most of a problem.
 
     Raises:
         ConfigError: there are not that many problems, or `largest` is too small for any.
@@ -172,7 +182,7 @@ def make_problems(
     rows: dict[str, dict[str, object]] = {}  # by the problem's text
     for number in range(count):
         for _ in range(1000):
-            row = _problem(dice, FEWEST_STEPS + number % (MOST_STEPS - FEWEST_STEPS + 1), stories, largest)
+            row = _problem(dice, steps[0] + number % (steps[1] - steps[0] + 1), stories, largest)
             if row["problem"] not in rows:
                 break
         else:

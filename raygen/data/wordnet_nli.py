@@ -35,7 +35,10 @@ LABELS = ("entailment", "neutral", "contradiction")
 COLUMNS = ("id", "premise", "hypothesis", "label", "word", "other", "relation", "polarity", "template")
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 
-FEWEST_GLOSSES = 4  # rarer words are left out, unless they were met in tagged text
+# Rarer words are left out, unless they were met in tagged text: who is tested should know them. Training has them all: of
+# few words a model learns by heart what they are.
+FEWEST_GLOSSES = 4
+TRAIN = "train"
 
 # How often each way of denying (premise, hypothesis: + claims, - denies) meets each relation of the words. So weighted, all
 # labels are equally frequent, and remain so among the claiming and the denying premises, and hypotheses.
@@ -149,7 +152,8 @@ def find_nouns(wordnet: WordNet) -> list[Noun]:
             kinds = [kind for kind in KINDS if synsets[kind].key in above]
             if kinds:
                 below[word] = synset, kinds
-    sizes = Counter(kind for _, kinds in below.values() for kind in kinds)
+    rare = {word for word, (synset, _) in below.items() if _is_rare(wordnet, word, synset)}
+    sizes = Counter(kind for word, (_, kinds) in below.items() if word not in rare for kind in kinds)
     nouns = []
     for kind, synset in synsets.items():
         above = wordnet.hypernyms(synset)
@@ -158,6 +162,8 @@ def find_nouns(wordnet: WordNet) -> list[Noun]:
     for word, (synset, kinds) in below.items():
         # The closest kind decides; the others count only where they are of the same split.
         closest = min(kinds, key=lambda kind: (sizes[kind], kind.word))
+        if word in rare and closest.split != TRAIN:
+            continue
         article = closest.below_article or word in WITH_ARTICLE
         nouns.append(_noun(word, synset, closest, kinds, article=article, is_kind=False))
     return sorted(nouns, key=lambda noun: noun.word)
@@ -177,11 +183,13 @@ def _plain_sense(wordnet: WordNet, word: str) -> Synset | None:
         return None
     senses = [(part, each) for part in "nva" for each in wordnet.senses(word, part)]
     tagged = {each.key: wordnet.count(word, each) for _, each in senses}
-    if not tagged[synset.key] and wordnet.gloss_counts[word] < FEWEST_GLOSSES:
-        return None
     total = sum(tagged.values())
     plain = 2 * tagged[synset.key] >= total if total else len(senses) <= 3
     return synset if plain else None
+
+
+def _is_rare(wordnet: WordNet, word: str, synset: Synset) -> bool:
+    return not wordnet.count(word, synset) and wordnet.gloss_counts[word] < FEWEST_GLOSSES
 
 
 class _Maker:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from raygen.config import Frozen, Job, Name
 from raygen.config_file import validate
-from raygen.data.arithmetic import SHOTS
+from raygen.data.arithmetic import SHOTS, STEPS
 from raygen.storage import Store
 from raygen.train.recipe import Recipe
 
@@ -31,8 +31,14 @@ class Course(Frozen):
     rounds: int = Field(3, ge=1, le=20)
     problems: int = Field(400, ge=2, description="new ones in each round")
     test_problems: int = Field(240, ge=3, description="of the held-out stories; the same in all rounds")
+    first_steps: int = Field(
+        2,
+        ge=1,
+        le=4,
+        description="of the longest problems in round 1; one more in each later round, up to the test's",
+    )
     largest: int = Field(20, ge=10, le=10_000, description="number in a problem or its solution")
-    first_samples: int = Field(16, ge=1, le=1024, description="of a problem, by the base: it is seldom right")
+    first_samples: int = Field(8, ge=1, le=1024, description="of a problem, by the base: it is seldom right")
     samples: int = Field(4, ge=1, le=1024, description="of a problem in each later round")
     temperature: float = Field(0.5, gt=0, le=100)
     max_tokens: int = Field(56, ge=8, le=4096, description="of a solution")
@@ -42,16 +48,21 @@ class Course(Frozen):
     train: dict[str, Any] = Field({}, description="keys of the recipe that differ from `recipe_of`'s own")
     seed: int = Field(0, ge=0, le=2**63 - 1)
 
+    def steps(self, number: int) -> tuple[int, int]:
+        """Return the fewest and the most steps of a round's problems: what is to be learnt first must be within reach."""
+        return 1, min(self.first_steps + number - 1, STEPS[1])
+
     def identity(self) -> dict[str, Any]:
         """What decides the result; more rounds may follow."""
         return self.model_dump(mode="json", exclude={"name", "output", "rounds", "engine"})
 
 
-def with_examples(problem: str) -> list[dict[str, str]]:
-    """Return chat messages that show solved examples before they ask for a problem."""
+def with_examples(problem: str, most_steps: int) -> list[dict[str, str]]:
+    """Return chat messages that show solved examples, up to so many steps long, before they ask for a problem."""
     turns = [
         {"role": role, "content": text}
         for shot in SHOTS
+        if shot[1].count("=") <= most_steps
         for role, text in zip(("user", "assistant"), shot, strict=True)
     ]
     return [*turns, {"role": "user", "content": problem}]

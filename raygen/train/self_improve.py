@@ -1,9 +1,10 @@
 """Self-improvement: a model samples solutions, learns from those that are right, and does it again (STaR).
 
-Each round asks the model for several solutions of new problems (an ordinary raygen run), keeps those whose final answer
-is right and whose equations lead to it, trains a LoRA adapter of the base on all that were kept so far (an ordinary
-training), and tests it on problems of held-out stories. Nothing but the known answers judges what is kept: the model
-learns from its own texts alone. Source: Zelikman et al. 2022, arXiv:2203.14465, without its rationalisation.
+Each round asks the model for several solutions of new problems (an ordinary raygen run; later rounds have longer problems),
+keeps those whose final answer is right and whose equations lead to it, trains a LoRA adapter of the base on all that were
+kept so far (an ordinary training), and tests it on problems of held-out stories. Nothing but the known answers judges what
+is kept: the model learns from its own texts alone. Source: Zelikman et al. 2022, arXiv:2203.14465, without its
+rationalisation; that problems grow is ours.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raygen.data.arithmetic import SHOTS, TEST_STORIES, TRAIN_STORIES, final_answer, make_problems
+from raygen.data.arithmetic import (
+    SHOTS,
+    STEPS,
+    TEST_STORIES,
+    TRAIN_STORIES,
+    final_answer,
+    make_problems,
+)
 from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
 from raygen.evaluate.self_improve_page import BASE, BASE_SHOWN, render_page
 from raygen.pipeline.display import make_display
@@ -218,10 +226,10 @@ class _Classroom:
         course = self._course
         if not self._store.exists(key):
             stories, prefix = (TEST_STORIES, "test") if number is None else (TRAIN_STORIES, f"round{number}")
-            made = make_problems(count, stories, prefix, course.seed, course.largest)
-            messages = [
-                orjson.dumps(with_examples(text)).decode() for text in made.column("problem").to_pylist()
-            ]
+            steps = STEPS if number is None else course.steps(number)
+            made = make_problems(count, stories, prefix, course.seed, course.largest, steps)
+            asked = (with_examples(text, steps[1]) for text in made.column("problem").to_pylist())
+            messages = [orjson.dumps(each).decode() for each in asked]
             self._write(key, made.append_column("messages", pa.array(messages)))
         return key
 

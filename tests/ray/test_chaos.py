@@ -18,9 +18,12 @@ from typing import Any
 import pytest
 
 import raygen
+from raygen.config import load_job
 from raygen.errors import UserError
+from raygen.pipeline.run import run_job
 from tests.ray import cases
 from tests.ray.processes import Process, descendants, wait_until
+from tests.ray.test_pools import pooled, two_models
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
@@ -56,6 +59,7 @@ class Chaos:
     cluster: Any
     folder: Path
     random: random.Random
+    engines: tuple[str, ...] = ("ray::MapWorker",)  # by the titles of their processes
     driver: subprocess.Popen[bytes] | None = None
     done: Counter[str] = field(default_factory=Counter)
 
@@ -104,7 +108,7 @@ class Chaos:
     def replace_node(self) -> None:
         """Take away a node without warning, by preference one with an engine; add another a little later."""
         nodes = list(self.cluster.worker_nodes)
-        engines = {each.parent for each in self._workers(("ray::MapWorker",))}
+        engines = {each.parent for each in self._workers(self.engines)}
         busy = [node for node in nodes if self._raylet(node) in engines]
         self.cluster.remove_node(self.random.choice(busy or nodes), allow_graceful=False)
         time.sleep(1)
@@ -120,7 +124,7 @@ class Chaos:
         elif blow == "node":
             self.replace_node()
         elif blow == "engine":
-            self.kill_worker("ray::MapWorker")
+            self.kill_worker(*self.engines)
         elif blow == "board":
             self.kill_worker("ray::Board")
         else:
@@ -181,3 +185,32 @@ def test_a_run_survives_the_loss_of_engines_tasks_nodes_and_drivers(chaos: Chaos
     assert chaos.done["node"] >= 2
     assert chaos.done["driver"] >= 3
     assert recomputed <= 0.15
+
+
+@pytest.mark.skipif(not FULL, reason="a minute; RAYGEN_FULL=1 runs it")
+def test_a_program_of_three_steps_with_pools_survives_the_loss_of_nodes(chaos: Chaos) -> None:
+    """Generate, verify and refine on two pooled models, while nodes, replicas and drivers go: the outcomes of an inline run."""
+    rows, chunk_rows = 2_000, 20
+    pools = (pooled(delay_s=0.4, concurrency=25), pooled(delay_s=0.1, concurrency=25))
+    path = two_models(chaos.folder, rows, chunk_rows, *pools)
+    chaos.engines = ("ray::Replica",)
+    blows = ["node", "engine", "driver", "node", "engine", "node"]
+    chaos.start_driver()
+    for number, blow in enumerate(blows):
+        chaos.wait_for(int((number + 0.5) * 0.7 * rows / chunk_rows / len(blows)))
+        chaos.strike(blow)
+    assert chaos.driver is not None
+    assert chaos.driver.wait(timeout=300) == 0, chaos.log.read_text()[-3000:]
+    alone = load_job(
+        path, [f"output={chaos.folder / 'inline'}", "models.writer.options={}", "models.nli.options={}"]
+    )
+    assert run_job(alone, inline=True).exit_code == 0
+    names = ["row_id", "status", "reason", "samples", "discarded", "attempts", "calls"]
+    found, inline = (
+        raygen.open_run(str(chaos.folder / name)).to_arrow().select(names) for name in ("run", "inline")
+    )
+    assert found.equals(inline)
+    written = sum(key.startswith("data/") for key in cases.objects_of(chaos.folder / "run"))
+    print(
+        f"chaos with pools: {dict(chaos.done)} killed; written again {(written * chunk_rows - rows) / rows:.1%}"
+    )
