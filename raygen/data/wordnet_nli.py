@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from raygen.data.wordnet import Synset, WordNet
 from raygen.data.wordnet_carriers import (
+    CARRIERS,
     EXISTENCE,
     GENERAL,
     IDENTITY,
@@ -74,6 +75,9 @@ WEIGHTS: dict[tuple[str, str, str], float] = {
 _NO_KIND = re.compile(r"\b(young|male|female|informal|domesticated|used|trained|adult|old|wild)\b")
 _VOWEL = re.compile(r"[aio]|e(?!u)|u(?!ni)")  # an ulna, a unicycle, a eucalyptus
 _WORD = re.compile(r"[a-z]{3,14}")
+_IN_CARRIERS = frozenset(
+    re.findall(r"[a-z]+", " ".join(each.claim + each.denial for each in CARRIERS).lower())
+)
 _ENOUGH_TRIES = 60  # for one new pair, before its cell counts as exhausted
 
 
@@ -143,10 +147,10 @@ def find_nouns(wordnet: WordNet) -> list[Noun]:
                 f"{wordnet.directory} has no sense {kind.sense} of the noun {kind.word!r}; WordNet 3.0 is needed"
             )
         synsets[kind] = senses[kind.sense - 1]
-    kind_words = {kind.word for kind in KINDS}
+    taken = {kind.word for kind in KINDS} | UNSUITED | _IN_CARRIERS
     below: dict[str, tuple[Synset, list[Kind]]] = {}
     for word in wordnet.words("n"):
-        synset = None if word in kind_words or word in UNSUITED else _plain_sense(wordnet, word)
+        synset = None if word in taken else _plain_sense(wordnet, word)
         if synset is not None:
             above = wordnet.hypernyms(synset)
             kinds = [kind for kind in KINDS if synsets[kind].key in above]

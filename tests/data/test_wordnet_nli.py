@@ -41,6 +41,7 @@ def nouns() -> dict[str, Meaning]:
             word = f"{kind.word.replace('_', '')[:11]}{letter}o"
             found[word] = Meaning([word], [kind.word], gloss=f"a kind of {kind.word}")
     found["uncommon"] = Meaning(["quokka"], ["animal"], gloss="rarely met", tagged=0)
+    found["uncommon bird"] = Meaning(["hoatzin"], ["bird"], gloss="rarely met", tagged=0)
     found["name"] = Meaning(["Lassie"], ["dog"])
     found["uncommon but tagged"] = Meaning(["wombat"], ["mammal"], gloss="rarely met, tagged once")
     found["two words"] = Meaning(["guide_dog"], ["dog"])
@@ -88,7 +89,7 @@ def check(splits: dict[str, list[dict[str, Any]]], wordnet: WordNet) -> None:
                 else "disjoint"
             )
             for text in (row["premise"], row["hypothesis"]):
-                assert not re.search(r"\b(a (?!uni)[aeiou]|an ([^aeiou]|uni))|[{}_]", text), text
+                assert not re.search(r"\b(a (?!uni|eu)[aeiou]|an ([^aeiou]|uni|eu))|[{}_]", text), text
     assert not words["train"] & words["test"]
     assert not words["train"] & words["validation"]
     assert not words["validation"] & words["test"]
@@ -120,7 +121,8 @@ def test_the_seed_decides(small: WordNet, tmp_path: Path) -> None:
 def test_words_that_are_left_out(small: WordNet) -> None:
     found = {noun.word for noun in find_nouns(small)}
     assert {"dog", "musical_instrument", "dogao", "wombat", "whelpling", "ulna", "unicorn"} <= found
-    assert not found & {"quokka", "lassie", "guide_dog", "crane"}
+    assert "quokka" in found  # rare words are for training
+    assert not found & {"hoatzin", "lassie", "guide_dog", "crane"}
 
 
 def test_what_is_young_rules_nothing_out(small: WordNet, tmp_path: Path) -> None:
@@ -156,6 +158,7 @@ def test_pairs_of_the_real_wordnet(tmp_path: Path) -> None:
     assert [labels.total() for labels in counts.values()] == [19_998, 1_500, 1_998]
     splits = read(tmp_path)
     check(splits, wordnet)
+    assert len({row["word"] for row in splits["train"]}) > 4_000  # few words would be learnt by heart
     rows = [row for rows in splits.values() for row in rows]
     assert {("spaniel", "dog", "hypernym"), ("bird", "owl", "hyponym")} <= {
         (row["word"], row["other"], row["relation"]) for row in rows
