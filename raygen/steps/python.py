@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEPT = 500  # characters of a text that says why
 Text = Annotated[str, Field(max_length=1_000_000)]
+Whole = Annotated[int, Field(gt=-(10**1000), lt=10**1000)]  # Python writes none of more than 4300 digits
 
 
 class Returned(BaseModel):
@@ -29,7 +30,7 @@ class Returned(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
-    variables: dict[str, Text | bool | int | float | list[Text]] = {}
+    variables: dict[str, Text | bool | Whole | float | list[Text]] = {}
     scores: dict[int, dict[str, float]] = {}
     rejected: dict[int, Text] = {}
 
@@ -73,7 +74,7 @@ class PythonFunctionStep(Step):
         try:
             # Copies: what it changes in them is its own affair.
             found = self._function(copy.deepcopy(row), samples)
-        except Exception as error:
+        except BaseException as error:  # also what would end the engines' loop: `sys.exit()` means this row
             raise RowError(
                 "step_error", f"{self.config.function}: {type(error).__name__}: {error}"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -107,6 +108,8 @@ def good_length(sample: str, row: dict[str, Any]) -> bool | str:
         raise ZeroDivisionError("oh")
     if sample == "odd":
         return 3  # type: ignore[return-value]
+    if sample == "exit":
+        sys.exit()
     return len(sample) <= row["most"] or f"{len(sample)} is too long"
 
 
@@ -114,7 +117,7 @@ def test_a_function_of_ones_own_decides() -> None:
     check = {"python": {"function": f"{__name__}:good_length"}}
     assert verdict(check, "abc", most=3) is None
     assert verdict(check, "abcd", most=3) == "check_failed: 4 is too long"
-    for text in ("bug", "odd"):
+    for text in ("bug", "odd", "exit"):
         found = run(job_of(GENERATE, {"verify": check}), Writer(lambda prompt, n, text=text: text), most=3)
         assert (found.status, found.reason, found.error["step"]) == ("failed", "check_error", "verify")
     for place, said in (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -103,14 +105,20 @@ def broken(row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
     raise KeyError("here")
 
 
+def leaving(row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+    sys.exit("enough")
+
+
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
         (broken, "step: KeyError: 'here'"),
+        (leaving, "step: SystemExit: enough"),
         (7, "what it returned: Input should be .*dict"),
         ({"variable": {}}, "variable: Extra inputs are not permitted"),
         ({"variables": {"count": object()}}, "variables.count"),
         ({"variables": {"count": float("nan")}}, "variables.count"),
+        ({"variables": {"count": 10**5000}}, "variables.count"),
         ({"variables": {"other": 1}}, "returned variable 'other'; variables: count"),
         ({"scores": {0: {"other": 1.0}}}, "returned score 'other'; scores: size"),
         ({"scores": {0: {"size": "1"}}}, "scores.0.size: Input should be a valid number"),
@@ -135,6 +143,16 @@ def test_what_it_may_not_return_fails_the_row(returned: Any, message: str) -> No
 def test_what_cannot_be_imported_is_refused_before_work(function: str) -> None:
     with pytest.raises(ConfigError, match=r"steps\.1\.python\.function: .* cannot be imported"):
         Program(job_of(GENERATE, {"python": {"function": function}}))
+
+
+@pytest.mark.parametrize("text", ["def step(:", "1 / 0", "raise SystemExit(0)"])
+def test_so_is_a_module_that_breaks_or_leaves_when_it_is_imported(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "breaking_step.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"steps\.1\.python\.function: .* cannot be imported"):
+        Program(job_of(GENERATE, {"python": {"function": "breaking_step:step"}}))
 
 
 @pytest.mark.parametrize(

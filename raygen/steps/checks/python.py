@@ -31,7 +31,7 @@ class PythonFunctionCheck(Check):
     def _verdict(self, sample: str, row: dict[str, Any]) -> Verdict:
         try:
             found = self._function(sample, row)
-        except Exception as error:
+        except BaseException as error:  # also what would end the engines' loop: `sys.exit()` means this row
             raise RowError(
                 "check_error", f"{self.config.function}: {type(error).__name__}: {error}"
             ) from error
@@ -49,10 +49,10 @@ def function_of(place: str, where: str) -> Callable[..., Any]:
     module, _, name = place.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - what a module does when it is imported is unknown
         raise ConfigError(
-            f"{where}: {place!r} cannot be imported: {error}; its module has to be on the Python path where the run starts"
-            " and where the engines run"
+            f"{where}: {place!r} cannot be imported: {type(error).__name__}: {error}; its module has to be on the Python"
+            " path where the run starts and where the engines run"
         ) from None
     if not callable(found):
         raise ConfigError(f"{where}: {place!r} is no function")
