@@ -22,7 +22,7 @@ from raygen.engines.base import Engine, ResolvedModel
 from raygen.errors import RowError
 from raygen.pipeline.machine import machine_name
 from raygen.pipeline.models import identity_of
-from raygen.pipeline.program import Program, Tally, failed
+from raygen.pipeline.program import Program, Tally, failed, unkept
 from raygen.runs.commit import no_calls
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
 from raygen.steps.record import RecordedRows
@@ -30,6 +30,7 @@ from raygen.steps.record import RecordedRows
 # Of the first chunk, before others share an engine's steps with it: a first result comes early.
 HEAD_START_S = 10.0
 MOST_CHUNKS = 128  # at work at once in a host: each has a thread
+UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,21 +225,28 @@ class EngineHost:
         return outcomes
 
     def _table(self, outcomes: list[Outcome]) -> pa.Table:
+        lineage = self._lineage()
         try:
-            return outcome_table(outcomes, self._lineage(), self._kept)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+            return outcome_table(outcomes, lineage, self._kept)
+        except UNFIT:
             return outcome_table(
-                [self._fitting(outcome) for outcome in outcomes], self._lineage(), self._kept
+                [self._fitting(outcome, lineage) for outcome in outcomes], lineage, self._kept
             )
 
-    def _fitting(self, outcome: Outcome) -> Outcome:
-        """A kept value that does not fit its column's pinned type fails its row, and its row alone."""
+    def _fitting(self, outcome: Outcome, lineage: dict[str, Any]) -> Outcome:
+        """A value that does not fit its column fails its row, and its row alone: a kept one, or a text that is no Unicode."""
         for name, kind in self._kept.items():
             try:
                 pa.array([outcome.kept.get(name)], kind)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError) as error:
+            except UNFIT as error:
                 message = f"keep: column {name!r} is {kind} in this run: {error}"
                 outcome = failed(outcome, "kept_type", message, "keep")
+        try:
+            outcome_table([outcome], lineage, self._kept)
+        except UNFIT as error:
+            outcome = unkept(
+                outcome, "not_storable", f"what was made of it cannot be stored: {error}", "store"
+            )
         return outcome
 
 

@@ -174,7 +174,7 @@ class Program:
             try:
                 await asyncio.to_thread(sealer.seal, outcome, story)
             except Exception as error:  # noqa: BLE001 - what was not looked at must not be kept
-                outcome = _unsealed(outcome, story, sealer.name, error)
+                outcome = _unsealed(outcome, sealer.name, error)
                 break
         tally.prompt_tokens += calls.usage.prompt_tokens
         tally.output_tokens += calls.usage.output_tokens
@@ -216,12 +216,17 @@ class Program:
         )
 
 
-def _unsealed(outcome: Outcome, story: Story, step: str, error: Exception) -> Outcome:
+def _unsealed(outcome: Outcome, step: str, error: Exception) -> Outcome:
     """The outcome of a row that a step could not seal: with nothing in it that was made or said."""
     code, message = "internal_error", f"{type(error).__name__} when the outcome was sealed"
     if isinstance(error, RowError):
         code, message = error.code, error.message
-    bare = Story(story.row_id, {}, story.attempt)
+    return unkept(outcome, code, message, step)
+
+
+def unkept(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
+    """The outcome of a row of which nothing may be kept, or nothing can: what was made and said is gone."""
+    bare = Story(outcome.row_id, {}, outcome.attempts[-1]["attempt"] if outcome.attempts else 0)
     bare.decide(step, "failed", detail=code)
     error_of: dict[str, str | None] = {"code": code, "message": message, "step": step}
     return Outcome(outcome.row_id, FAILED, code, [], bare.decisions, error_of, kept=outcome.kept)

@@ -58,6 +58,8 @@ class OddEngine(Engine):
             texts = ["", ""]
         if "short" in prompt:
             texts = texts[:1]
+        if "half" in prompt:
+            texts = ["\ud83d", ""]  # of a surrogate pair
         logprobs = None
         if request.sampling.logprobs is not None:
             logprobs = [TokenLogprob(7, "a", -0.5, [(7, "a", -0.5)]), TokenLogprob(None, "b", -1.0)]
@@ -231,6 +233,14 @@ def test_a_kept_value_of_another_type_fails_its_row_alone(odd: Job) -> None:
         ("accepted", None, 1),
         ("failed", "kept_type", None),
         ("accepted", None, None),
+    ]
+
+
+def test_a_text_that_is_no_unicode_fails_its_row_alone(odd: Job) -> None:
+    found = run(odd, rows(["fine", "half"]))
+    assert [(r["status"], r["reason"], len(r["samples"])) for r in found] == [
+        ("accepted", None, 1),
+        ("failed", "not_storable", 0),
     ]
 
 
