@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -44,7 +44,20 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if _count_values(value, {}) > MAX_VALUES:
         raise ConfigError(f"{where}: more than {MAX_VALUES:,} values once its aliases are followed")
+    for place, fault in _unwritable(value):
+        raise ConfigError(f"{where}: {place}: {fault}" if place else f"{where}: {fault}")
     return value
+
+
+def _unwritable(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield where a value stands that a plan, which is JSON, cannot hold; and why."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _unwritable(inner, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        yield place, "a number of more than 64 bits"
+    elif isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
+        yield place, "half of a surrogate pair, which is no character"
 
 
 def _count_values(value: Any, known: dict[int, int]) -> int:

@@ -172,6 +172,11 @@ def test_odd_files_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
     assert str(path) in refused(path)
 
 
+@pytest.mark.parametrize("value", ["[a, 1180591620717411303424]", '[a, "\\uD83D"]'])
+def test_what_a_plan_cannot_hold_is_refused_by_its_place(tmp_path: Path, value: str) -> None:
+    assert "--set keep: 1: " in refused(written(tmp_path), f"keep={value}")
+
+
 def test_other_than_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_bytes("name: \xe4".encode("latin-1"))
