@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, TemplateError, meta, nodes
 from jinja2.exceptions import TemplateSyntaxError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -39,10 +39,15 @@ class Template:
     def __init__(self, text: str, where: str) -> None:
         self.where = where
         try:
-            self.columns = meta.find_undeclared_variables(_ENVIRONMENT.parse(text))
+            parsed = _ENVIRONMENT.parse(text)
+            self.columns = meta.find_undeclared_variables(parsed)
             self._template = _ENVIRONMENT.from_string(text)
         except TemplateSyntaxError as error:
             raise ConfigError(f"{where}: line {error.lineno} of the template: {error.message}") from None
+        for node in parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+            raise ConfigError(
+                f"{where}: line {node.lineno} of the template: there are no other templates to take in"
+            )
 
     def render(self, row: Mapping[str, Any]) -> str:
         """Raises RowError when the row lacks what the template prints."""

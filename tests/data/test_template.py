@@ -23,5 +23,6 @@ def test_a_template_knows_its_columns() -> None:
 
 
 def test_a_broken_template_names_its_place() -> None:
-    with pytest.raises(ConfigError, match=r"objective\.text: line 1"):
-        Template("{{ text ", "objective.text")
+    for broken in ("{{ text ", "{% include 'other' %}", "{% from 'other' import name %}"):
+        with pytest.raises(ConfigError, match=r"objective\.text: line 1"):
+            Template(broken, "objective.text")
