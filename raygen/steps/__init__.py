@@ -62,7 +62,8 @@ def step_names(job: Job) -> list[str]:
 def check_steps(job: Job) -> None:
     """Refuse what the steps of a job cannot do together. Raises ValueError, naming the step."""
     step_names(job)
-    scores: set[str] = set()
+    scores: set[str] = set()  # that every sample has
+    new: set[str] = set()  # of them, those that were given since the last generate or refine
     begun = False  # is there a sample?
     checks = 0  # since the last generate or refine
     for number, step in enumerate(job.steps):
@@ -78,9 +79,11 @@ def check_steps(job: Job) -> None:
                 f"{where}: no `verify` stands between it and the samples; it would have nothing to mend"
             )
         checks = 0 if step.verb in ("generate", "refine") else checks + (step.verb == "verify")
-        scores = set() if step.verb == "generate" else scores
+        if step.verb in ("generate", "refine"):  # what a refine mends gets those anew, and no older ones
+            scores, new = set(new) if step.verb == "refine" else set(), set()
         kind.check(step.config, where, job, number, frozenset(scores))
-        scores |= kind.scores(step.config, step_names(job)[number])
+        given = kind.scores(step.config, step_names(job)[number])
+        scores, new = scores | given, new | given
     if not begun:
         raise ValueError("steps: there is no `generate` among them; a row's outcome is made of its samples")
 

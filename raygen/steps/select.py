@@ -88,4 +88,8 @@ def _vote(draft: Draft) -> str:
     answer = draft.answer if draft.answer is not None else draft.text
     words = " ".join(answer.split()).casefold()
     number = number_in(answer) if len(words.split()) == 1 else None
-    return words if number is None else f"{number.normalize():f}"
+    if number is None:
+        return words
+    # Neither rounded nor written out: `1e999999` would be a million zeros.
+    digits = "".join(map(str, number.as_tuple().digits)).strip("0")
+    return f"{'-' if number < 0 else ''}{digits}e{number.adjusted()}" if digits else "0"

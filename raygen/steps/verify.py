@@ -40,7 +40,7 @@ class VerifyStep(Step):
 
     @classmethod
     def scores(cls, config: Verify, name: str) -> frozenset[str]:
-        return frozenset({name})
+        return frozenset({name} if load(CHECKS[config.check]).scored else ())  # type: ignore[attr-defined]
 
     async def run(self, story: Story, calls: Calls) -> None:
         drafts = story.accepted

@@ -222,6 +222,13 @@ def test_majority_is_the_commonest_answer() -> None:
     assert {each["number"]: each["answer"] for each in found.discarded} == {0: "4", 2: None, 3: "5.0", 4: "7"}
 
 
+def test_votes_are_neither_rounded_nor_written_out() -> None:
+    generate = {"generate": {"model": "writer", "prompt": "x", "samples": 5}}
+    answers = ["1e99999999", f"{10**30 + 1}", f"{10**30}", "1e30", "-0"]
+    found = run(job_of(generate, {"select": {"majority": True}}), Writer(lambda prompt, n: answers[n]))
+    assert (texts(found.samples), found.error) == ([f"{10**30}"], None)
+
+
 def test_the_best_and_the_first_are_selected_by_score_and_order() -> None:
     generate = {"generate": {"model": "writer", "prompt": "x", "samples": 4}}
     lengths = ["a b", "a b c d", "a", "w x y z"]
@@ -245,8 +252,15 @@ def test_the_best_and_the_first_are_selected_by_score_and_order() -> None:
         ([GENERATE, {"verify": {"entailment": {"model": "nil", "premise": "x"}}}], r"no model 'nil'; models: writer, other, nli"),
         ([GENERATE, {"verify": {"json_schema": {"type": "nothing"}}}], r"steps\.1\.verify\.json_schema\.type: not a JSON schema"),
         ([GENERATE, {"verify": {"json_schema": {"$ref": "http://x/y"}}}], r"another document is not followed"),
+        ([GENERATE, {"verify": {"json_schema": {"items": {"$ref": "#/$defs/a"}, "$defs": {"b": {}}}}}],
+         r"steps\.1\.verify\.json_schema: `\$ref: #/\$defs/a` names nothing in it"),
+        ([GENERATE, {"verify": {"json_schema": {"const": float("nan")}}}], r"steps\.1\.verify\.json_schema: .* no JSON"),
         ([GENERATE, {"select": {"best": "verify"}}], r"no step before it gives a score 'verify'; scores: none"),
         ([GENERATE, CHECKED, GENERATE, {"select": {"best": "verify"}}], r"steps\.3\.select\.best: no step before it"),
+        ([GENERATE, {"verify": {"matches": {"pattern": "a"}}}, {"filter": {"score": "verify", "at_least": 1}}],
+         r"steps\.2\.filter\.score: no step before it gives a score 'verify'; scores: none"),
+        ([GENERATE, CHECKED, REFINED, CHECKED, REFINED, {"select": {"best": "verify"}}],
+         r"steps\.5\.select\.best: no step before it gives a score 'verify'; scores: verify-2"),
         ([GENERATE, {"filter": {"score": "x", "at_most": 1}}], r"steps\.1\.filter\.score: no step before it"),
         ([{**GENERATE, "name": "a"}, {**CHECKED, "name": "a"}], r"steps\.1\.name: another step is called 'a'"),
         ([GENERATE, {"verify": {"entailment": {"model": "nli", "premise": "x", "threshold": 1.5}}}], "less than or equal to 1"),

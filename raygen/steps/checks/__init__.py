@@ -51,6 +51,9 @@ class Check(ABC):
     """
 
     reason: ClassVar[str]  # of rejected rows; programs match on it
+    scored: ClassVar[bool] = (
+        True  # do its verdicts have a score, by which samples can be filtered and chosen?
+    )
     model: str | None = None  # the model that it asks
 
     def __init__(self, config: Any, step: Step) -> None:

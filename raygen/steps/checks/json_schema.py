@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import orjson
 from jsonschema import Draft202012Validator
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 class JsonSchemaCheck(Check):
     reason = "not_the_schema"
+    scored = False
 
     def __init__(self, config: dict[str, Any], step: Step) -> None:
         super().__init__(config, step)
@@ -28,12 +31,19 @@ class JsonSchemaCheck(Check):
     @classmethod
     def check(cls, config: dict[str, Any], where: str, job: Job) -> None:
         try:
+            json.dumps(config, allow_nan=False)
+        except (TypeError, ValueError) as error:  # YAML has values that JSON has not, such as dates
+            raise ValueError(f"{where}: it is no JSON: {error}") from None
+        try:
             Draft202012Validator.check_schema(config)
         except SchemaError as error:
             place = ".".join([where, *map(str, error.absolute_path)])
             raise ValueError(f"{place}: not a JSON schema: {error.message[:200]}") from None
-        if any(True for _ in _references(config)):
-            raise ValueError(f"{where}: `$ref` to another document is not followed; only `#/...` is")
+        for reference in _references(config):
+            if not reference.startswith("#"):
+                raise ValueError(f"{where}: `$ref` to another document is not followed; only `#/...` is")
+            if not _names_a_part(reference, config):
+                raise ValueError(f"{where}: `$ref: {reference}` names nothing in it")
 
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         return [self._verdict(draft.text) for draft in drafts]
@@ -51,12 +61,28 @@ class JsonSchemaCheck(Check):
 
 
 def _references(value: Any) -> Any:
-    """Yield references to other documents."""
+    """Yield all references in a schema."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key == "$ref" and isinstance(inner, str) and not inner.startswith("#"):
+            if key == "$ref" and isinstance(inner, str):
                 yield inner
             yield from _references(inner)
     elif isinstance(value, list):
         for inner in value:
             yield from _references(inner)
+
+
+def _names_a_part(reference: str, schema: Any) -> bool:
+    """Does a JSON pointer lead anywhere? Anchors and parts with ids of their own are left to the validator."""
+    if (reference[1:] and not reference.startswith("#/")) or '"$id"' in json.dumps(schema):
+        return True
+    here = schema
+    for part in unquote(reference[1:]).split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(here, list) and key.isdigit() and int(key) < len(here):
+            here = here[int(key)]
+        elif isinstance(here, dict) and key in here:
+            here = here[key]
+        else:
+            return False
+    return True

@@ -14,6 +14,7 @@ from raygen.steps.story import Draft, Story
 
 class MatchesCheck(Check):
     reason = "pattern"
+    scored = False
 
     config: Matches
 

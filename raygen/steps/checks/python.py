@@ -17,6 +17,7 @@ from raygen.steps.story import Draft, Story
 
 class PythonFunctionCheck(Check):
     reason = "check_failed"
+    scored = False
 
     config: PythonCheck
 
