@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
+import regex
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
@@ -30,7 +31,8 @@ def pattern_of(text: str) -> str:
     """Check a regular expression. Raises ValueError."""
     try:
         re.compile(text)
-    except re.error as error:
+        regex.compile(text)  # which looks for it: see raygen/steps/patterns.py
+    except (re.error, regex.error) as error:
         raise ValueError(f"not a regular expression: {error}") from None
     return text
 

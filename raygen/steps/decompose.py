@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from raygen.step_config import Decompose, Sampling
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.excerpt import excerpt
+from raygen.steps.patterns import Pattern
 from raygen.steps.seeds import seed_of
 from raygen.steps.story import Draft, Story
 
@@ -35,7 +35,7 @@ class DecomposeStep(Step):
 
     def __init__(self, config: Decompose, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
         super().__init__(config, name, where, job, before)
-        self._pattern = re.compile(config.pattern)
+        self._pattern = Pattern(config.pattern)
         self._prompt = self.template(config.prompt, "prompt")
         self._system = self.template(config.system, "system") if config.system is not None else None
         answer = config.answer
@@ -124,7 +124,8 @@ class DecomposeStep(Step):
         return draft
 
 
-def parts_in(text: str, pattern: re.Pattern[str]) -> list[str]:
+def parts_in(text: str, pattern: Pattern) -> list[str]:
     """Return what a pattern matches in a text, in order; a part that comes again is the same part."""
-    found = (match[1 if pattern.groups else 0] for match in pattern.finditer(text))
-    return list(dict.fromkeys(" ".join(part.split()) for part in found if part and part.strip()))
+    return list(
+        dict.fromkeys(" ".join(part.split()) for part in pattern.found(text) if part and part.strip())
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from raygen.errors import RowError
 from raygen.step_config import Answer, Generate
 from raygen.steps.base import Step, check_constraint
 from raygen.steps.calls import Calls
+from raygen.steps.patterns import Pattern
 from raygen.steps.seeds import seed_of
 from raygen.steps.story import Draft, Story
 
@@ -126,10 +126,8 @@ class GenerateStep(Step):
 def answer_in(text: str, where: Answer) -> str | None:
     """Return the final answer that stands in a text, or None."""
     if where.pattern is not None:
-        found = list(re.finditer(where.pattern, text))
-        if not found:
-            return None
-        return str(found[-1][1] if found[-1].re.groups else found[-1][0] or "").strip()
+        answer = next(reversed(Pattern(where.pattern).found(text)), None)
+        return answer.strip() if answer is not None else None
     try:
         value = _json_in(text)
         for key in (where.json_field or "").split("."):

@@ -10,6 +10,7 @@ import pytest
 
 from raygen.errors import ConfigError
 from raygen.pipeline.program import Program
+from raygen.steps import patterns
 from raygen.steps.checks.equals import number_in
 from tests.steps.scripted import Writer, job_of, run
 
@@ -100,6 +101,32 @@ def test_patterns_are_wanted_or_not() -> None:
     )
     assert verdict({"matches": {"pattern": "as an AI", "wanted": False}}, "as an AI, I").endswith(
         "must not be there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("generate", "check", "step"),
+    [
+        (GENERATE, {"matches": {"pattern": "(.*?,){20}P"}}, "verify"),
+        (
+            {"generate": {**GENERATE["generate"], "answer": {"pattern": "(.*?,){20}P"}}},
+            {"length": {}},
+            "generate",
+        ),
+    ],
+)
+def test_a_pattern_that_never_ends_fails_its_row(
+    generate: dict[str, Any], check: dict[str, Any], step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patterns, "LIMIT_S", 0.1)
+    found = run(job_of(generate, {"verify": check}), Writer(lambda prompt, n: "1," * 40))
+    assert (found.status, found.reason, found.error["step"]) == ("failed", "pattern_timeout", step)
+
+
+def test_a_group_that_takes_no_part_is_no_answer() -> None:
+    generate = {"generate": {**GENERATE["generate"], "answer": {"pattern": r"answer(?: is (\d+))?"}}}
+    assert verdict({"length": {}}, "no answer", generate) == (
+        "no_answer: there is no final answer in the form that was asked for"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from raygen.errors import ConfigError
 from raygen.pipeline.program import Program
 from raygen.step_config import PARTS
 from raygen.steps.decompose import parts_in
+from raygen.steps.patterns import Pattern
 from raygen.steps.seeds import seed_of
 from tests.steps.scripted import Writer, job_of, run, story, with_rows
 
@@ -148,7 +148,7 @@ def test_parts_are_answered_as_the_question_is_split_unless_told_otherwise() -> 
     ],
 )
 def test_parts_in_a_text(pattern: str, text: str, parts: list[str]) -> None:
-    assert parts_in(text, re.compile(pattern)) == parts
+    assert parts_in(text, Pattern(pattern)) == parts
 
 
 REFINE = {"refine": {"prompt": "{{ finding }}"}}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 
 from raygen.check_config import Judge
@@ -12,6 +11,7 @@ from raygen.steps.base import Step
 from raygen.steps.calls import Calls, in_order
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.excerpt import excerpt
+from raygen.steps.patterns import Pattern
 from raygen.steps.seeds import seed_of
 from raygen.steps.story import Draft, Story
 
@@ -29,7 +29,7 @@ class JudgeCheck(Check):
         super().__init__(config, step)
         self.model = config.model
         self._step, self._run_seed = step.name, step.run_seed
-        self._pattern = re.compile(config.pattern)
+        self._pattern = Pattern(config.pattern)
         self._prompt = step.template(config.prompt, "judge.prompt")
         self._system = step.template(config.system, "judge.system") if config.system is not None else None
 
@@ -61,9 +61,9 @@ class JudgeCheck(Check):
         return Verdict(False, finding, number, {"verdict": number})
 
 
-def number_by(pattern: re.Pattern[str], text: str) -> float | None:
+def number_by(pattern: Pattern, text: str) -> float | None:
     """Return the number in the first group of a pattern's last match; None if there is none, or it is not finite."""
-    groups = [match[1] for match in pattern.finditer(text)]
+    groups = pattern.found(text)
     try:
         number = float(groups[-1]) if groups and groups[-1] is not None else math.nan
     except ValueError:

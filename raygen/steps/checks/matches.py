@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from raygen.step_config import Matches
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
+from raygen.steps.patterns import Pattern
 from raygen.steps.story import Draft, Story
 
 
@@ -20,11 +20,11 @@ class MatchesCheck(Check):
 
     def __init__(self, config: Matches, step: Step) -> None:
         super().__init__(config, step)
-        self._pattern = re.compile(config.pattern)
+        self._pattern = Pattern(config.pattern)
 
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         wanted = self.config.wanted
         missing = "is missing" if wanted else "must not be there"
         finding = f"what matches the pattern {self.config.pattern!r} {missing}"
-        passed = [(self._pattern.search(draft.text) is not None) == wanted for draft in drafts]
+        passed = [self._pattern.occurs_in(draft.text) == wanted for draft in drafts]
         return [Verdict(each, None if each else finding) for each in passed]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from pydantic import ValidationError
 
 from raygen.check_config import SCORE
 from raygen.steps.checks.judge import KEPT, number_by
+from raygen.steps.patterns import Pattern
 from raygen.steps.seeds import seed_of
 from tests.steps.scripted import Writer, job_of, run, story
 
@@ -86,7 +85,7 @@ def test_a_judge_is_greedy_and_its_seeds_are_its_own() -> None:
     ],
 )
 def test_the_number_in_a_reply(pattern: str, text: str, number: float | None) -> None:
-    assert number_by(re.compile(pattern), text) == number
+    assert number_by(Pattern(pattern), text) == number
 
 
 @pytest.mark.parametrize(
