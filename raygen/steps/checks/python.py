@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,7 +32,7 @@ class PythonFunctionCheck(Check):
 
     def _verdict(self, sample: str, row: dict[str, Any]) -> Verdict:
         try:
-            found = self._function(sample, row)
+            found = self._function(sample, copy.deepcopy(row))  # what it changes in it is its own affair
         except BaseException as error:  # also what would end the engines' loop: `sys.exit()` means this row
             raise RowError(
                 "check_error", f"{self.config.function}: {type(error).__name__}: {error}"
