@@ -108,6 +108,7 @@ def test_patterns_are_wanted_or_not() -> None:
     ("generate", "check", "step"),
     [
         (GENERATE, {"matches": {"pattern": "(.*?,){20}P"}}, "verify"),
+        (GENERATE, {"json_schema": {"pattern": "(.*?,){20}P"}}, "verify"),
         (
             {"generate": {**GENERATE["generate"], "answer": {"pattern": "(.*?,){20}P"}}},
             {"length": {}},
@@ -119,7 +120,8 @@ def test_a_pattern_that_never_ends_fails_its_row(
     generate: dict[str, Any], check: dict[str, Any], step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patterns, "LIMIT_S", 0.1)
-    found = run(job_of(generate, {"verify": check}), Writer(lambda prompt, n: "1," * 40))
+    text = f'"{"1," * 40}"'
+    found = run(job_of(generate, {"verify": check}), Writer(lambda prompt, n: text))
     assert (found.status, found.reason, found.error["step"]) == ("failed", "pattern_timeout", step)
 
 
@@ -138,6 +140,17 @@ def good_length(sample: str, row: dict[str, Any]) -> bool | str:
     if sample == "exit":
         sys.exit()
     return len(sample) <= row["most"] or f"{len(sample)} is too long"
+
+
+def spoil(sample: str, row: dict[str, Any]) -> bool:
+    row["parts"].append("spoilt")
+    return True
+
+
+def test_what_a_function_changes_in_its_row_changes_nothing() -> None:
+    row = {"parts": ["whole"]}
+    assert verdict({"python": {"function": f"{__name__}:spoil"}}, "abc", **row) is None
+    assert row == {"parts": ["whole"]}
 
 
 def test_a_function_of_ones_own_decides() -> None:

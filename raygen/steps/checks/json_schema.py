@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import orjson
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.validators import extend
 
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
+from raygen.steps.patterns import Pattern
 from raygen.steps.story import Draft, Story
 
 if TYPE_CHECKING:
     from raygen.config import Job
+
+
+def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not Pattern(pattern).occurs_in(value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Bounded = extend(Draft202012Validator, {"pattern": _pattern})  # its own may never end
 
 
 class JsonSchemaCheck(Check):
@@ -26,7 +36,7 @@ class JsonSchemaCheck(Check):
 
     def __init__(self, config: dict[str, Any], step: Step) -> None:
         super().__init__(config, step)
-        self._validator = Draft202012Validator(config)  # it fetches no references
+        self._validator = _Bounded(config)  # it fetches no references
 
     @classmethod
     def check(cls, config: dict[str, Any], where: str, job: Job) -> None:
