@@ -13,7 +13,8 @@ from raygen.data.wordnet import WordNet
 from raygen.data.wordnet_archive import resolve_wordnet
 from raygen.data.wordnet_carriers import CARRIERS, label_of
 from raygen.data.wordnet_kinds import KINDS
-from raygen.data.wordnet_nli import COLUMNS, LABELS, find_nouns, write_nli
+from raygen.data.wordnet_nli import COLUMNS, LABELS, write_nli
+from raygen.data.wordnet_nouns import find_nouns
 from raygen.errors import SourceError
 from tests.conftest import Result
 from tests.data.small_wordnet import Meaning, write_wordnet
