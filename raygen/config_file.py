@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from raygen.config_parts import is_unicode
 from raygen.errors import ConfigError
 
 MAX_FILE_BYTES = 2**20
@@ -44,8 +45,8 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if _count_values(value, {}) > MAX_VALUES:
         raise ConfigError(f"{where}: more than {MAX_VALUES:,} values once its aliases are followed")
-    for place, fault in _unwritable(value):
-        raise ConfigError(f"{where}: {place}: {fault}" if place else f"{where}: {fault}")
+    if (found := next(_unwritable(value), None)) is not None:
+        raise ConfigError(": ".join(filter(None, (where, *found))))
     return value
 
 
@@ -56,7 +57,7 @@ def _unwritable(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
             yield from _unwritable(inner, f"{place}.{key}" if place else str(key))
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:
         yield place, "a number of more than 64 bits"
-    elif isinstance(value, str) and any("\ud800" <= each <= "\udfff" for each in value):
+    elif isinstance(value, str) and not is_unicode(value):
         yield place, "half of a surrogate pair, which is no character"
 
 

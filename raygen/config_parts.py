@@ -27,6 +27,15 @@ def exactly_one(config: BaseModel, *fields: str) -> str:
     return given[0]
 
 
+def is_unicode(text: str) -> bool:
+    """Can a text be stored? Half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def pattern_of(text: str) -> str:
     """Check a regular expression. Raises ValueError."""
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raygen.config import Source, StorageOptions
+from raygen.config_parts import is_unicode
 from raygen.data.base import InputFile
 from raygen.errors import KeyNotFoundError, SourceError
 from raygen.storage import ObjectInfo, Store, digest_input, find_inputs, split_uri
@@ -100,11 +101,3 @@ def _common_length(bases: Sequence[str]) -> int:
     while all(len(each) > common and each[common] == parts[0][common] for each in parts):
         common += 1
     return len("/".join(parts[0][:common]))
-
-
-def is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

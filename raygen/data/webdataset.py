@@ -10,10 +10,11 @@ from typing import BinaryIO
 import orjson
 import pyarrow as pa
 
+from raygen.config_parts import is_unicode
 from raygen.data.base import RESERVED, InputFile, Range, SourcePlan, SourceReader
 from raygen.data.columns import SAMPLE_ROWS
 from raygen.data.cutter import Cutter
-from raygen.data.inputs import Found, Opener, changed, is_unicode, list_inputs
+from raygen.data.inputs import Found, Opener, changed, list_inputs
 from raygen.data.keys import KeyCheck
 from raygen.data.lines import Fault
 from raygen.data.media import IMAGE_SUFFIXES, check_image, check_size
