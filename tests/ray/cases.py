@@ -19,6 +19,12 @@ from tests.exactly_once.oracle import Expected, Findings, Row, judge_commits, ju
 from tests.ray.processes import end_tree, of_session
 
 SEED = 11
+# Two models: one writes, one judges.
+STEPS = [
+    {"generate": {"model": "writer", "prompt": "About: {{ text }}", "samples": 2}},
+    {"verify": {"entailment": {"model": "nli", "premise": "{{ text }}", "threshold": 0.3}}},
+    {"refine": {"prompt": "{{ text }} | {{ sample }} | {{ finding }}", "budget": 2}},
+]
 
 
 def table(rows: int) -> pa.Table:
@@ -54,6 +60,20 @@ def write_job(folder: Path, rows: int, chunk_rows: int, **changes: Any) -> Path:
     path = folder / "job.yaml"
     path.write_text(yaml.safe_dump(job))
     return path
+
+
+def two_models(
+    folder: Path, rows: int, chunk_rows: int, writer: dict[str, Any], nli: dict[str, Any], **changes: Any
+) -> Path:
+    models = {
+        "writer": {"family": "causal_lm", "engine": "echo", **writer},
+        "nli": {"family": "classifier", "engine": "echo", **nli},
+    }
+    return write_job(folder, rows, chunk_rows, **{"models": models, "steps": STEPS, **changes})
+
+
+def pooled(**options: Any) -> dict[str, Any]:
+    return {"placement": "pooled", "options": options}
 
 
 def echo_model(**options: Any) -> dict[str, Any]:

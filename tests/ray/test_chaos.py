@@ -23,7 +23,6 @@ from raygen.errors import UserError
 from raygen.pipeline.run import run_job
 from tests.ray import cases
 from tests.ray.processes import Process, descendants, wait_until
-from tests.ray.test_pools import pooled, two_models
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
@@ -191,8 +190,8 @@ def test_a_run_survives_the_loss_of_engines_tasks_nodes_and_drivers(chaos: Chaos
 def test_a_program_of_three_steps_with_pools_survives_the_loss_of_nodes(chaos: Chaos) -> None:
     """Generate, verify and refine on two pooled models, while nodes, replicas and drivers go: the outcomes of an inline run."""
     rows, chunk_rows = 2_000, 20
-    pools = (pooled(delay_s=0.4, concurrency=25), pooled(delay_s=0.1, concurrency=25))
-    path = two_models(chaos.folder, rows, chunk_rows, *pools)
+    pools = (cases.pooled(delay_s=0.4, concurrency=25), cases.pooled(delay_s=0.1, concurrency=25))
+    path = cases.two_models(chaos.folder, rows, chunk_rows, *pools)
     chaos.engines = ("ray::Replica",)
     blows = ["node", "engine", "driver", "node", "engine", "node"]
     chaos.start_driver()

@@ -29,25 +29,6 @@ from tests.ray.processes import Process, descendants, wait_until
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("own_ray")]
 
 Cli = Callable[..., Any]
-STEPS = [
-    {"generate": {"model": "writer", "prompt": "About: {{ text }}", "samples": 2}},
-    {"verify": {"entailment": {"model": "nli", "premise": "{{ text }}", "threshold": 0.3}}},
-    {"refine": {"prompt": "{{ text }} | {{ sample }} | {{ finding }}", "budget": 2}},
-]
-
-
-def two_models(
-    folder: Path, rows: int, chunk_rows: int, writer: dict[str, Any], nli: dict[str, Any], **changes: Any
-) -> Path:
-    models = {
-        "writer": {"family": "causal_lm", "engine": "echo", **writer},
-        "nli": {"family": "classifier", "engine": "echo", **nli},
-    }
-    return cases.write_job(folder, rows, chunk_rows, **{"models": models, "steps": STEPS, **changes})
-
-
-def pooled(**options: Any) -> dict[str, Any]:
-    return {"placement": "pooled", "options": options}
 
 
 def replicas() -> list[Process]:
@@ -80,12 +61,12 @@ def test_pools_and_inline_agree_and_a_killed_replica_costs_no_row(tmp_path: Path
     rows = cases.table(100).to_pydict()
     for row in (3, 4, 70):
         rows["text"][row] += " and more than fits" * 10
-    job = two_models(
+    job = cases.two_models(
         tmp_path,
         100,
         10,
-        pooled(delay_s=0.1, concurrency=8, context_tokens=30),
-        pooled(delay_s=0.05, concurrency=8),
+        cases.pooled(delay_s=0.1, concurrency=8, context_tokens=30),
+        cases.pooled(delay_s=0.05, concurrency=8),
     )
     pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
     watcher = Watcher()
@@ -115,7 +96,7 @@ def test_pools_and_inline_agree_and_a_killed_replica_costs_no_row(tmp_path: Path
 
 
 def test_a_pool_grows_shrinks_restarts_and_can_be_lost(own_ray: Any, tmp_path: Path) -> None:
-    job = load_job(two_models(tmp_path, 10, 10, {**pooled(), "replicas": [1, 2]}, {}))
+    job = load_job(cases.two_models(tmp_path, 10, 10, {**cases.pooled(), "replicas": [1, 2]}, {}))
     model = ResolvedModel("writer", job.models["writer"], None, "echo:-")
     hosts, group = (Group(name, 1, 2, 0.1, 0, True, False) for name in ("execution", "writer"))
     pool = Pool(model, job, group, hosts, restarts=1)
@@ -170,7 +151,9 @@ def test_a_broken_pool_ends_the_run_in_one_line_and_the_run_resumes(
 
 
 def test_pools_that_do_not_fit_this_ray_are_refused(tmp_path: Path) -> None:
-    job = two_models(tmp_path, 10, 10, {**pooled(), "replicas": [2, 2], "cpus_per_replica": 0.8}, {})
+    job = cases.two_models(
+        tmp_path, 10, 10, {**cases.pooled(), "replicas": [2, 2], "cpus_per_replica": 0.8}, {}
+    )
     with pytest.raises(ConfigError, match=r"models\.writer\.replicas: at least 2 replicas of 0\.8 CPUs"):
         run_job(load_job(job))
     all_gone()
