@@ -9,9 +9,8 @@ import regex
 
 from raygen.errors import RowError
 
-LIMIT_S = (
-    2.0  # of one text. Most patterns take microseconds; a few never end, and Python's `re` cannot be stopped
-)
+# Of one text. Most patterns take microseconds; a few never end, and Python's `re` cannot be stopped.
+LIMIT_S = 2.0
 
 
 class Pattern:
@@ -21,18 +20,16 @@ class Pattern:
         self.text = text
         self._made = regex.compile(text)
 
-    def matches(self, text: str) -> list[Any]:
-        """Return all matches, in order. Raises RowError: it takes too long."""
-        return self._in_time(lambda: list(self._made.finditer(text, timeout=LIMIT_S)), text)
-
     def occurs_in(self, text: str) -> bool:
         """Raises RowError: it takes too long."""
         return self._in_time(lambda: self._made.search(text, timeout=LIMIT_S), text) is not None
 
     def found(self, text: str) -> list[str | None]:
-        """Return of each match its first group, or all of it if it has none. Raises RowError: it takes too long."""
+        """Return of each match, in order, its first group, or all of it if it has none. Raises RowError: it takes too long."""
         group = 1 if self._made.groups else 0
-        return [match[group] for match in self.matches(text)]
+        return self._in_time(
+            lambda: [match[group] for match in self._made.finditer(text, timeout=LIMIT_S)], text
+        )
 
     def _in_time(self, look: Callable[[], Any], text: str) -> Any:
         try:

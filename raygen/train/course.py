@@ -34,7 +34,7 @@ class Course(Frozen):
     first_steps: int = Field(
         2,
         ge=1,
-        le=4,
+        le=STEPS[1],
         description="of the longest problems in round 1; one more in each later round, up to the test's",
     )
     largest: int = Field(20, ge=10, le=10_000, description="number in a problem or its solution")

@@ -51,9 +51,7 @@ class Check(ABC):
     """
 
     reason: ClassVar[str]  # of rejected rows; programs match on it
-    scored: ClassVar[bool] = (
-        True  # do its verdicts have a score, by which samples can be filtered and chosen?
-    )
+    scored: ClassVar[bool] = True  # do its verdicts have a score, to filter and choose samples by?
     model: str | None = None  # the model that it asks
 
     def __init__(self, config: Any, step: Step) -> None:
