@@ -6,16 +6,32 @@ import re
 from typing import Annotated, Any
 
 import regex
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+# What templates about one sample read beside the row.
+SAMPLE_NAMES = frozenset({"sample", "answer", "finding"})
+
+
+def _not_a_sample_name(name: str) -> str:
+    if name in SAMPLE_NAMES:
+        raise ValueError(f"{name!r} is what templates call a part of the sample at hand; choose another name")
+    return name
+
+
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"), AfterValidator(_not_a_sample_name)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Function = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def in_order(low: float | None, high: float | None) -> None:
+    """Raise ValueError when nothing lies between two bounds, at_least and at_most."""
+    if low is not None and high is not None and high < low:
+        raise ValueError(f"at_most ({high:g}) is less than at_least ({low:g})")
 
 
 def exactly_one(config: BaseModel, *fields: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raygen.check_config import Consistency, Judge, Language
 from raygen.config_parts import Frozen as Frozen
-from raygen.config_parts import Function, Probability, exactly_one, pattern_of
+from raygen.config_parts import Function, Probability, exactly_one, in_order, pattern_of
 from raygen.config_parts import Name as Name
 from raygen.config_parts import Sampling as Sampling
 from raygen.config_parts import Variable as Variable
@@ -101,8 +101,7 @@ class Length(Frozen):
 
     @model_validator(mode="after")
     def _ordered(self) -> Length:
-        if self.at_most is not None and self.at_most < self.at_least:
-            raise ValueError(f"at_most ({self.at_most}) is less than at_least ({self.at_least})")
+        in_order(self.at_least, self.at_most)
         return self
 
 
@@ -265,6 +264,7 @@ class Filter(Frozen):
     def _bounded(self) -> Filter:
         if self.at_least is None and self.at_most is None:
             raise ValueError("give at_least, at_most, or both")
+        in_order(self.at_least, self.at_most)
         return self
 
 

@@ -22,7 +22,6 @@ STEPS = {
     "redact": "raygen.steps.redact:RedactStep",
     "deduplicate": "raygen.steps.deduplicate:DeduplicateStep",
 }
-SAMPLE_NAMES = frozenset({"sample", "answer"})  # what templates about one sample read beside the row
 
 
 def load(place: str) -> type:
