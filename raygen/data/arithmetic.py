@@ -130,19 +130,36 @@ TEST_STORIES = (
     ),
 )  # fmt: skip
 
-# Solved examples for a prompt: what a solution looks like. Of none of the stories.
+# Solved examples for a prompt: what a solution looks like. Of none of the stories; one of each operation first, because a
+# small model that has seen only one form, or one operation, seldom keeps to it.
 SHOTS = (
     (
         "Sam has 6 marbles. Sam finds 5 more marbles. How many marbles does Sam have?",
         "6 + 5 = 11. Answer: 11",
     ),
     (
+        "Tom has 15 balls. Tom throws away 8 balls. How many balls does Tom have?",
+        "15 - 8 = 7. Answer: 7",
+    ),
+    (
+        "There are 3 hens in a shed. Soon there are 4 times as many hens. How many hens are there?",
+        "3 * 4 = 12. Answer: 12",
+    ),
+    (
+        "Lily strings 18 beads. Lily cuts the beads into 2 equal parts and keeps one part. How many beads does Lily have?",
+        "18 / 2 = 9. Answer: 9",
+    ),
+    (
+        "Max collects 9 stamps. Max burns 3 stamps. How many stamps does Max have?",
+        "9 - 3 = 6. Answer: 6",
+    ),
+    (
         "Tom has 5 balls. Tom gets 4 more balls. Tom throws away 3 balls. How many balls does Tom have?",
         "5 + 4 = 9. 9 - 3 = 6. Answer: 6",
     ),
     (
-        "There are 3 hens in a shed. Soon there are 4 times as many hens. A fox takes 2 hens. How many hens are there?",
-        "3 * 4 = 12. 12 - 2 = 10. Answer: 10",
+        "There are 12 hens in a shed. A fox takes 2 hens. Soon there are 2 times as many hens. How many hens are there?",
+        "12 - 2 = 10. 10 * 2 = 20. Answer: 20",
     ),
     (
         "Lily strings 12 beads. Lily strings 4 more beads. Lily cuts the beads into 2 equal parts and keeps one part. "

@@ -49,8 +49,11 @@ class Course(Frozen):
     seed: int = Field(0, ge=0, le=2**63 - 1)
 
     def steps(self, number: int) -> tuple[int, int]:
-        """Return the fewest and the most steps of a round's problems: what is to be learnt first must be within reach."""
-        return 1, min(self.first_steps + number - 1, STEPS[1])
+        """Return the fewest and the most steps of a round's problems: what is to be learnt first must be within reach.
+
+        Short ones leave as the rounds go on: their solutions are kept, and too many of them teach to stop early.
+        """
+        return min(number, STEPS[0]), min(self.first_steps + number - 1, STEPS[1])
 
     def identity(self) -> dict[str, Any]:
         """What decides the result; more rounds may follow."""
@@ -59,7 +62,8 @@ class Course(Frozen):
 
 def with_examples(problem: str, most_steps: int) -> list[dict[str, str]]:
     """Return chat messages that show solved examples, up to so many steps long, before they ask for a problem."""
-    turns = [
+    turns = [{"role": "system", "content": SYSTEM}]
+    turns += [
         {"role": role, "content": text}
         for shot in SHOTS
         if shot[1].count("=") <= most_steps
@@ -129,8 +133,8 @@ def recipe_of(course: Course, store: Store, where: str) -> Recipe:
         "schedule": {"warmup": 0.1},
         # Small steps: the first round may keep a few dozen solutions, of a hundred tokens each.
         "batch": {"tokens": 512, "micro_tokens": 512, "max_tokens": 512},
-        "epochs": 4,
-        "max_steps": 240,
+        "epochs": 2,
+        "max_steps": 180,
         # Few steps, and the loss on a few solutions says little: the last model is the one to take.
         "evaluation": {"every_steps": 1_000_000},
         "seed": course.seed,
