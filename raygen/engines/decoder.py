@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -73,6 +74,9 @@ class Decoder:
         self._head = WantedTokens(model.get_output_embeddings())
         model.set_output_embeddings(self._head)
         self.cache = KVCache(config.num_hidden_layers, positions, blocks)
+        # transformers renames it, one architecture after the other.
+        renamed = "cache" in inspect.signature(model.forward).parameters
+        self._cache_name = "cache" if renamed else "past_key_values"
         self._check()
 
     @torch.inference_mode()
@@ -124,9 +128,9 @@ class Decoder:
         logits_1BV: torch.Tensor = self._model(
             input_ids=torch.tensor([ids], device=self._device),
             position_ids=now.position_N[None],
-            past_key_values=self.cache,
             use_cache=True,
             now=now,
+            **{self._cache_name: self.cache},
         ).logits
         return logits_1BV[0, : len(last)]
 
