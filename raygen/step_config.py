@@ -117,7 +117,9 @@ class Matches(Frozen):
 class PythonCheck(Frozen):
     """A check of your own: `def check(sample: str, row: dict) -> bool | str`; a text says what is wrong."""
 
-    function: Function = Field(description="module:function, importable where the engines run")
+    function: Function = Field(
+        description="module:function, importable from the current directory or the Python path, also where the engines run"
+    )
 
 
 class Verify(Frozen):
@@ -241,7 +243,9 @@ class PythonStep(Frozen):
     name), `scores` (by the sample's number, then by name) and `rejected` (by the sample's number, with a text that says why).
     """
 
-    function: Function = Field(description="module:function, importable where the engines run")
+    function: Function = Field(
+        description="module:function, importable from the current directory or the Python path, also where the engines run"
+    )
     reads: tuple[str, ...] = Field((), max_length=256, description="columns and variables that it needs")
     writes: tuple[Variable, ...] = Field(
         (),

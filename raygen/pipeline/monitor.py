@@ -21,6 +21,7 @@ from raygen.runs.session import BEAT_S, Session
 from raygen.storage import Store
 
 TICK_S = 0.5
+BY_SIGNAL = "interrupted"  # what a session notes that a signal stopped
 GRACE_S = 15.0  # after the first Ctrl-C, chunks in flight have this long to end
 
 
@@ -167,9 +168,10 @@ class Monitor:
         self.stopping = True
         self._session.note = why
         self._stopped_s = time.monotonic()
+        limit = f", for up to {GRACE_S:.0f} s" if why == BY_SIGNAL else ""
         if self._display:
             self._display.say(
-                f"{why}: finishing the chunks in flight (Ctrl-C abandons them; nothing committed is lost)"
+                f"{why}: finishing the chunks in flight{limit} (Ctrl-C abandons them; nothing committed is lost)"
             )
         with self._lock:
             if self._execution is not None:
@@ -180,10 +182,10 @@ class Monitor:
             return {}
 
         def caught(number: int, frame: Any) -> None:
-            if self.stopping and self._session.note == "interrupted":
+            if self.stopping and self._session.note == BY_SIGNAL:
                 raise KeyboardInterrupt
             self.stopping = False
-            self.stop("interrupted")
+            self.stop(BY_SIGNAL)
 
         return {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -197,7 +199,7 @@ class Monitor:
                 saved_s = time.monotonic()
             if (
                 self._stopped_s is not None
-                and self._session.note == "interrupted"
+                and self._session.note == BY_SIGNAL
                 and time.monotonic() - self._stopped_s > GRACE_S
                 and not self._ended.is_set()
             ):

@@ -173,12 +173,14 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
         shown = "; ".join(differences[:4]) + (
             f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
         )
-        remedy = "Choose another --output, or go back"
+        remedy = "Choose another --output, or restore the old settings"
         if plan.only is not None:
             remedy = "Finish this retry as it began"
         elif not all_anew:
             # What comes before an edited step is the same as it was.
-            remedy = f"Go back, or take over what still holds: --output ANOTHER --reuse {where}"
+            remedy = (
+                f"Restore the old settings, or take over what still holds: --output ANOTHER --reuse {where}"
+            )
         raise RunConflictError(f"{where} holds another run of {plan.name!r}: {shown}. {remedy}")
 
 

@@ -39,7 +39,7 @@ def claim(store: Store, key: str, name: str, identity: dict[str, Any], **beside:
         more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise RunConflictError(
             f"{store.uri} holds another training of {found['name']!r}: {'; '.join(differences[:SHOWN])}{more}. "
-            "Choose another --output, or go back"
+            "Choose another --output, or restore the old settings"
         )
 
 

@@ -375,7 +375,7 @@ def test_the_command_line_says_what_was_reused(
     edit = ("--set", "steps.2.select.first=2")
     refused = cli("run", job, "--inline", *edit)
     assert refused.code == 2
-    takes_over = f"Go back, or take over what still holds: --output ANOTHER --reuse {before}"
+    takes_over = f"Restore the old settings, or take over what still holds: --output ANOTHER --reuse {before}"
     assert f"steps.2.select.first was 1, now 2. {takes_over}" in refused.err
     done = cli("run", job, "--inline", "-q", *edit, "--output", tmp_path / "after", "--reuse", before)
     assert done.code == 0, done.err

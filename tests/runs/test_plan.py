@@ -146,8 +146,8 @@ def test_the_same_job_may_go_on(source: Path) -> None:
 def test_a_changed_key_is_named(source: Path, change: dict[str, Any], named: str) -> None:
     message = refusal(planned(job_over(source)), job_over(source, **change))
     assert named in message
-    takes_over = "Go back, or take over what still holds: --output ANOTHER --reuse runs/job"
-    all_anew = "Choose another --output, or go back"
+    takes_over = "Restore the old settings, or take over what still holds: --output ANOTHER --reuse runs/job"
+    all_anew = "Choose another --output, or restore the old settings"
     assert message.endswith(all_anew if {"seed", "sink"} & set(change) else takes_over)
 
 

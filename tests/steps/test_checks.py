@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,6 +152,20 @@ def test_what_a_function_changes_in_its_row_changes_nothing() -> None:
     row = {"parts": ["whole"]}
     assert verdict({"python": {"function": f"{__name__}:spoil"}}, "abc", **row) is None
     assert row == {"parts": ["whole"]}
+
+
+def test_a_function_is_found_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_checks_1.py").write_text("def short(sample, row):\n    return len(sample) < 4\n")
+    (tmp_path / "json.py").write_text("raise RuntimeError('not the one')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "json")
+    check = {"python": {"function": "my_checks_1:short"}}
+    assert verdict(check, "abc") is None
+    assert verdict(check, "abcd") == "check_failed: my_checks_1:short says no"
+    assert __import__("json").dumps([1]) == "[1]"
 
 
 def test_a_function_of_ones_own_decides() -> None:

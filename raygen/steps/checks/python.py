@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import importlib
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,14 +49,17 @@ class PythonFunctionCheck(Check):
 
 
 def function_of(place: str, where: str) -> Callable[..., Any]:
-    """Import `module:function`. Raises ConfigError, naming `where`."""
+    """Import `module:function`, also from the current directory. Raises ConfigError, naming `where`."""
     module, _, name = place.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)  # last: a file there hides no module of Python's or a package's
     try:
         found = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - what a module does when it is imported is unknown
         raise ConfigError(
-            f"{where}: {place!r} cannot be imported: {type(error).__name__}: {error}; its module has to be on the Python"
-            " path where the run starts and where the engines run"
+            f"{where}: {place!r} cannot be imported: {type(error).__name__}: {error}; its module has to be in the current"
+            " directory or on the Python path, where the run starts and where the engines run"
         ) from None
     if not callable(found):
         raise ConfigError(f"{where}: {place!r} is no function")
