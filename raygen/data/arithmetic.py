@@ -265,6 +265,11 @@ _NUMBER = re.compile(_WHOLE)
 _SIGNS = {"×": "*", "x": "*", "÷": "/"}
 
 
+def form_of(steps: int) -> str:
+    """Return a regular expression of all solutions of so many equations, right and wrong ones."""
+    return rf"(\d{{1,3}} [-+*/] \d{{1,3}} = \d{{1,3}}\. ){{{steps}}}Answer: \d{{1,3}}"
+
+
 def final_answer(text: str) -> int | None:
     """Return the answer that a solution gives: the number behind the last `Answer`, else its last number.
 

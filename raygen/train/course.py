@@ -55,6 +55,12 @@ class Course(Frozen):
         """
         return min(number, STEPS[0]), min(self.first_steps + number - 1, STEPS[1])
 
+    def lengths(self, number: int) -> dict[int, int]:
+        """Return how many problems of each number of steps a round has."""
+        low, high = self.steps(number)
+        share, rest = divmod(self.problems, high - low + 1)
+        return {steps: share + (steps - low < rest) for steps in range(low, high + 1)}
+
     def identity(self) -> dict[str, Any]:
         """What decides the result; more rounds may follow."""
         return self.model_dump(mode="json", exclude={"name", "output", "rounds", "engine"})
@@ -81,6 +87,7 @@ def job_of(
     sampling: Mapping[str, Any],
     samples: int,
     adapter: str | None,
+    form: str | None = None,
 ) -> Job:
     """Return the job that asks the base, or an adapter of it, for solutions.
 
@@ -88,11 +95,14 @@ def job_of(
         where, source: the run's directory and the problems, in the course's store.
         ask: PLAIN or SHOWN.
         adapter: its directory; None: the base itself.
+        form: a regular expression that holds every solution to it; None: any text.
     """
     spec: dict[str, Any] = {
         "family": "causal_lm", "engine": "torch", "ref": course.base, "dtype": course.dtype, "options": course.engine,
     }  # fmt: skip
     step: dict[str, Any] = {"model": "solver", "samples": samples, "sampling": sampling, **ask}
+    if form is not None:
+        step["constraint"] = {"regex": form}
     if adapter is not None:
         spec["adapters"] = {ADAPTER: _reference(adapter)}
         step["adapter"] = ADAPTER

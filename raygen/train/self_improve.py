@@ -1,10 +1,11 @@
 """Self-improvement: a model samples solutions, learns from those that are right, and does it again (STaR).
 
-Each round asks the model for several solutions of new problems (an ordinary raygen run; later rounds have longer problems),
+Each round asks the model for several solutions of new problems (ordinary raygen runs; later rounds have longer problems),
+held to their form by a constraint: one equation a step, and the answer; which numbers and operations is the model's affair. It
 keeps those whose final answer is right and whose equations lead to it, trains a LoRA adapter of the base on all that were
 kept so far (an ordinary training), and tests it on problems of held-out stories. Nothing but the known answers judges what
 is kept: the model learns from its own texts alone. Source: Zelikman et al. 2022, arXiv:2203.14465, without its
-rationalisation; that problems grow is ours.
+rationalisation; that problems grow, and the constraint, are ours.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from raygen.data.arithmetic import (
     TEST_STORIES,
     TRAIN_STORIES,
     final_answer,
+    form_of,
     make_problems,
 )
 from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
@@ -154,11 +156,16 @@ class _Classroom:
     def _round(self, number: int) -> Round:
         course, where = self._course, f"round-{number}"
         began_s = time.monotonic()
-        problems = self._problems(f"{where}/problems.parquet", course.problems, number)
-        sampling = {"temperature": course.temperature, "max_tokens": course.max_tokens, "stop": ["\n"]}
+        sampling = {"temperature": course.temperature, "max_tokens": course.max_tokens}
         # The base needs to see what is wanted; later models know it.
         ask, samples = (SHOWN, course.first_samples) if number == 1 else (PLAIN, course.samples)
-        rows = self._generate(f"{where}/sample", problems, ask, sampling, number - 1, samples)
+        rows: list[dict[str, Any]] = []
+        for steps, count in course.lengths(number).items():
+            problems = self._problems(f"{where}/problems-{steps}.parquet", count, number, (steps, steps))
+            # Held to the form, and to one equation a step: a model that knows short solutions only would stop early for ever.
+            rows += self._generate(
+                f"{where}/sample-{steps}", problems, ask, sampling, number - 1, samples, form_of(steps)
+            )
         kept, right = kept_solutions(rows, course.keep)
         self._write(f"{where}/kept.parquet", pa.Table.from_pylist(kept, KEPT))
         sampled_s = time.monotonic()
@@ -189,7 +196,7 @@ class _Classroom:
         return self._test(0, TEST_SHOWN, SHOWN)
 
     def _test(self, number: int, name: str = TEST, ask: Mapping[str, str] | None = None) -> Score:
-        problems = self._problems("test.parquet", self._course.test_problems, None)
+        problems = self._problems("test.parquet", self._course.test_problems, None, STEPS)
         sampling = {"temperature": 0.0, "max_tokens": self._course.max_tokens}
         return score_of(self._generate(f"round-{number}/{name}", problems, ask or PLAIN, sampling, number, 1))
 
@@ -201,10 +208,11 @@ class _Classroom:
         sampling: dict[str, Any],
         model: int,
         samples: int,
+        form: str | None = None,
     ) -> list[dict[str, Any]]:
         """Run a job with the base (model 0) or the adapter of a round, and return its outcomes."""
         adapter = self._store.uri_of(f"round-{model}/train/model") if model else None
-        job = job_of(self._course, self._store, where, source, ask, sampling, samples, adapter)
+        job = job_of(self._course, self._store, where, source, ask, sampling, samples, adapter, form)
         display = make_display(self._quiet)
         if run_job(job, inline=self._inline, display=display, say=self._say).state != "finished":
             raise InterruptedRunError(f"stopped in {where}; run the same command again to resume")
@@ -221,12 +229,13 @@ class _Classroom:
         if result.model is None:
             raise InterruptedRunError(f"stopped in {where}/train; run the same command again to resume")
 
-    def _problems(self, key: str, count: int, number: int | None) -> str:
+    def _problems(self, key: str, count: int, number: int | None, steps: tuple[int, int]) -> str:
         """Write a round's problems, or those of all tests, unless they are there; returns the key."""
         course = self._course
         if not self._store.exists(key):
-            stories, prefix = (TEST_STORIES, "test") if number is None else (TRAIN_STORIES, f"round{number}")
-            steps = STEPS if number is None else course.steps(number)
+            stories, prefix = (
+                (TEST_STORIES, "test") if number is None else (TRAIN_STORIES, f"round{number}-{steps[1]}")
+            )
             made = make_problems(count, stories, prefix, course.seed, course.largest, steps)
             asked = (with_examples(text, steps[1]) for text in made.column("problem").to_pylist())
             messages = [orjson.dumps(each).decode() for each in asked]

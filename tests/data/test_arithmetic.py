@@ -13,6 +13,7 @@ from raygen.data.arithmetic import (
     Story,
     calculate,
     final_answer,
+    form_of,
     make_problems,
     sound,
     write_problems,
@@ -84,6 +85,9 @@ def test_stories_for_tests_share_nothing_with_those_for_training() -> None:
 def test_the_shown_solutions_are_sound() -> None:
     for problem, solution in SHOTS:
         assert sound(problem, solution)
+        steps = solution.count("=")
+        assert re.fullmatch(form_of(steps), solution)
+        assert not re.fullmatch(form_of(steps + 1), solution)
 
 
 def test_too_many_problems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
