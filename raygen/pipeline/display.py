@@ -28,14 +28,21 @@ def summary(progress: Progress) -> str:
         f"{done:,}/{progress.rows_total:,} rows",
         f"{progress.rows['accepted']:,} accepted, {progress.rows['rejected']:,} rejected, {progress.rows['failed']:,} failed",
         f"{progress.chunks[0]:,}/{progress.chunks[1]:,} chunks",
-        f"{progress.rows_per_s:,.1f} rows/s",
-        f"{progress.tokens_per_s:,.0f} tokens/s",
+        f"{_rate(progress.rows_per_s, 1)} rows/s",
+        f"{_rate(progress.tokens_per_s)} tokens/s",
     ]
     if progress.occupancy is not None:
         parts.append(f"engines {progress.occupancy:.0%} full")
     parts += engine_parts(progress)
     parts.append(f"ETA {duration(progress.eta_s)}")
     return " · ".join(parts)
+
+
+def _rate(per_s: float | None, digits: int = 0) -> str:
+    """A slow rate keeps two significant digits: 0.0 rows/s would be said of a run that moves."""
+    if per_s is None:
+        return "-"
+    return f"{per_s:,.{digits}f}" if per_s >= 1 or not per_s else f"{per_s:.2g}"
 
 
 def engine_parts(progress: Progress) -> list[str]:
@@ -73,8 +80,8 @@ def panel(progress: Progress) -> RenderableType:
     )
     occupancy = "-" if progress.occupancy is None else f"{progress.occupancy:.0%}"
     figures.add_row(
-        f"{progress.rows_per_s:,.1f} rows/s",
-        f"{progress.tokens_per_s:,.0f} tokens/s",
+        f"{_rate(progress.rows_per_s, 1)} rows/s",
+        f"{_rate(progress.tokens_per_s)} tokens/s",
         f"engines {progress.replicas}, {occupancy} full",
         f"ETA {duration(progress.eta_s)}",
     )

@@ -16,6 +16,7 @@ from raygen.runs.commit import Commit
 from raygen.runs.enough import acceptance, rows_left
 from raygen.runs.manifest import Totals
 from raygen.runs.outcome import STATUSES
+from raygen.runs.pace import Rate, pace_of
 from raygen.runs.plan import Plan
 from raygen.runs.session import BEAT_S, Session
 from raygen.storage import Store
@@ -42,8 +43,8 @@ class Progress:
     rows: dict[str, int]  # by status, of all sessions, rows of unfinished chunks included
     chunks: tuple[int, int]  # committed, total
     output_tokens: int
-    rows_per_s: float  # over the last ten seconds
-    tokens_per_s: float
+    rows_per_s: float | None  # since the engines began, of a long session its later part; None: no rows yet
+    tokens_per_s: float | None  # over the last minute
     prefill_per_s: float | None  # prompt tokens computed; None: the engines do not say
     occupancy: float | None  # of the engines, 0..1
     replicas: int
@@ -80,9 +81,7 @@ class Monitor:
         self._budget = budget or Budget()
         self._session = Session()
         self._execution: Execution | None = None
-        self._recent: list[
-            tuple[float, int, int, float | None]
-        ] = []  # (monotonic s, rows, output tokens, prompt tokens computed) of the last seconds
+        self._output, self._computed = Rate(), Rate()  # tokens
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._stopped_s: float | None = None
@@ -116,8 +115,6 @@ class Monitor:
     def watch(self, execution: Execution) -> None:
         with self._lock:
             self._execution = execution
-        if self._session.engine_start_s is None:
-            self._session.engine_start_s = time.time()
         if self.stopping:
             execution.stop()
 
@@ -226,29 +223,26 @@ class Monitor:
         self._session.tokens = {"prompt": prompt_tokens, "output": output_tokens}
         limit = engine.get("limit", 0)
         occupancy = min(1.0, engine.get("in_flight", 0) / limit) if limit else None
+        if self._session.engine_start_s is None and engine.get("replicas"):
+            self._session.engine_start_s = time.time()
         now_s, done = time.monotonic(), sum(live.values())
-        self._recent = [each for each in self._recent if now_s - each[0] < 10] + [
-            (now_s, done, output_tokens, engine.get("prompt_tokens_computed"))
-        ]
-        span_s = now_s - self._recent[0][0]
-        rows_per_s = (done - self._recent[0][1]) / span_s if span_s > 0 else 0.0
-        tokens_per_s = (output_tokens - self._recent[0][2]) / span_s if span_s > 0 else 0.0
-        first, last_computed = self._recent[0][3], self._recent[-1][3]
-        prefill_per_s = None
-        if first is not None and last_computed is not None and span_s > 0:
-            prefill_per_s = (last_computed - first) / span_s
+        self._output.add(now_s, output_tokens)
+        self._computed.add(now_s, engine.get("prompt_tokens_computed", 0))
         self._session.add_point(done, output_tokens, occupancy or 0.0)
         total = self._plan.rows if self._plan.only is None else sum(map(len, self._plan.only.values()))
         left = rows_left(self._plan, rows, total)
-        overall = done / (time.time() - (self._session.engine_start_s or time.time()) or 1)
-        pace = rows_per_s or overall
+        began_s = self._session.engine_start_s or self._session.started_s
+        pace = pace_of(self._session.points, began_s, time.time())
+        # The first rows to end are the shortest: of so few, the time left would come out far too long.
+        enough = pace is not None and done >= min(engine.get("in_flight", 0), (done + left) / 4)
+        self._session.eta_s = pace.left_s(left) if pace is not None and enough else None
         if self._display:
             self._display.update(
                 Progress(
                     self._plan.name, total, rows,
                     (self._chunks, len(self._plan.todo)), earlier.tokens["output"] + output_tokens,
-                    rows_per_s, tokens_per_s, prefill_per_s, occupancy, int(engine.get("replicas", 0)),
-                    left / pace if pace > 0 else None, now_s - self._began_s, self.stopping, engine,
+                    None if pace is None else pace.per_s, self._output.per_s(now_s), self._computed.per_s(now_s),
+                    occupancy, int(engine.get("replicas", 0)), self._session.eta_s, now_s - self._began_s, self.stopping, engine,
                 )
             )  # fmt: skip
         if self._budget.tokens is not None and prompt_tokens + output_tokens >= self._budget.tokens:

@@ -37,6 +37,7 @@ class Session:
     tokens: dict[str, int] = field(default_factory=dict)
     engine: dict[str, float] = field(default_factory=dict)  # gauges and totals of the engines, summed
     points: list[tuple[float, int, int, float]] = field(default_factory=list)
+    eta_s: float | None = None  # as the driver shows it
     note: str | None = None
 
     def add_point(self, rows: int, output_tokens: int, occupancy: float) -> None:

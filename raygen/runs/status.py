@@ -10,8 +10,9 @@ from typing import Any
 
 from raygen.errors import KeyNotFoundError, UserError
 from raygen.runs.commit import committed_chunks, read_commits
-from raygen.runs.enough import acceptance, rows_left
+from raygen.runs.enough import acceptance
 from raygen.runs.manifest import MANIFEST_KEY, Totals
+from raygen.runs.pace import pace_of
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged, retry_prefixes
 from raygen.runs.session import LOST_S, Session, read_sessions
@@ -79,11 +80,11 @@ def read_status(store: Store) -> Status:
         state = "running" if alive else "interrupted" if sessions or done else "planned"
         if alive and alive[-1].points:
             latest = alive[-1]
-            last_s, last_rows, _, occupancy = latest.points[-1]
-            first_s, first_rows = latest.started_s, 0
-            if last_s > first_s and last_rows > first_rows:
-                rows_per_s = (last_rows - first_rows) / (last_s - first_s)
-                eta_s = rows_left(plan, rows, plan.rows) / rows_per_s
+            occupancy = latest.points[-1][3]
+            pace = pace_of(latest.points, latest.engine_start_s or latest.started_s, latest.updated_s)
+            rows_per_s = None if pace is None else pace.per_s
+            if latest.eta_s is not None:
+                eta_s = max(0.0, latest.eta_s - (time.time() - latest.updated_s))
     accept = acceptance(plan, rows, state == "finished")
     return Status(
         name=plan.name,

@@ -14,8 +14,12 @@ import pytest
 
 from raygen.errors import InterruptedRunError
 from raygen.pipeline import monitor
+from raygen.pipeline.display import summary
+from raygen.pipeline.monitor import Monitor, Progress
 from raygen.pipeline.run import drive, prepare
 from tests.echo_jobs import echo_job
+from tests.exactly_once.memory_store import MemoryStore
+from tests.runs.made import a_plan
 
 
 def test_one_signal_ends_a_run_whose_chunks_take_long(
@@ -34,3 +38,53 @@ def test_one_signal_ends_a_run_whose_chunks_take_long(
         drive(prepared, inline=True)
     sender.join()
     assert time.monotonic() - began_s < 20
+
+
+class Screen:
+    """A display that keeps what it is to show."""
+
+    def __init__(self) -> None:
+        self.shown: list[Progress] = []
+
+    def update(self, progress: Progress) -> None:
+        self.shown.append(progress)
+
+    def say(self, line: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Engines:
+    """An execution that says what it is told to."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, int] = {}
+
+    def gauges(self) -> dict[str, int]:
+        return self.said
+
+    def stop(self) -> None: ...
+
+
+def test_no_time_left_is_shown_before_there_is_something_to_tell_it_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(monitor.time, "time", lambda: now_s)
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: now_s)
+    screen, engines = Screen(), Engines()
+    watching = Monitor(MemoryStore(), a_plan(40), screen, None)  # 120 rows
+    watching.watch(engines)
+    ticks = (
+        (1300, {}),  # five minutes of loading models are not the pace of rows
+        (1301, {"replicas": 1, "in_flight": 16}),
+        (1311, {"replicas": 1, "in_flight": 15, "rows_accepted": 1, "output_tokens": 100}),
+        (1321, {"replicas": 1, "in_flight": 16, "rows_accepted": 20, "output_tokens": 300}),
+    )
+    for now_s, said in ticks:  # noqa: B007 - the clocks read it
+        engines.said = said
+        watching._tick()
+    assert [each.eta_s for each in screen.shown] == [None, None, None, 100]
+    assert [each.rows_per_s for each in screen.shown] == [None, None, 0.1, 1]
+    assert "0 failed · 0/40 chunks · - rows/s · - tokens/s · ETA -" in summary(screen.shown[0])
+    assert summary(screen.shown[-1]).endswith("1.0 rows/s · 20 tokens/s · ETA 1m 40s")
