@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raygen.evaluate.display import duration, number, share, visible
 from raygen.evaluate.sheet import (
@@ -23,7 +23,12 @@ from raygen.evaluate.sheet import (
     both,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+
 TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+COARSE = 20  # bins that a curve has at least, where a page has room for them
+PAUSE_POSTS = 3  # a total that is not posted for so many usual times stands still
 
 Point = tuple[
     float, float, float, float
@@ -160,10 +165,14 @@ def throughput(timeline: Timeline) -> str:
             for number_, part in enumerate(parts):
                 t = np.array([p[0] for p in part])
                 level = np.array([p[column] for p in part], float)
+                most = bins * (t[-1] - t[0]) / ran_s
                 if column == 3:  # its area, so that a bin gets the mean over its time
                     steps = np.diff(t) * (level[1:] + level[:-1]) / 2
                     level = np.concatenate([[0], np.cumsum(100 * steps)])
-                edges = np.linspace(t[0], t[-1], 1 + max(1, round(bins * (t[-1] - t[0]) / ran_s)))
+                else:
+                    t, level, post_s = between_posts(t, level)
+                    most = min(most, max(COARSE, (t[-1] - t[0]) / (2 * post_s)))
+                edges = np.linspace(t[0], t[-1], 1 + max(1, round(most)))
                 rate = np.diff(np.interp(edges, t, level)) / np.diff(edges)
                 place = edges - t[0] + before + number_ * pause
                 panel.stairs(rate, place, fill=True, color=color, alpha=0.18)
@@ -198,6 +207,23 @@ def throughput(timeline: Timeline) -> str:
         return sheet.svg(f"throughput{width}", label)
 
     return both(draw)
+
+
+def between_posts(t: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Leave out points that repeat a total, for engines post more rarely: what came between two posts came all the while.
+
+    Returns the points that are left, and the usual time between two posts. Where a total stands still for longer, nothing
+    came: there its last point is kept.
+    """
+    import numpy as np
+
+    new = np.flatnonzero(np.diff(level)) + 1
+    if len(new) < 3:
+        return t, level, float(t[-1] - t[0])
+    post_s = float(np.median(np.diff(t[new])))
+    still = new[(t[new] - t[np.concatenate([[0], new[:-1]])]) > PAUSE_POSTS * post_s] - 1
+    kept = np.unique(np.concatenate([[0, len(t) - 1], new, still]))
+    return t[kept], level[kept], post_s
 
 
 def lengths(tokens: Sequence[int], limit: int | None) -> str:

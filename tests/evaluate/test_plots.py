@@ -6,6 +6,7 @@ import sys
 import warnings
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from raygen.evaluate import plots
@@ -125,6 +126,26 @@ def test_time_axis_has_few_labels_at_any_length(ran_s: float) -> None:
     for picture, most in ((wide, 10), (narrow, 6)):
         named = [t for t in texts(picture) if re.fullmatch(r"0|[\d.]+ (s|min|h|d)( .*)?", t)]
         assert 2 <= len(set(named)) <= most + 1
+
+
+@pytest.mark.parametrize("every", [2, 7, 20])
+def test_a_rate_is_that_between_two_posts_and_a_pause_is_none(every: int) -> None:
+    running = [
+        *range(60, 400),
+        *range(600, 1000),
+    ]  # ticks; before these models are loaded, between them nothing comes
+    posted, total, points = 0, 0, []
+    for tick in range(1000):
+        total += 10 * (tick in running)
+        posted = total if tick % every == 0 else posted
+        points.append((tick / 2, posted))
+    t, level, post_s = plots.between_posts(*np.array(points, float).T)
+    rates = np.diff(level) / np.diff(t)
+    assert post_s == every / 2
+    assert sum(np.diff(t)[rates == 0]) == pytest.approx(130, abs=2 * every)
+    among = rates[rates > 0]
+    assert np.mean(among == 20) > 0.85  # all but those on the edge of a pause
+    assert (level[0], level[-1]) == (0, posted)
 
 
 def test_lengths_show_the_limit_and_whole_tokens() -> None:
