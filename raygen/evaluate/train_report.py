@@ -34,6 +34,7 @@ COUNTS = {
     "augmented": "Changed copies, of those to train on",
 }
 HEADLINES = ("accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall", "ece")
+LOWER = ("loss", "perplexity", "ece")  # metrics that are better when lower
 PER_CLASS = ("precision", "recall", "f1")
 
 
@@ -44,6 +45,7 @@ def write_train_report(
     records: Sequence[dict[str, Any]],
     evaluated: dict[str, dict[str, Any]],
     counts: Mapping[str, int],
+    kept: int | None = None,
 ) -> str:
     """Write report.html into a training's directory and return its URI. Raises StorageError.
 
@@ -54,8 +56,9 @@ def write_train_report(
             perhaps `baselines`: name -> {metrics} on the test split (on validation, if there is none). Details that
             are shown: labels, confusion, support, calibration; temperature, and `uncalibrated`: {ece, calibration}.
         counts: of the rows, as preparation counted them.
+        kept: the step whose weights the model has.
     """
-    html = render_train_report(store.uri, name, recipe, records, evaluated, counts)
+    html = render_train_report(store.uri, name, recipe, records, evaluated, counts, kept)
     store.put(REPORT_KEY, html.encode())
     return store.uri_of(REPORT_KEY)
 
@@ -67,6 +70,7 @@ def render_train_report(
     records: Sequence[dict[str, Any]],
     evaluated: dict[str, dict[str, Any]],
     counts: Mapping[str, int],
+    kept: int | None = None,
 ) -> str:
     """Return the report as one HTML document that loads nothing from anywhere. See `write_train_report`."""
     from markupsafe import Markup
@@ -84,8 +88,8 @@ def render_train_report(
         uri=uri,
         base=recipe.get("base", ""),
         finished=bool(splits),
-        verdict=verdict(evaluated, curves),
-        figures=_figures(curves, metric, records),
+        verdict=" ".join([verdict(evaluated, curves), *_beaten(evaluated, splits, metric)]),
+        figures=_figures(curves, metric, records, kept),
         notes=_notes(curves),
         curves=Markup(training_curves(curves, metric)),
         splits=splits,
@@ -126,13 +130,39 @@ def _figure(value: float) -> str:
     return "not a number" if math.isnan(value) else f"{value:.4g}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
-def _figures(curves: Curves, metric: str, records: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+def _beaten(evaluated: Mapping[str, dict[str, Any]], splits: Sequence[str], metric: str) -> list[str]:
+    """Say which baseline does better than this model, by the metric that decides or by one that the verdict names."""
+    own = (evaluated[splits[0]].get("metrics") or {}) if splits else {}
+    said = []
+    for name in dict.fromkeys((metric, "macro_f1", "accuracy")):
+        sign = -1 if name in LOWER else 1
+        rivals = {
+            baseline: value
+            for baseline, found in (evaluated.get("baselines") or {}).items()
+            if sign * (value := value_of(found.get("metrics") or {}, name)) > sign * value_of(own, name)
+        }
+        if rivals:
+            best = max(rivals, key=lambda baseline: sign * rivals[baseline])
+            said.append(
+                f"{_spelled(name)} is {_figure(rivals[best])} of {display.cut(best, 100)}, "
+                f"{_figure(value_of(own, name))} of this model"
+            )
+    return [f"A baseline does better: {'; '.join(said)}."] if said else []
+
+
+def _spelled(metric: str) -> str:
+    return display.cut(metric.replace("_", " "), 100)
+
+
+def _figures(
+    curves: Curves, metric: str, records: Sequence[dict[str, Any]], kept: int | None
+) -> list[tuple[str, str, str]]:
     """Key figures: label, value, a remark."""
     known = [(tokens, s) for _, tokens, s in curves.speed if s > 0 and not math.isnan(tokens)]
     tokens, seconds = sum(t for t, _ in known), sum(s for _, s in known)
     losses = [value for _, value in curves.loss[-LAST_STEPS:] if not math.isnan(value)]
     epochs = [value for record in records if not math.isnan(value := value_of(record, "epoch"))]
-    evaluations = [value for _, value in curves.validation.get(metric, []) if not math.isnan(value)]
+    evaluations = [each for each in curves.validation.get(metric, []) if not math.isnan(each[1])]
     figures = [
         (
             "Steps",
@@ -145,8 +175,13 @@ def _figures(curves: Curves, metric: str, records: Sequence[dict[str, Any]]) -> 
         ("Training loss", _figure(sum(losses) / len(losses)) if losses else "–", f"last {LAST_STEPS} steps"),
     ]
     if evaluations:
-        label = f"Validation {metric.replace('_', ' ')}"
-        figures.append((label, _figure(evaluations[-1]), f"{_figure(evaluations[0])} at first"))
+        (_, first), (_, last) = evaluations[0], evaluations[-1]
+        # The model is that of the best step, often not of the last one. A training that is not finished has none yet.
+        shown, remark = last, f"{_figure(first)} at first"
+        if kept is not None and kept in (by_step := dict(evaluations)):
+            shown = by_step[kept]
+            remark = f"at step {display.number(kept)}, which was kept; {remark}, {_figure(last)} at last"
+        figures.append((f"Validation {_spelled(metric)}", _figure(shown), remark))
     return figures
 
 

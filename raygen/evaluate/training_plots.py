@@ -106,6 +106,8 @@ def training_curves(curves: Curves, metric: str) -> str:
             axes.yaxis.set_major_formatter(lambda y, _: number(round(y, 12)))
             axes.grid(axis="y", color=LINE)
             axes.margins(x=0.01, y=0.12)
+            if name in ("loss", metric):
+                _stand_on_a_label(axes)
             if name == "learning rate":
                 axes.set_ylim(bottom=0)
         panels[-1].xaxis.set_major_locator(sheet.ticks(10 if wide else 4, whole=True))
@@ -212,6 +214,13 @@ def _speed(axes: Any, speed: Sequence[tuple[float, float, float]], most: int) ->
         steps, rates, color=ACCENT, linewidth=1.4, marker="o", markersize=3 if len(steps) < MARKED else 0
     )
     axes.set_ylim(0, 1.12 * max(rates))
+
+
+def _stand_on_a_label(axes: Any) -> None:
+    """Let the panel begin at a tick: its lower edge looks like a grid line, and would be the only one without a number."""
+    ticks = axes.yaxis.get_major_locator().tick_values(*axes.get_ylim())
+    axes.set_ylim(bottom=max((tick for tick in ticks if tick <= axes.dataLim.y0), default=None))
+    axes.yaxis.set_major_locator(Sheet.ticks(list(ticks)))
 
 
 def _legend(axes: Any, entries: Sequence[tuple[str, str, Curve]]) -> None:

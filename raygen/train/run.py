@@ -152,7 +152,11 @@ def _finished(
     report = None
     try:
         shown = {**evaluated, "baselines": baselines}
-        report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else _report(store, recipe, shown)
+        report = (
+            store.uri_of(REPORT_KEY)
+            if store.exists(REPORT_KEY)
+            else _report(store, recipe, shown, finished.get("kept_step"))
+        )
     except Exception as error:  # noqa: BLE001 - the model is there, whatever became of its picture
         say(f"the report could not be written: {type(error).__name__}: {error}")
     metrics = {split: found["metrics"] for split, found in evaluated.items()}
@@ -173,10 +177,12 @@ def _usage(recipe: Recipe, model: str, adapter: bool) -> str:
     return f"models: {{writer: {{{whole}, ref: {model}}}}}"
 
 
-def _report(store: Store, recipe: Recipe, evaluated: dict[str, Any]) -> str:
+def _report(store: Store, recipe: Recipe, evaluated: dict[str, Any], kept: int | None) -> str:
     from raygen.evaluate.train_report import write_train_report
 
     prepared = Prepared.load(store)
     counts = prepared.counts if prepared else {}
     records = list(read_metrics(store))
-    return write_train_report(store, recipe.name, recipe.model_dump(mode="json"), records, evaluated, counts)
+    return write_train_report(
+        store, recipe.name, recipe.model_dump(mode="json"), records, evaluated, counts, kept
+    )

@@ -93,6 +93,37 @@ def test_classes_confusion_and_baselines(full: Page) -> None:
     assert f"Beside baselines, on the test split {baselines}" in full.text
 
 
+def test_the_headline_is_of_the_model_that_was_kept() -> None:
+    records = [*RECORDS, evaluation(180, loss=0.9, macro_f1=0.25)]
+    page = Page(render_train_report("x", "x", RECIPE, records, {"test": classified()}, {}, kept=120))
+    kept = "Validation macro f1 0.625 at step 120, which was kept; 0.5 at first, 0.25 at last"
+    assert kept in page.text
+    assert "A baseline does better" not in page.text
+
+
+def test_the_headline_says_when_a_baseline_does_better() -> None:
+    baselines = {
+        "majority": {
+            "metrics": {"accuracy": 0.6667, "macro_f1": 0.6, "ece": 0.01}
+        },  # 0.6667 is more than two thirds
+        "words only": {"metrics": {"accuracy": 0.5, "macro_f1": 0.7, "ece": 0.5}},
+    }
+    evaluated = {"test": classified(), "baselines": baselines}
+    page = Page(render_train_report("x", "x", RECIPE, RECORDS, evaluated, {}))
+    better = "A baseline does better: macro f1 is 0.7 of words only, 0.6556 of this model; accuracy is 0.6667 of majority"
+    assert f"macro-F1 0.6556. {better}, 0.6667 of this model." in page.text
+    recipe = {**RECIPE, "evaluation": {"metric": "ece"}}
+    page = Page(render_train_report("x", "x", recipe, RECORDS, evaluated, {}))
+    assert "A baseline does better: ece is 0.01 of majority, 0.1333 of this model;" in page.text
+
+
+def test_every_panel_stands_on_a_number() -> None:
+    records = [evaluation(n, macro_f1=value) for n, value in ((10, 0.3877), (20, 0.31), (30, 0.2205))]
+    wide, _ = pictures(training_plots.training_curves(Curves.of(records), "macro_f1"))
+    shown = [float(text) for text in texts(wide) if text.startswith("0.")]
+    assert min(shown) <= 0.2205
+
+
 def test_calibration_before_and_after(full: Page) -> None:
     assert (
         "Expected calibration error 0.1333, 0.3333 before; temperature 1.5, fitted on the validation"
