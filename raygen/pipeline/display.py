@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from raygen.engines.figures import kv_use, pool_figures, prefix_hit_rate
 from raygen.errors import ConfigError
+from raygen.evaluate.display import count
 from raygen.pipeline.monitor import Display, Progress
 from raygen.pipeline.result import RunResult
 from raygen.runs.enough import Acceptance
@@ -26,7 +28,7 @@ def summary(progress: Progress) -> str:
     done = sum(progress.rows.values())
     parts = [
         f"{done:,}/{progress.rows_total:,} rows",
-        f"{progress.rows['accepted']:,} accepted, {progress.rows['rejected']:,} rejected, {progress.rows['failed']:,} failed",
+        _fates(progress.rows),
         f"{progress.chunks[0]:,}/{progress.chunks[1]:,} chunks",
         f"{_rate(progress.rows_per_s, 1)} rows/s",
         f"{_rate(progress.tokens_per_s)} tokens/s",
@@ -36,6 +38,10 @@ def summary(progress: Progress) -> str:
     parts += engine_parts(progress)
     parts.append(f"ETA {duration(progress.eta_s)}")
     return " · ".join(parts)
+
+
+def _fates(rows: Mapping[str, int]) -> str:
+    return f"{rows['accepted']:,} accepted, {rows['rejected']:,} rejected, {rows['failed']:,} failed"
 
 
 def _rate(per_s: float | None, digits: int = 0) -> str:
@@ -102,11 +108,13 @@ def panel(progress: Progress) -> RenderableType:
 def status_lines(status: Status) -> list[str]:
     """What `raygen status` prints."""
     rows = status.rows
+    partly = ", in committed chunks" if status.state in ("running", "interrupted") else ""
     lines = [
         f"{status.name}: {status.state}  ({status.run})",
         f"  chunks  {status.chunks['committed']:,} of {status.chunks['total']:,} committed",
-        f"  rows    {rows['total']:,}: {rows['accepted']:,} accepted, {rows['rejected']:,} rejected, {rows['failed']:,} failed",
-        f"  tokens  {status.tokens['prompt']:,} prompt, {status.tokens['output']:,} output",
+        f"  rows    {rows['total']:,}: {_fates(rows)}{partly}",
+        f"  tokens  {status.tokens['prompt']:,} prompt, {status.tokens['output']:,} output{partly}",
+        *_live_line(status),
         *_calls_line(status),
         f"  time    {duration(status.elapsed_s)} in {status.sessions} session{'' if status.sessions == 1 else 's'}"
         + (f", {status.retries} retries" if status.retries else ""),
@@ -133,8 +141,7 @@ def result_lines(result: RunResult, reusing: bool) -> list[str]:
         calls = f"; {result.calls['reused']:,} calls reused, {result.calls['computed']:,} computed"
     done = rows["accepted"] + rows["rejected"] + rows["failed"]
     lines = [
-        f"{done:,} of {rows['total']:,} rows have an outcome: {rows['accepted']:,} accepted, "
-        f"{rows['rejected']:,} rejected, {rows['failed']:,} failed; {result.tokens['output']:,} tokens generated{calls}"
+        f"{done:,} of {rows['total']:,} rows have an outcome: {_fates(rows)}; {result.tokens['output']:,} tokens generated{calls}"
     ]
     if result.acceptance is not None:
         lines.append(result.acceptance.line)
@@ -142,6 +149,16 @@ def result_lines(result: RunResult, reusing: bool) -> list[str]:
     if result.report:
         lines.append(f"report:  {result.report}")
     return lines
+
+
+def _live_line(status: Status) -> list[str]:
+    if status.live is None:
+        return []
+    live = status.live
+    return [
+        f"  now     {count(live['rows'], 'row')} done in this session; {live['prompt']:,} prompt and "
+        f"{live['output']:,} output tokens so far, committed or not"
+    ]
 
 
 def _calls_line(status: Status) -> list[str]:

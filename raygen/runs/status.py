@@ -26,7 +26,7 @@ class Status:
     state: str  # planned | running | interrupted | finished
     chunks: dict[str, int]  # total, committed
     rows: dict[str, int]  # total, accepted, rejected, failed
-    tokens: dict[str, int]  # prompt, output
+    tokens: dict[str, int]  # prompt, output; like the rows, of committed chunks
     calls: dict[str, int]  # to engines: reused, computed
     reuse: str | None  # the run that is reused
     accept: dict[str, int | None] | None  # wanted, accepted, rows_not_needed; None: no number is wanted
@@ -37,6 +37,9 @@ class Status:
     eta_s: float | None
     occupancy: float | None
     note: str | None
+    live: dict[str, int] | None = (
+        None  # what the sessions at work have done, committed or not: rows, prompt, output (tokens)
+    )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +69,7 @@ def read_status(store: Store) -> Status:
         ) from None
     sessions = read_sessions(store)
     retries = len(retry_prefixes(store))
-    rows_per_s = eta_s = occupancy = None
+    rows_per_s = eta_s = occupancy = live = None
     if store.exists(MANIFEST_KEY):
         merged = read_merged(store)
         rows, tokens, calls = merged.rows, merged.tokens, merged.calls
@@ -78,6 +81,11 @@ def read_status(store: Store) -> Status:
         committed = len(done)
         alive = [session for session in sessions if is_alive(session)]
         state = "running" if alive else "interrupted" if sessions or done else "planned"
+        if alive:
+            live = {
+                "rows": sum(sum(each.rows.values()) for each in alive),
+                **{kind: sum(each.tokens.get(kind, 0) for each in alive) for kind in ("prompt", "output")},
+            }
         if alive and alive[-1].points:
             latest = alive[-1]
             occupancy = latest.points[-1][3]
@@ -103,4 +111,5 @@ def read_status(store: Store) -> Status:
         eta_s=None if eta_s is None else round(eta_s, 1),
         occupancy=occupancy,
         note=sessions[-1].note if sessions else None,
+        live=live,
     )

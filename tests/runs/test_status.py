@@ -10,6 +10,7 @@ import time
 import pytest
 
 from raygen.errors import CorruptDataError, UserError
+from raygen.pipeline.display import status_lines
 from raygen.runs.manifest import finish
 from raygen.runs.plan import pin
 from raygen.runs.session import LOST_S, Session
@@ -51,6 +52,7 @@ def test_running(store: MemoryStore) -> None:
     put_chunk(store, PLAN, 0, "arf")
     session = Session(started_s=time.time() - 10, eta_s=15.0)
     session.points = [(session.started_s + 10, 6, 4, 0.5)]
+    session.rows, session.tokens = {"accepted": 6, "rejected": 0, "failed": 0}, {"prompt": 1500, "output": 40}
     session.write(store)
     status = read_status(store)
     assert status.state == "running"
@@ -59,6 +61,14 @@ def test_running(store: MemoryStore) -> None:
     assert (status.rows_per_s, status.occupancy) == (0.6, 0.5)
     assert status.eta_s == pytest.approx(15, abs=1)
     assert status.elapsed_s == pytest.approx(10, abs=1)
+    assert status.live == {"rows": 6, "prompt": 1500, "output": 40}
+    lines = status_lines(status)
+    assert "  rows    12: 1 accepted, 1 rejected, 1 failed, in committed chunks" in lines
+    assert "  tokens  5 prompt, 2 output, in committed chunks" in lines
+    assert (
+        "  now     6 rows done in this session; 1,500 prompt and 40 output tokens so far, committed or not"
+        in lines
+    )
 
 
 def test_interrupted_by_a_stop(store: MemoryStore) -> None:
@@ -91,6 +101,8 @@ def test_finished(store: MemoryStore) -> None:
     assert status.chunks == {"total": 4, "committed": 4}
     assert status.rows["accepted"] == status.rows["total"] == 12
     assert status.as_dict()["tokens"] == {"prompt": 20, "output": 8}
+    assert status.live is None
+    assert "committed chunks" not in "".join(status_lines(status))
 
 
 def test_a_corrupt_commit_is_no_status(store: MemoryStore) -> None:
