@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from raygen.evaluate.display import count
 from raygen.terminal import duration, fitting_display
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class TrainProgress:
     workers: int
     epoch: int = 0
     loss: float | None = None  # mean of the last steps
-    tokens_per_s: float | None = None  # over the last ten seconds
+    tokens_per_s: float | None = None  # in the last steps
     learning_rate: float | None = None
     validation: dict[str, float] = field(default_factory=dict)  # the latest evaluation
     metric: str = "loss"  # the one that decides
@@ -31,6 +32,7 @@ class TrainProgress:
     elapsed_s: float = 0.0
     memory_bytes: int | None = None  # of the first worker's process
     restarts: int = 0
+    evaluating: bool = False  # in place of computing steps
 
 
 class TrainDisplay(Protocol):
@@ -61,7 +63,9 @@ def figures(progress: TrainProgress) -> list[str]:
         parts.append(f"loss {progress.loss:.4g}")
     if progress.learning_rate is not None:
         parts.append(f"learning rate {progress.learning_rate:.3g}")
-    if progress.tokens_per_s is not None:
+    if progress.evaluating:
+        parts.append("evaluating")
+    elif progress.tokens_per_s is not None:
         parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
     if progress.memory_bytes is not None:
         parts.append(f"memory {progress.memory_bytes / 2**30:.1f} GiB")
@@ -89,7 +93,7 @@ def panel(progress: TrainProgress) -> RenderableType:
     from rich.text import Text
 
     state = "" if progress.phase == "training" else f" ({progress.phase})"
-    workers = f"{progress.workers} worker{'s' * (progress.workers != 1)}" if progress.workers else ""
+    workers = count(progress.workers, "worker") if progress.workers else ""
     unit = "parts" if progress.phase == "preparing" else "steps"
     counted = f"  {progress.done:,}/{progress.total:,} {unit}" if progress.total else ""
     title = Text(f"{progress.name}{state}{counted}  {duration(progress.elapsed_s)}", style="bold")

@@ -97,7 +97,9 @@ def train(
         )
         higher = recipe.evaluation.metric in family.higher_is_better
         current.begin(store, total)
-        watch = Watch(recipe, store, total, higher, display, listen)
+        watch = Watch(
+            recipe, store, total, higher, display, listen, validates=bool(prepared.blocks.get("validation"))
+        )
         board = start_train_board()
         config = {
             "recipe": recipe.model_dump(mode="json"),

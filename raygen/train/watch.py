@@ -18,8 +18,8 @@ from raygen.train.metrics_log import MetricsLog, is_evaluation, number, validati
 from raygen.train.recipe import Recipe
 
 GRACE_S = 60.0  # after the first Ctrl-C, the workers have this long to write a checkpoint
-RECENT_S = 10.0
-SMOOTHED = 20  # steps that the shown loss is the mean of
+RECENT_S = 600.0  # that the pace of steps is the mean of, with the evaluations between them
+SMOOTHED = 20  # steps that the shown loss and speed are the means of
 
 
 class Watch:
@@ -28,6 +28,7 @@ class Watch:
     Args:
         total: steps of the whole training.
         higher: is more of recipe.evaluation.metric better?
+        validates: is there a validation split?
         listen: is told every evaluation on the validation split.
     """
 
@@ -39,11 +40,14 @@ class Watch:
         higher: bool,
         display: TrainDisplay | None = None,
         listen: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        validates: bool = True,
     ) -> None:
         self._recipe = recipe
         self._total = total
         self._higher = higher
         self._display = display
+        self._validates = validates
         self._log = MetricsLog(store)
         self._events = Events(store, self._log.records)
         self._listen = listen
@@ -54,8 +58,8 @@ class Watch:
         self._workers = 0
         self._memory: int | None = None
         self._losses: deque[float] = deque(maxlen=SMOOTHED)
-        self._recent: deque[tuple[float, int, int]] = deque()  # (monotonic s, tokens so far, step)
-        self._tokens = 0
+        self._recent: deque[tuple[float, int]] = deque()  # (monotonic s, step)
+        self._speed: deque[tuple[int, float]] = deque(maxlen=SMOOTHED)  # (tokens, seconds) of a step
         self._began_s = time.monotonic()
         self._stopped_s: float | None = None
         self._abandoned = False
@@ -112,13 +116,14 @@ class Watch:
             if is_evaluation(record):
                 continue
             self._step = record["step"]
-            self._tokens += record["tokens"]
+            self._speed.append((record["tokens"], record["seconds"]))
             self._losses.append(record["loss"])
             self._workers = record.get("workers", self._workers)
             self._memory = record.get("memory_bytes", self._memory)
         now_s = time.monotonic()
-        self._recent.append((now_s, self._tokens, self._step))
-        while now_s - self._recent[0][0] > RECENT_S and len(self._recent) > 2:
+        if self._step:  # start-up is no step
+            self._recent.append((now_s, self._step))
+        while self._recent and now_s - self._recent[0][0] > RECENT_S and len(self._recent) > 2:
             self._recent.popleft()
 
     def _tell(self, records: Iterable[dict[str, Any]]) -> None:
@@ -127,13 +132,17 @@ class Watch:
                 self._listen(record)
 
     def _progress(self, restarts: int) -> TrainProgress:
-        (first_s, first_tokens, first_step), (last_s, tokens, step) = self._recent[0], self._recent[-1]
+        now_s = time.monotonic()
+        (first_s, first_step), (last_s, step) = (
+            (self._recent[0], self._recent[-1]) if self._recent else ((now_s, 0),) * 2
+        )
         span_s = last_s - first_s
+        seconds = sum(s for _, s in self._speed)
         last: dict[str, Any] = next((each for each in reversed(self.records) if not is_evaluation(each)), {})
         metric = self._recipe.evaluation.metric
         measured = [each["metrics"] for each in validations(self.records)]
         values = [value for found in measured if (value := number(found, metric)) is not None]
-        pace = (step - first_step) / span_s if span_s > 0 and first_step else 0.0
+        pace = (step - first_step) / span_s if span_s > 0 else 0.0
         running = "training" if self._step else "starting workers"
         return TrainProgress(
             name=self._recipe.name,
@@ -143,15 +152,24 @@ class Watch:
             workers=self._workers,
             epoch=last.get("epoch", 0),
             loss=sum(self._losses) / len(self._losses) if self._losses else None,
-            tokens_per_s=(tokens - first_tokens) / span_s if span_s > 0 and self._step else None,
+            tokens_per_s=sum(tokens for tokens, _ in self._speed) / seconds if seconds else None,
             learning_rate=last.get("learning_rate"),
             validation=measured[-1] if measured else {},
             metric=metric,
             best=(max if self._higher else min)(values) if values else None,
             eta_s=(self._total - step) / pace if pace > 0 else None,
-            elapsed_s=last_s - self._began_s,
+            elapsed_s=now_s - self._began_s,
             memory_bytes=self._memory,
             restarts=restarts,
+            evaluating=self._evaluates(),
+        )
+
+    def _evaluates(self) -> bool:
+        """Do the workers evaluate? It follows a step without a word; after the last step the kept model is measured."""
+        if not self._step or (is_evaluation(self.records[-1]) and self._step < self._total):
+            return False
+        return self._step == self._total or (
+            self._validates and self._step % self._recipe.evaluation.every_steps == 0
         )
 
     def _catch_signals(self) -> dict[int, Any]:

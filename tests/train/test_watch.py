@@ -1,0 +1,48 @@
+"""The watch: what it shows while workers compute steps, and while they evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from raygen.storage import LocalStore
+from raygen.train import watch as watch_module
+from raygen.train.display import TrainProgress
+from raygen.train.watch import Watch
+from tests.train.in_memory import recipe_of
+
+
+def step(number: int) -> dict[str, Any]:
+    return {"step": number, "epoch": 0, "loss": 1.0, "learning_rate": 1e-3, "tokens": 90, "seconds": 3.0}
+
+
+def test_an_evaluation_is_said_and_slows_no_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, said = 100.0, [step(1)]
+    monkeypatch.setattr(ray, "get", lambda answer: answer)
+    monkeypatch.setattr(watch_module.time, "monotonic", lambda: now_s)
+    shown: list[TrainProgress] = []
+    screen: Any = SimpleNamespace(update=shown.append, say=print, close=list)
+    recipe = recipe_of(Path("base"), evaluation={"every_steps": 2})
+    watch = Watch(recipe, LocalStore(tmp_path), 5, False, screen, validates=True)
+    watch._board = SimpleNamespace(
+        read=SimpleNamespace(remote=lambda since, stopping: (said, since + len(said)))
+    )
+    evaluation = {"step": 2, "split": "validation", "metrics": {"loss": 1.0}}
+    records: tuple[list[dict[str, Any]], ...] = (
+        [step(1)],
+        [step(2)],
+        [],
+        [evaluation],
+        [step(3)],
+        [step(4), step(5)],
+    )
+    for said in records:  # noqa: B007 - the board reads it
+        watch.tick(0)
+        now_s += 60
+    assert [each.evaluating for each in shown] == [False, True, True, False, False, True]
+    assert {each.tokens_per_s for each in shown} == {30}
+    assert shown[4].eta_s == pytest.approx(2 * 120)  # two steps in four minutes, an evaluation between them
