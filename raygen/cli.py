@@ -167,6 +167,7 @@ def collect(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be removed")] = False,
 ) -> None:
     """Remove data that no commit refers to: what crashed and overtaken attempts left behind."""
+    from raygen.evaluate.display import count
     from raygen.pipeline.display import parse_duration
     from raygen.runs.collect import collect as collect_run
     from raygen.runs.status import read_status
@@ -176,9 +177,11 @@ def collect(
     read_status(store)
     found = collect_run(store, parse_duration(grace), dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
-    print(f"{verb} {len(found.removed):,} objects, {found.removed_bytes:,} bytes")
+    print(f"{verb} {count(len(found.removed), 'object')}, {count(found.removed_bytes, 'byte')}")
     if found.young:
-        print(f"{found.young:,} unreferenced objects are younger than {grace}")
+        print(
+            f"{count(found.young, 'unreferenced object is', 'unreferenced objects are')} younger than {grace}"
+        )
     if found.pending:
         print(
             f"{found.pending:,} objects belong to chunks that are not committed yet: kept until the run is resumed"

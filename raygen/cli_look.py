@@ -71,10 +71,11 @@ def export(
     ] = None,
 ) -> None:
     """Write a finished run's outcomes, checked against their digests, in another format."""
+    from raygen.evaluate.display import count
     from raygen.pipeline.export import export_run
 
     rows, files = export_run(run_uri, as_format, to, only)
-    print(f"{rows:,} rows in {files:,} files: {to}")
+    print(f"{count(rows, 'row')} in {count(files, 'file')}: {to}")
 
 
 def verify(

@@ -125,7 +125,7 @@ def test_export_writes_each_row_once(cli: Cli, job: Path, tmp_path: Path) -> Non
     cli("run", job, "--inline")
     for kind in ("jsonl", "parquet", "webdataset"):
         done = cli("export", tmp_path / "run", "--format", kind, "--to", tmp_path / kind)
-        assert "100 rows in 1 files" in done.out, done.err
+        assert "100 rows in 1 file:" in done.out, done.err
         assert cli("export", tmp_path / "run", "--format", kind, "--to", tmp_path / kind).code == 2
     lines = (tmp_path / "jsonl" / "part-00000.jsonl").read_text().splitlines()
     assert [json.loads(line)["row_id"] for line in lines] == [f"p{n}" for n in range(100)]
@@ -164,9 +164,11 @@ def test_collect_says_what_it_would_remove(cli: Cli, job: Path, tmp_path: Path) 
     orphan = tmp_path / "run" / "data" / "00000001-0123456789abcdef.parquet"
     orphan.write_bytes(b"x")
     assert "younger than 24h" in cli("collect", tmp_path / "run").out
-    assert "would remove 1 objects" in cli("collect", tmp_path / "run", "--grace", "0s", "--dry-run").out
+    assert (
+        "would remove 1 object, 1 byte" in cli("collect", tmp_path / "run", "--grace", "0s", "--dry-run").out
+    )
     assert orphan.exists()
-    assert "removed 1 objects" in cli("collect", tmp_path / "run", "--grace", "0s").out
+    assert "removed 1 object, 1 byte" in cli("collect", tmp_path / "run", "--grace", "0s").out
     assert not orphan.exists()
     assert json.loads(cli("verify", tmp_path / "run", "--json").out)["ok"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from raygen.evaluate.display import duration, number, share, visible
+from raygen.evaluate.display import count, duration, number, share, visible
 from raygen.evaluate.sheet import (
     ACCENT,
     ACCEPTED,
@@ -240,7 +240,7 @@ def lengths(tokens: Sequence[int], limit: int | None) -> str:
     # The last bar ends where the longest sample does, so that a limit is a bar's edge.
     edges = high + 0.5 - width_tokens * np.arange(bars, -1, -1)
     median = float(np.median(tokens))
-    label = f"Output lengths of {number(len(tokens))} samples: "
+    label = f"Output lengths of {count(len(tokens), 'sample')}: "
     label += f"{number(low)} to {number(high)} tokens, median {number(median)}"
 
     def draw(width: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from raygen.evaluate.display import number
+from raygen.evaluate.display import count, number
 from raygen.evaluate.sheet import ACCENT, INK, LINE, MUTED, SECOND, WIDE_PX, Sheet, both
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _legend(axes: Any, entries: Sequence[tuple[str, str, Curve]]) -> None:
 
 def _described(curves: Curves, metric: str) -> str:
     known = [(step, value) for step, value in curves.loss if not math.isnan(value)]
-    said = [f"Training over {number(curves.loss[-1][0])} steps" if curves.loss else "Training"]
+    said = [f"Training over {count(int(curves.loss[-1][0]), 'step')}" if curves.loss else "Training"]
     if known:
         said.append(f"loss {number(known[0][1])} at first, {number(known[-1][1])} at last")
     for name in dict.fromkeys(("loss", metric)):

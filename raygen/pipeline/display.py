@@ -27,9 +27,9 @@ def summary(progress: Progress) -> str:
     """One line: rows by status, chunks, speed, occupancy, time left."""
     done = sum(progress.rows.values())
     parts = [
-        f"{done:,}/{progress.rows_total:,} rows",
+        f"{done:,}/{count(progress.rows_total, 'row')}",
         _fates(progress.rows),
-        f"{progress.chunks[0]:,}/{progress.chunks[1]:,} chunks",
+        f"{progress.chunks[0]:,}/{count(progress.chunks[1], 'chunk')}",
         f"{_rate(progress.rows_per_s, 1)} rows/s",
         f"{_rate(progress.tokens_per_s)} tokens/s",
     ]
@@ -94,7 +94,7 @@ def panel(progress: Progress) -> RenderableType:
     engine = Text(" · ".join(engine_parts(progress)), style="dim")
     state = " (stopping)" if progress.stopping else "" if progress.replicas else " (starting engines)"
     title = Text(
-        f"{progress.name}{state}  {done:,}/{progress.rows_total:,} rows  {duration(progress.elapsed_s)}"
+        f"{progress.name}{state}  {done:,}/{count(progress.rows_total, 'row')}  {duration(progress.elapsed_s)}"
     )
     title.stylize("bold")
     return Group(
@@ -116,8 +116,8 @@ def status_lines(status: Status) -> list[str]:
         f"  tokens  {status.tokens['prompt']:,} prompt, {status.tokens['output']:,} output{partly}",
         *_live_line(status),
         *_calls_line(status),
-        f"  time    {duration(status.elapsed_s)} in {status.sessions} session{'' if status.sessions == 1 else 's'}"
-        + (f", {status.retries} retries" if status.retries else ""),
+        f"  time    {duration(status.elapsed_s)} in {count(status.sessions, 'session')}"
+        + (f", {count(status.retries, 'retry', 'retries')}" if status.retries else ""),
     ]
     if status.accept is not None:
         lines.append(f"  {Acceptance(**status.accept).line}")  # type: ignore[arg-type]
@@ -138,10 +138,11 @@ def result_lines(result: RunResult, reusing: bool) -> list[str]:
     """
     rows, calls = result.rows, ""
     if reusing or result.calls["reused"]:
-        calls = f"; {result.calls['reused']:,} calls reused, {result.calls['computed']:,} computed"
+        calls = f"; {count(result.calls['reused'], 'call')} reused, {result.calls['computed']:,} computed"
     done = rows["accepted"] + rows["rejected"] + rows["failed"]
     lines = [
-        f"{done:,} of {rows['total']:,} rows have an outcome: {_fates(rows)}; {result.tokens['output']:,} tokens generated{calls}"
+        f"{done:,} of {count(rows['total'], 'row')} {'has' if done == 1 else 'have'} an outcome: {_fates(rows)}; "
+        f"{count(result.tokens['output'], 'token')} generated{calls}"
     ]
     if result.acceptance is not None:
         lines.append(result.acceptance.line)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from raygen.config import Job
 from raygen.data import open_source
 from raygen.engines.base import ResolvedModel
+from raygen.evaluate.display import count
 from raygen.pipeline.host import EngineHost
 from raygen.pipeline.models import resolve_models
 from raygen.pipeline.program import Program
@@ -43,17 +44,18 @@ class Forecast:
 
     def lines(self) -> list[str]:
         found = [
-            f"{self.name}: {self.rows:,} rows in {self.chunks:,} chunks, from {self.inputs:,} inputs ({self.input_bytes:,} bytes)"
+            f"{self.name}: {count(self.rows, 'row')} in {count(self.chunks, 'chunk')}, "
+            f"from {count(self.inputs, 'input')} ({count(self.input_bytes, 'byte')})"
         ]
         if self.sampled_rows and self.rows_per_s and self.elapsed_s is not None:
             found += [
-                f"measured on {self.sampled_rows} rows with one engine ({self.sampled_failed} failed; "
+                f"measured on {count(self.sampled_rows, 'row')} with one engine ({self.sampled_failed} failed; "
                 f"models loaded in {self.start_s:.1f} s):",
                 f"  about {self.prompt_tokens:,} prompt and {self.output_tokens:,} output tokens",
                 f"  about {duration(self.elapsed_s)} ({self.rows_per_s:,.2f} rows/s; fuller engines and more replicas help)",
             ]
         if self.budget_rows is not None:
-            found.append(f"  {self.budget} reach about {self.budget_rows:,} rows")
+            found.append(f"  {self.budget} reach about {count(self.budget_rows, 'row')}")
         if self.pinned:
             found.append(f"pinned in {self.pinned}")
         return found
@@ -75,13 +77,13 @@ def forecast(
         models = resolve_models(job)
         plan, pinned = plan_job(job, models), None
     rows_per_s = prompt = output = elapsed = start_s = budget_rows = budget = None
-    count = failed = 0
+    sampled = failed = 0
     if sample and plan.rows:
         rows = _spread_rows(job, plan, sample)
-        count = rows.num_rows
+        sampled = rows.num_rows
         start_s, rate_s, tokens, failed = _measure(job, plan, models, rows)
-        rows_per_s = count / rate_s
-        prompt, output = (round(tokens[kind] / count * plan.rows) for kind in ("prompt", "output"))
+        rows_per_s = sampled / rate_s
+        prompt, output = (round(tokens[kind] / sampled * plan.rows) for kind in ("prompt", "output"))
         elapsed = start_s + plan.rows / rows_per_s
         reach = []
         if budget_tokens is not None:
@@ -100,22 +102,22 @@ def forecast(
             budget_rows, budget = min(reach)
     return Forecast(
         job.name, plan.rows, len(plan.chunks), len(plan.inputs), sum(each.size_bytes for each in plan.inputs),
-        count, failed, start_s, rows_per_s, prompt, output, elapsed, budget_rows, budget, pinned,
+        sampled, failed, start_s, rows_per_s, prompt, output, elapsed, budget_rows, budget, pinned,
     )  # fmt: skip
 
 
-def _spread_rows(job: Job, plan: Plan, count: int) -> pa.Table:
-    """Take `count` rows from chunks spread over the whole source."""
-    step = max(1, len(plan.chunks) // count)
-    ranges = plan.chunks[::step][:count]
-    each = -(-count // len(ranges))
+def _spread_rows(job: Job, plan: Plan, most: int) -> pa.Table:
+    """Take `most` rows from chunks spread over the whole source."""
+    step = max(1, len(plan.chunks) // most)
+    ranges = plan.chunks[::step][:most]
+    each = -(-most // len(ranges))
     tables = open_source(job.source).read(plan.inputs, ranges, Program(job).columns)
     found = []
     for table in tables:
         stride = max(1, table.num_rows // each)
         found.append(table.take(list(range(0, table.num_rows, stride))[:each]))
     rows = pa.concat_tables(found, promote_options="permissive")
-    return rows.slice(0, count)
+    return rows.slice(0, most)
 
 
 def _measure(

@@ -12,6 +12,7 @@ from raygen.config import Job
 from raygen.data import open_source
 from raygen.engines.base import ResolvedModel
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
+from raygen.evaluate.display import count
 from raygen.pipeline.models import pinned, resolve_models
 from raygen.pipeline.monitor import Budget, Display, Monitor
 from raygen.pipeline.program import Program
@@ -147,10 +148,14 @@ def drive(
     )  # fmt: skip
     if run.reuse is not None:
         there = len(committed_chunks(open_store(run.reuse.uri, run.reuse.storage)))
-        say(f"reusing {run.reuse.uri}: {there:,} of {len(plan.chunks):,} chunks are committed there")
+        say(
+            f"reusing {run.reuse.uri}: {there:,} of {count(len(plan.chunks), 'chunk is', 'chunks are')} committed there"
+        )
     done = committed_chunks(store) & set(plan.todo)
     if run.resumed:
-        say(f"resuming {store.uri}: {len(done):,} of {len(plan.todo):,} chunks are committed")
+        say(
+            f"resuming {store.uri}: {len(done):,} of {count(len(plan.todo), 'chunk is', 'chunks are')} committed"
+        )
     known: dict[int, Commit] = {}
     monitor = Monitor(store, plan, display, budget)
     monitor.found(len(done))
@@ -182,7 +187,8 @@ def drive(
             return monitor.interrupted()
         if missing := done - committed_chunks(store):
             raise StorageError(
-                f"{store.uri}: {len(missing):,} chunks were committed on other nodes but cannot be seen from here; "
+                f"{store.uri}: {count(len(missing), 'chunk was', 'chunks were')} committed on other nodes "
+                "but cannot be seen from here; "
                 "the output has to be s3:// or a path that all nodes share"
             )
         unread = sorted(done - known.keys())

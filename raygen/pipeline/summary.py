@@ -10,6 +10,7 @@ import pyarrow as pa
 import yaml
 
 from raygen.engines.figures import merged_figures
+from raygen.evaluate.display import count
 from raygen.pipeline.report_cards import ReportCards
 from raygen.pipeline.step_counts import Ranking, RejectedRow, StepCounts, rejections_of, score_names
 from raygen.runs.commit import Commit
@@ -51,7 +52,9 @@ def report_data(store: Store) -> ReportData:
         reasons[each.reason] += each.count
     rows, chunks = merged.rows, merged.chunks
     recomputed = sum(session.overtaken for session in sessions)
-    notes = [f"{merged.retries} retries of failed rows are merged in."] if merged.retries else []
+    notes = (
+        [f"{count(merged.retries, 'retry', 'retries')} of failed rows merged in."] if merged.retries else []
+    )
     if (accept := acceptance(merged.plan, merged.rows, finished=True)) is not None:
         notes.append(f"{accept.line[0].upper()}{accept.line[1:]}.")
     return report.ReportData(
@@ -138,8 +141,8 @@ def _not_accepted(merged: Merged) -> tuple[list[ErrorCount], list[Rejection]]:
         if not counted[FAILED] and not counted[REJECTED]:
             continue
         table = merged.read(store, commit)
-        for count, row in rejections_of(table):
-            rejected[row.step, row.reason] += count
+        for samples, row in rejections_of(table):
+            rejected[row.step, row.reason] += samples
             first.setdefault((row.step, row.reason), row)
         failed = table.select(["row_id", "error"]).filter(pa.compute.equal(table.column("status"), FAILED))
         for each in failed.to_pylist():

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
-from raygen.evaluate.display import as_text
+from raygen.evaluate.display import as_text, count
 from raygen.pipeline.show import plain, visible
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _sample(tree: Tree, decision: Mapping[str, Any], fates: Mapping[int, str]) -
         *([f"mends sample {made['mends']}"] if made["mends"] is not None else []),
         f"seed {made['seed']}",
         str(made["finish_reason"]),
-        f"{usage.get('output_tokens')} tokens",
+        *([count(tokens, "token")] if (tokens := usage.get("output_tokens")) is not None else []),
         *([f"answer {made['answer']}"] if made["answer"] is not None else []),
         *([decision["detail"]] if decision["detail"] else []),
     ]

@@ -23,6 +23,7 @@ from raygen.errors import (
     RaygenError,
     RunConflictError,
 )
+from raygen.evaluate.display import count
 from raygen.pipeline.host import EngineHost
 from raygen.pipeline.machine import machine_name
 from raygen.pipeline.models import resolve_models
@@ -64,11 +65,11 @@ class Verification:
 
     def lines(self) -> list[str]:
         found = [
-            f"{self.rows:,} outcomes of {self.rows_planned:,} rows in {self.chunks:,} chunks: "
+            f"{count(self.rows, 'outcome')} of {count(self.rows_planned, 'row')} in {count(self.chunks, 'chunk')}: "
             + ("sound" if not self.problems else "NOT SOUND")
         ]
         if self.replayed or self.differing:
-            found.append(f"replayed {self.replayed:,} rows: {self.differing:,} differ")
+            found.append(f"replayed {count(self.replayed, 'row')}: {self.differing:,} differ")
         return [
             *found,
             *(f"  problem: {each}" for each in self.problems[:SHOWN]),
@@ -134,7 +135,7 @@ def verify_run(
                 f"{repeated:,} row ids have more than one outcome, such as {examples[0][0]!r}"
             )
     if found.finished and found.rows != found.rows_planned:
-        found.problems.append(f"{found.rows:,} outcomes for {found.rows_planned:,} rows")
+        found.problems.append(f"{count(found.rows, 'outcome')} for {count(found.rows_planned, 'row')}")
     if found.finished:
         _against_duplicates(found, store)
     _against_source(found, plan, job, {commit.chunk: commit.ids for _, commit in chunks})
@@ -156,7 +157,7 @@ def _leave_out_unneeded(
     found.rows_planned = sum(plan.chunks[commit.chunk].rows for _, commit in chunks)
     if spared := plan.rows - found.rows_planned:
         found.notes.append(
-            f"{spared:,} rows were not needed: {target.accepted:,} accepted of {target.wanted:,} wanted"
+            f"{count(spared, 'row was', 'rows were')} not needed: {target.accepted:,} accepted of {target.wanted:,} wanted"
         )
 
 
@@ -240,7 +241,7 @@ def _replay(
     host.start()
     try:
         wanted = {chunk: table for chunk, table in sorted(chosen.items()) if table.num_rows}
-        say(f"replaying {sum(t.num_rows for t in wanted.values()):,} rows")
+        say(f"replaying {count(sum(t.num_rows for t in wanted.values()), 'row')}")
         machines = set()
         reader = open_source(job.source)
         tables = reader.read(plan.inputs, [plan.chunks[chunk] for chunk in wanted], Program(job).columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from raygen.evaluate.display import count
 from raygen.runs.commit import Commit
 from raygen.runs.outcome import ACCEPTED, STATUSES
 from raygen.runs.plan import Plan
@@ -26,7 +27,7 @@ class Acceptance:
     def line(self) -> str:
         said = f"{self.accepted:,} accepted of {self.wanted:,} wanted"
         if self.accepted >= self.wanted:
-            spared = f", {self.rows_not_needed:,} rows not needed" if self.rows_not_needed else ""
+            spared = f", {count(self.rows_not_needed, 'row')} not needed" if self.rows_not_needed else ""
             return f"enough: {said}{spared}"
         return f"not enough: {said}" if self.rows_not_needed is not None else f"so far {said}"
 

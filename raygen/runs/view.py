@@ -10,6 +10,7 @@ import pyarrow.dataset as pads
 
 from raygen.config import StorageOptions
 from raygen.errors import KeyNotFoundError, UserError
+from raygen.evaluate.display import count
 from raygen.runs.commit import Commit, read_data
 from raygen.runs.duplicates import mark, packed, unpacked
 from raygen.runs.manifest import Manifest
@@ -73,8 +74,9 @@ class RunView:
             UserError: the run has duplicates. That they are rejected does not stand in the files that would be read.
         """
         if self._merged.duplicates is not None and self._merged.duplicates[1].rows:
+            said = count(self._merged.duplicates[1].rows, "row is a duplicate", "rows are duplicates")
             raise UserError(
-                f"{self.uri}: {self._merged.duplicates[1].rows:,} rows are duplicates, which stands beside the data files; "
+                f"{self.uri}: {said}, which stands beside the data files; "
                 "read with tables(), to_arrow() or to_ray(), or write the view with `raygen export --format parquet`"
             )
         filesystem, path_of = arrow_filesystem(self._store)

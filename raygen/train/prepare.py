@@ -16,6 +16,7 @@ import orjson
 
 from raygen.config import digest_of
 from raygen.errors import SourceError
+from raygen.evaluate.display import count
 from raygen.storage import Store
 from raygen.train.base import SPLITS, Block
 from raygen.train.encoding import MOST_LABELS, Counting, Encoded, Encoding, family_of, too_many_labels
@@ -83,7 +84,7 @@ class _Preparation:
         self._clear(keep=())  # what a killed one left
         origins = plan_origins(self._recipe)
         rows = sum(origin.rows for origin in origins)
-        self._say(f"preparing {rows:,} rows")
+        self._say(f"preparing {count(rows, 'row')}")
         tasks = tasks_of(origins)
         labels = self._labels(origins, tasks)
         slices = self._slices(origins)
@@ -190,7 +191,8 @@ class _Preparation:
             some = "; ".join(f"{row} ({code}: {text})" for _, row, code, text in self._broken[:SHOWN])
             so_far = "" if self._counts["rows"] == rows else f" (after {self._counts['rows']:,})"
             raise SourceError(
-                f"{broken:,} of {rows:,} rows are broken{so_far}, more than preparation.max_broken = {bound:g} allows: "
+                f"{broken:,} of {count(rows, 'row')} {'is' if broken == 1 else 'are'} broken{so_far}, "
+                f"more than preparation.max_broken = {bound:g} allows: "
                 f"{some}{'; ...' if broken > SHOWN else ''}. Mend them, or allow more"
             )
 
@@ -218,7 +220,7 @@ class _Preparation:
             if counts[name]
         )
         copies = f" ({counts['augmented']:,} of them changed copies)" if counts["augmented"] else ""
-        return f"{counts['rows']:,} rows make {splits} examples{copies}" + (
+        return f"{count(counts['rows'], 'row makes', 'rows make')} {splits} examples{copies}" + (
             f"; left out: {left_out}" if left_out else ""
         )
 

@@ -31,6 +31,7 @@ from raygen.data.arithmetic import (
     make_problems,
 )
 from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
+from raygen.evaluate.display import count
 from raygen.evaluate.self_improve_page import BASE, BASE_SHOWN, render_page
 from raygen.pipeline.display import make_display
 from raygen.pipeline.run import run_job
@@ -180,7 +181,7 @@ class _Classroom:
             )
         self._write(f"{where}/learn.parquet", pa.Table.from_pylist(learnt, KEPT))
         self._write(f"{where}/validate.parquet", pa.Table.from_pylist(validated, KEPT))
-        self._say(f"round {number}: kept {len(kept)} solutions; learning from {len(learnt)}")
+        self._say(f"round {number}: kept {count(len(kept), 'solution')}; learning from {len(learnt)}")
         self._train(where)
         trained_s = time.monotonic()
         score = self._test(number)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raygen.errors import CorruptDataError, KeyNotFoundError
+from raygen.evaluate.display import count
 from raygen.runs.sealed import read_sealed
 from raygen.storage import Store
 from raygen.terminal import duration
@@ -160,7 +161,7 @@ def train_status_lines(status: TrainStatus) -> list[str]:
         rows.append(
             (
                 "time",
-                f"{duration(status.elapsed_s)} in {status.sessions} session{'s' * (status.sessions != 1)}",
+                f"{duration(status.elapsed_s)} in {count(status.sessions, 'session')}",
             )
         )
     rows.append(("note", status.note))

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from raygen.config import Frozen
 from raygen.config_file import override, read_config, validate
 from raygen.errors import ConfigError, InterruptedRunError, RaygenError, TrainingError
+from raygen.evaluate.display import count
 from raygen.models.reference import resolve
 from raygen.storage import Store, open_store
 from raygen.train.base import family_class
@@ -296,4 +297,4 @@ def _line(metric: str, trial: Trial) -> str:
         for name, value in trial.settings.items()
     )
     problem = f"  ({trial.problem})" if trial.problem else ""
-    return f"trial {trial.number}: {metric} {value} in {trial.steps:,} steps  {settings}{problem}"
+    return f"trial {trial.number}: {metric} {value} in {count(trial.steps, 'step')}  {settings}{problem}"
