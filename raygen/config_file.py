@@ -45,6 +45,10 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     if _count_values(value, {}) > MAX_VALUES:
         raise ConfigError(f"{where}: more than {MAX_VALUES:,} values once its aliases are followed")
+    return _writable(value, where)
+
+
+def _writable(value: Any, where: str) -> Any:
     if (found := next(_unwritable(value), None)) is not None:
         raise ConfigError(": ".join(filter(None, (where, *found))))
     return value
@@ -75,7 +79,8 @@ def read_config(path: str | Path, model: type[Model], overrides: Sequence[str] =
     """Read and validate a YAML file.
 
     Args:
-        overrides: `path.to.field=value` each; the value is YAML; lists are addressed by number (`steps.0.generate.samples=4`).
+        overrides: `path.to.field=value` each; the value is YAML, or a template that begins with a tag;
+            lists are addressed by number (`steps.0.generate.samples=4`).
 
     Raises:
         ConfigError: one line that names the file, the key, what was given and what is allowed.
@@ -117,7 +122,9 @@ def _apply(config: dict[str, Any], setting: str) -> None:
     path, equals, text = setting.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set {setting!r}: expected path=value, such as source.max_rows=20")
-    value = parse_yaml(text, f"--set {path}")
+    # A template begins like a mapping in a mapping, which YAML would make of it; no setting is one.
+    is_template = text.lstrip().startswith(("{{", "{%"))
+    value = _writable(text, f"--set {path}") if is_template else parse_yaml(text, f"--set {path}")
     *parents, last = path.split(".")
     here: Any = config
     for part in parents:

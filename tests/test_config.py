@@ -136,6 +136,13 @@ def test_overrides_reach_nested_fields(tmp_path: Path) -> None:
     assert job.execution.replicas == (1, 3)
 
 
+@pytest.mark.parametrize("prompt", ["{{ txt }}", " {{a}}: {{ b | upper }}", "{% if a %}yes{% endif %}"])
+def test_a_template_is_taken_as_it_stands(tmp_path: Path, prompt: str) -> None:
+    job = load_job(written(tmp_path), [f"steps.0.generate.prompt={prompt}"])
+    assert job.steps[0].generate.prompt == prompt
+    assert "half of a surrogate pair" in refused(written(tmp_path), "steps.0.generate.prompt={{ a }}\udc80")
+
+
 def test_named_arguments_win_over_overrides(tmp_path: Path) -> None:
     job = load_job(
         written(tmp_path), ["source.uri=b", "output=o"], input_uri="c: d", output_uri="x#y", max_rows=3
