@@ -161,8 +161,8 @@ class _Classroom:
         # The base needs to see what is wanted; later models know it.
         ask, samples = (SHOWN, course.first_samples) if number == 1 else (PLAIN, course.samples)
         rows: list[dict[str, Any]] = []
-        for steps, count in course.lengths(number).items():
-            problems = self._problems(f"{where}/problems-{steps}.parquet", count, number, (steps, steps))
+        for steps, amount in course.lengths(number).items():
+            problems = self._problems(f"{where}/problems-{steps}.parquet", amount, number, (steps, steps))
             # Held to the form, and to one equation a step: a model that knows short solutions only would stop early for ever.
             rows += self._generate(
                 f"{where}/sample-{steps}", problems, ask, sampling, number - 1, samples, form_of(steps)
@@ -230,14 +230,14 @@ class _Classroom:
         if result.model is None:
             raise InterruptedRunError(f"stopped in {where}/train; run the same command again to resume")
 
-    def _problems(self, key: str, count: int, number: int | None, steps: tuple[int, int]) -> str:
+    def _problems(self, key: str, amount: int, number: int | None, steps: tuple[int, int]) -> str:
         """Write a round's problems, or those of all tests, unless they are there; returns the key."""
         course = self._course
         if not self._store.exists(key):
             stories, prefix = (
                 (TEST_STORIES, "test") if number is None else (TRAIN_STORIES, f"round{number}-{steps[1]}")
             )
-            made = make_problems(count, stories, prefix, course.seed, course.largest, steps)
+            made = make_problems(amount, stories, prefix, course.seed, course.largest, steps)
             asked = (with_examples(text, steps[1]) for text in made.column("problem").to_pylist())
             messages = [orjson.dumps(each).decode() for each in asked]
             self._write(key, made.append_column("messages", pa.array(messages)))
