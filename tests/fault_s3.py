@@ -124,6 +124,12 @@ class FaultS3:
         with self._lock:
             self._scripts.append((method, key_part, deque(faults)))
 
+    def forget(self) -> None:
+        """Drop what is left of the scripts, and the count of the faults that were given."""
+        with self._lock:
+            self._scripts.clear()
+            self.given.clear()
+
     def objects(self, bucket: str = "bucket") -> dict[str, bytes]:
         """Return what is stored, by key."""
         return self.memory.objects(bucket)

@@ -74,11 +74,14 @@ def test_a_training_in_a_bucket_is_killed_and_resumed(tmp_path: Path) -> None:
     recipe = recipe_of(llama(tmp_path / "base"), **settings)
     whole = losses(train(recipe, str(tmp_path / "calm"), StorageOptions()))
     with FaultS3(Faults(latency_s=0.1)) as s3:
+        # So that the upload cannot end before the kill.
+        s3.script("PUT", "checkpoints/00000006/digests", ["error_503"] * 9)
         dying = child(in_child, recipe.model_dump_json(), s3.endpoint_url, 7)
         dying.join(120)
         assert dying.exitcode == -signal.SIGKILL
         store = open_store(URI, StorageOptions(endpoint_url=s3.endpoint_url, region="us-east-1"))
         s3.faults = Faults()
+        s3.forget()
         s3.script("GET", "checkpoints/00000003/model", ["truncate", "error_503"])
         s3.script("PUT", "checkpoints/", ["lost_answer", None, "drop", None, "error_503"])
         s3.script("PUT", "finished.json", ["lost_answer"])
