@@ -1,4 +1,4 @@
-"""Arithmetic: word problems of several steps with known answers, and what a written solution is worth.
+"""Arithmetic: word problems of several steps with known answers.
 
 A problem tells a story: a number of things, then a few changes of it, its steps. The stories for tests share no noun, no
 verb phrase and no question with those for training; the operations and the numbers are of the same kind.
@@ -6,9 +6,7 @@ verb phrase and no question with those for training; the operations and the numb
 
 from __future__ import annotations
 
-import itertools
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raygen.data.equations import calculate
 from raygen.errors import ConfigError
 
 STEPS = (2, 4)  # of a test's problems, from and to
@@ -249,52 +248,3 @@ def _change(dice: random.Random, value: int, largest: int) -> tuple[str, int]:
     possible = [operation for operation, operands in ways.items() if operands]
     operation = dice.choices(possible, [OFTEN[each] for each in possible])[0]
     return operation, dice.choice(ways[operation])
-
-
-def calculate(left: int, operation: str, right: int) -> int | None:
-    """Return the whole result of one operation (`+`, `-`, `*`, `/`); None when there is none."""
-    if operation == "/":
-        return left // right if right and left % right == 0 else None
-    return {"+": left + right, "-": left - right, "*": left * right}[operation]
-
-
-EQUATION = re.compile(r"(\d+) ?([-+*/×x÷]) ?(\d+) ?= ?(\d+)")
-_WHOLE = r"(?<![\d.,])-?\d+(?![.,]?\d)"  # no part of 6.5
-_ANSWER = re.compile(rf"[Aa]nswer(?: is)?[^\w-]{{0,4}}({_WHOLE})")
-_NUMBER = re.compile(_WHOLE)
-_SIGNS = {"×": "*", "x": "*", "÷": "/"}
-
-
-def form_of(steps: int) -> str:
-    """Return a regular expression of all solutions of so many equations, right and wrong ones."""
-    return rf"(\d{{1,3}} [-+*/] \d{{1,3}} = \d{{1,3}}\. ){{{steps}}}Answer: \d{{1,3}}"
-
-
-def final_answer(text: str) -> int | None:
-    """Return the answer that a solution gives: the number behind the last `Answer`, else its last number.
-
-    A model that does not keep to the wanted form is not marked down for it.
-    """
-    found = _ANSWER.findall(text) or _NUMBER.findall(text)
-    return int(found[-1]) if found else None
-
-
-def sound(problem: str, solution: str) -> bool:
-    """Do the equations of a solution lead from the problem's numbers to its answer?
-
-    Each is true and goes on from the result before it; the first number and all second ones are the numbers of the
-    problem, each used once; the last result is the answer. A right answer by two wrongs would teach the wrongs.
-    """
-    found = [
-        (int(left), _SIGNS.get(sign, sign), int(right), int(result))
-        for left, sign, right, result in EQUATION.findall(solution)
-    ]
-    if not found or final_answer(solution) != found[-1][3]:
-        return False
-    goes_on = all(after[0] == before[3] for before, after in itertools.pairwise(found))
-    used = [found[0][0], *(right for _, _, right, _ in found)]
-    return (
-        goes_on
-        and all(calculate(left, sign, right) == result for left, sign, right, result in found)
-        and sorted(used) == sorted(map(int, _NUMBER.findall(problem)))
-    )

@@ -29,7 +29,7 @@ class Course(Frozen):
     output: str = "runs/arithmetic-star"
     base: str = Field(SMOLLM2, description="a model reference: a causal LM with a chat template")
     rounds: int = Field(3, ge=1, le=20)
-    problems: int = Field(400, ge=2, description="new ones in each round")
+    problems: int = Field(600, ge=2, description="new ones in each round")
     test_problems: int = Field(240, ge=3, description="of the held-out stories; the same in all rounds")
     first_steps: int = Field(
         2,
@@ -37,7 +37,7 @@ class Course(Frozen):
         le=STEPS[1],
         description="of the longest problems in round 1; one more in each later round, up to the test's",
     )
-    largest: int = Field(20, ge=10, le=10_000, description="number in a problem or its solution")
+    largest: int = Field(20, ge=10, le=100, description="number in a problem or its solution")
     first_samples: int = Field(8, ge=1, le=1024, description="of a problem, by the base: it is seldom right")
     samples: int = Field(4, ge=1, le=1024, description="of a problem in each later round")
     temperature: float = Field(0.5, gt=0, le=100)
@@ -144,7 +144,7 @@ def recipe_of(course: Course, store: Store, where: str) -> Recipe:
         # Small steps: the first round may keep a few dozen solutions, of a hundred tokens each.
         "batch": {"tokens": 512, "micro_tokens": 512, "max_tokens": 512},
         "epochs": 2,
-        "max_steps": 180,
+        "max_steps": 300,
         # Few steps, and the loss on a few solutions says little: the last model is the one to take.
         "evaluation": {"every_steps": 1_000_000},
         "seed": course.seed,

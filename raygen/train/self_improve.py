@@ -1,11 +1,11 @@
 """Self-improvement: a model samples solutions, learns from those that are right, and does it again (STaR).
 
 Each round asks the model for several solutions of new problems (ordinary raygen runs; later rounds have longer problems),
-held to their form by a constraint: one equation a step, and the answer; which numbers and operations is the model's affair. It
-keeps those whose final answer is right and whose equations lead to it, trains a LoRA adapter of the base on all that were
-kept so far (an ordinary training), and tests it on problems of held-out stories. Nothing but the known answers judges what
-is kept: the model learns from its own texts alone. Source: Zelikman et al. 2022, arXiv:2203.14465, without its
-rationalisation; that problems grow, and the constraint, are ours.
+held to their form by a constraint: one true equation a step, and the answer; which numbers and operations is the model's
+affair. It keeps those whose final answer is right and whose equations lead to it, trains a LoRA adapter of the base on all
+that were kept so far (an ordinary training), and tests it on problems of held-out stories, where nothing holds it. Only the
+known answers judge what is kept: the model learns from its own texts alone. Source: Zelikman et al. 2022, arXiv:2203.14465,
+without its rationalisation; that problems grow, and the constraint, are ours.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from raygen.data.arithmetic import (
     STEPS,
     TEST_STORIES,
     TRAIN_STORIES,
-    final_answer,
-    form_of,
     make_problems,
 )
+from raygen.data.equations import final_answer, form_of
 from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
 from raygen.evaluate.display import count
 from raygen.evaluate.self_improve_page import BASE, BASE_SHOWN, render_page
@@ -163,9 +162,16 @@ class _Classroom:
         rows: list[dict[str, Any]] = []
         for steps, amount in course.lengths(number).items():
             problems = self._problems(f"{where}/problems-{steps}.parquet", amount, number, (steps, steps))
-            # Held to the form, and to one equation a step: a model that knows short solutions only would stop early for ever.
+            # One equation a step: a model that knows short solutions only would stop early for ever. All are true: it would
+            # hardly ever get a difference right, and so never learn one.
             rows += self._generate(
-                f"{where}/sample-{steps}", problems, ask, sampling, number - 1, samples, form_of(steps)
+                f"{where}/sample-{steps}",
+                problems,
+                ask,
+                sampling,
+                number - 1,
+                samples,
+                form_of(steps, course.largest),
             )
         kept, right = kept_solutions(rows, course.keep)
         self._write(f"{where}/kept.parquet", pa.Table.from_pylist(kept, KEPT))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raygen.data.arithmetic import final_answer, sound
+from raygen.data.equations import final_answer, sound
 
 VALIDATED = 10  # of so many problems with a kept solution, one is left to the validation
 Z95 = 1.959963984540054  # of the normal distribution, 95% two-sided

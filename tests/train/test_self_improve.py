@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from raygen.config import Job
-from raygen.data.arithmetic import SHOTS, form_of
+from raygen.data.arithmetic import SHOTS
+from raygen.data.equations import form_of
 from raygen.errors import ConfigError, InterruptedRunError, RaygenError, RunConflictError
 from raygen.storage import open_store
 from raygen.train import self_improve
@@ -192,7 +193,7 @@ def test_the_same_call_goes_on(world: World, tmp_path: Path) -> None:
     assert names == ["round-0/test-with-examples", "round-2/sample-2", "round-2/sample-3", "round-2/test"]
     assert len(world.recipes) == 2
     forms = [job.steps[0].generate.constraint for job in world.jobs[before:]]
-    assert [form and form.regex for form in forms] == [None, form_of(2), form_of(3), None]
+    assert [form and form.regex for form in forms] == [None, form_of(2, 20), form_of(3, 20), None]
     with pytest.raises(RunConflictError, match="samples"):
         improve(course_of(tmp_path, samples=3), inline=True)
 

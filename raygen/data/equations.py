@@ -1,0 +1,81 @@
+"""Equations: what a solution to a word problem consists of, and what a written one is worth."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+OPERATIONS = "+-*/"
+
+
+def calculate(left: int, operation: str, right: int) -> int | None:
+    """Return the whole result of one operation (`+`, `-`, `*`, `/`); None when there is none."""
+    if operation == "/":
+        return left // right if right and left % right == 0 else None
+    return {"+": left + right, "-": left - right, "*": left * right}[operation]
+
+
+EQUATION = re.compile(r"(\d+) ?([-+*/×x÷]) ?(\d+) ?= ?(\d+)")
+_WHOLE = r"(?<![\d.,])-?\d+(?![.,]?\d)"  # no part of 6.5
+_ANSWER = re.compile(rf"[Aa]nswer(?: is)?[^\w-]{{0,4}}({_WHOLE})")
+_NUMBER = re.compile(_WHOLE)
+_SIGNS = {"×": "*", "x": "*", "÷": "/"}
+
+
+def form_of(steps: int, largest: int) -> str:
+    """Return a regular expression of all solutions of so many true equations, whether they fit a problem or not.
+
+    It is a calculator: a model that is held to it chooses the numbers and the operation, each at most `largest`, and what
+    they come to follows.
+
+    Source:
+        Cobbe et al. 2021, arXiv:2110.14168, whose calculator writes the result of what a model wrote.
+
+    Example:
+        >>> form = form_of(1, 9)
+        >>> [bool(re.fullmatch(form, f"{text}. Answer: 4")) for text in ("7 - 3 = 4", "7 - 3 = 5")]
+        [True, False]
+    """
+    lefts = (rf"{left} ({'|'.join(_operations(left, largest))})" for left in range(1, largest + 1))
+    return rf"(({'|'.join(lefts)})\. ){{{steps}}}Answer: \d{{1,5}}"
+
+
+def _operations(left: int, largest: int) -> list[str]:
+    """Return a pattern for each operation that a number can begin: `[+] (1 = 5|2 = 6|...)`."""
+    found = []
+    for operation in OPERATIONS:
+        results = ((right, calculate(left, operation, right)) for right in range(1, largest + 1))
+        true = [f"{right} = {result}" for right, result in results if result is not None and result >= 0]
+        if true:
+            found.append(rf"[{operation}] ({'|'.join(true)})")
+    return found
+
+
+def final_answer(text: str) -> int | None:
+    """Return the answer that a solution gives: the number behind the last `Answer`, else its last number.
+
+    A model that does not keep to the wanted form is not marked down for it.
+    """
+    found = _ANSWER.findall(text) or _NUMBER.findall(text)
+    return int(found[-1]) if found else None
+
+
+def sound(problem: str, solution: str) -> bool:
+    """Do the equations of a solution lead from the problem's numbers to its answer?
+
+    Each is true and goes on from the result before it; the first number and all second ones are the numbers of the
+    problem, each used once; the last result is the answer. A right answer by two wrongs would teach the wrongs.
+    """
+    found = [
+        (int(left), _SIGNS.get(sign, sign), int(right), int(result))
+        for left, sign, right, result in EQUATION.findall(solution)
+    ]
+    if not found or final_answer(solution) != found[-1][3]:
+        return False
+    goes_on = all(after[0] == before[3] for before, after in itertools.pairwise(found))
+    used = [found[0][0], *(right for _, _, right, _ in found)]
+    return (
+        goes_on
+        and all(calculate(left, sign, right) == result for left, sign, right, result in found)
+        and sorted(used) == sorted(map(int, _NUMBER.findall(problem)))
+    )

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from raygen.constraint import Constraint
+from raygen.data.arithmetic import SHOTS
+from raygen.data.equations import calculate, final_answer, form_of, sound
+
+
+def test_the_shown_solutions_are_sound() -> None:
+    for problem, solution in SHOTS:
+        assert sound(problem, solution)
+        steps = solution.count("=")
+        assert re.fullmatch(form_of(steps, 20), solution)
+        assert not re.fullmatch(form_of(steps + 1, 20), solution)
+
+
+def test_the_form_is_of_true_equations() -> None:
+    form = re.compile(form_of(1, 12))
+    for left in range(15):
+        for operation in "+-*/":
+            for right in range(15):
+                result = calculate(left, operation, right)
+                for written in {0, 1, left + right, abs(left - right), left * right, result} - {None}:
+                    allowed = written == result and result >= 0 and 1 <= left <= 12 and 1 <= right <= 12
+                    text = f"{left} {operation} {right} = {written}. Answer: 5"
+                    assert bool(form.fullmatch(text)) is allowed, text
+
+
+def test_the_largest_form_is_a_constraint() -> None:
+    assert Constraint(regex=form_of(4, 100)).kind == "regex"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("3 + 4 = 7. Answer: 7", 7),
+        ("Answer: 7. No, the answer is 8", 8),
+        ("answer = **12**", 12),
+        ("It has 3 + 4 = 7 balls", 7),  # no word of an answer: its last number
+        ("Answer: -7", -7),
+        ("7 - 9 = -2", -2),
+        ("9-2", 2),
+        ("Answer: 6.5", None),  # no part of another number
+        ("none", None),
+        ("", None),
+    ],
+)
+def test_final_answer(text: str, answer: int | None) -> None:
+    assert final_answer(text) == answer
+
+
+PROBLEM = "Tom has 5 balls. Tom gets 4 more. Tom loses 3. How many?"
+
+
+@pytest.mark.parametrize(
+    ("solution", "good"),
+    [
+        ("5 + 4 = 9. 9 - 3 = 6. Answer: 6", True),
+        ("Tom has 5+4=9 balls, then 9 - 3 = 6 balls", True),
+        ("5 - 3 = 2. 2 + 4 = 6. Answer: 6", True),  # another order that comes to the same
+        ("5 + 4 = 8. 8 - 3 = 6. Answer: 6", False),  # equations that are not true
+        ("5 + 4 = 9. 9 - 3 = 6. Answer: 7", False),  # another answer
+        ("9 - 3 = 6. Answer: 6", False),  # a number that the problem does not give
+        ("5 + 4 = 9. 2 * 3 = 6. Answer: 6", False),  # does not go on from the result
+        ("5 + 4 = 9. 9 - 3 = 6. 6 * 1 = 6. Answer: 6", False),  # one number too many
+        ("Answer: 6", False),
+    ],
+)
+def test_sound(solution: str, good: bool) -> None:
+    assert sound(PROBLEM, solution) is good
+
+
+def test_division_is_whole() -> None:
+    assert calculate(6, "/", 3) == 2
+    assert calculate(7, "/", 3) is None
+    assert calculate(7, "/", 0) is None
