@@ -83,28 +83,33 @@ def choose_tokens(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Choice
 
     Errors are `nan_logits` (NaN, +inf, or all -inf), `mask_forbids_all`, `token_mask_failed` and `invalid_sampling`.
     """
-    rows, vocabulary = logits_BV.shape
-    padded = -(-vocabulary // BLOCK) * BLOCK
-    filled_BV = logits_BV.new_full((rows, padded), float("-inf"), dtype=torch.float32)
-    filled_BV[:, :vocabulary] = logits_BV
-    best_B, token_B = _largest(filled_BV)
+    vocabulary = logits_BV.shape[1]
+    best_B, token_B = _largest(_in_blocks(logits_BV))
+    best_B = best_B.float()
     sound = torch.isfinite(best_B).tolist()
     errors: dict[int, RowError] = {
-        i: RowError("nan_logits", f"the model gave no numbers at token {len(draws[i].tokens) + 1}")
-        for i in range(rows)
+        i: RowError("nan_logits", f"the model gave no numbers at token {len(draw.tokens) + 1}")
+        for i, draw in enumerate(draws)
         if not sound[i]
     }
     wanted = [i for i, draw in enumerate(draws) if draw.sampling.logprobs is not None and sound[i]]
-    raw_BV = filled_BV[wanted, :vocabulary] if wanted else None
+    raw_BV = logits_BV[wanted].float() if wanted else None
     changed = [i for i, draw in enumerate(draws) if sound[i] and needs_adjusting(draw)]
+    # Only rows that are changed or drawn from are copied: clearing the memory for all took as long as a layer.
+    copied = sorted(
+        {*changed, *(i for i, draw in enumerate(draws) if sound[i] and draw.sampling.temperature > 0)}
+    )
+    place = {i: row for row, i in enumerate(copied)}
+    if copied:
+        filled_BV = _in_blocks(logits_BV[copied].float())
     for i in changed:
         try:
-            adjust(filled_BV[i, :vocabulary], draws[i])
+            adjust(filled_BV[place[i], :vocabulary], draws[i])
         except RowError as error:
             errors[i] = error
-            filled_BV[i] = 0
+            filled_BV[place[i]] = 0
     if changed:
-        best_B, token_B = _largest(filled_BV)
+        best_B[changed], token_B[changed] = _largest(filled_BV[[place[i] for i in changed]])
         for i in changed:
             if i not in errors and best_B[i] == float("-inf"):
                 errors[i] = RowError(
@@ -115,7 +120,8 @@ def choose_tokens(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Choice
     if drawn:
         settings = [draws[i].sampling for i in drawn]
         # The maximum becomes 0, however small the temperature.
-        scaled_BV = filled_BV[drawn].sub_(best_B[drawn, None])
+        scaled_BV = filled_BV if drawn == copied else filled_BV[[place[i] for i in drawn]]
+        scaled_BV.sub_(best_B[drawn, None])
         scaled_BV.div_(_column([each.temperature for each in settings], scaled_BV))
         _keep_top_k(scaled_BV, [each.top_k for each in settings])
         _keep_min_p(scaled_BV, [each.min_p for each in settings])
@@ -138,6 +144,12 @@ def choose_tokens(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Choice
 
 def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
+
+
+def _in_blocks(logits_BV: torch.Tensor) -> torch.Tensor:
+    """Return (B, V) with V filled up to a multiple of BLOCK."""
+    missing = -logits_BV.shape[1] % BLOCK
+    return torch.nn.functional.pad(logits_BV, (0, missing), value=float("-inf")) if missing else logits_BV
 
 
 def _largest(filled_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
