@@ -158,3 +158,14 @@ def test_a_row_without_numbers_has_no_token_and_its_neighbours_have_theirs():
         sound[3],
         sound[4],
     ]
+
+
+def test_logprobs_are_of_the_row_that_asks_for_them():
+    logits_BV = torch.randn(3, 700, generator=torch.Generator().manual_seed(3)).bfloat16()
+    settings = [Sampling(temperature=1.0), Sampling(temperature=0.0), Sampling(temperature=0.0, logprobs=2)]
+    draws = [Sample([], each, 5, ENDS, tokens=[]) for each in settings]
+    first, second, asking = module.choose_tokens(logits_BV, draws)
+    logprobs_V = torch.log_softmax(logits_BV[2].double(), -1)
+    assert (first.logprob, second.logprob) == (None, None)
+    assert asking.logprob == pytest.approx(float(logprobs_V.max()), abs=1e-5)
+    assert [token for token, _ in asking.top] == logprobs_V.topk(2).indices.tolist()
