@@ -15,9 +15,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 ROWS = 16
-# Rows of one piece, at most 512: with more, a product is no faster. Every multiple of 16 up to 256, for two pieces take up to
-# a quarter longer than one; few above it, because each is tried once for each layer's sizes.
-PIECES = (512, 384, *range(256, ROWS, -ROWS))
+# Rows of one piece, at most 512: with more, a product is no faster. Every multiple of 16, for two pieces take up to a quarter
+# longer than one. Each is tried once for each layer's sizes, when it is first met.
+PIECES = range(512, ROWS, -ROWS)
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 _agreeing: dict[tuple[Any, ...], bool] = {}  # for sizes and rows: found out once a process

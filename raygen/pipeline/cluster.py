@@ -40,6 +40,9 @@ def connected() -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # Ray's workers are nice (15) to what else runs on a node: here those are Ray's own processes and this one, which would
+        # stop one of an engine's threads, and with it all that wait for it, whenever they look up.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     if not address or address.rpartition(":")[0] in LOOPBACK:
         # Despite its name, on Linux too: without it Ray exchanges 127.0.0.1 for the machine's own address, listens there, and
         # cannot find a cluster that listens on loopback.

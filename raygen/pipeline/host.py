@@ -27,8 +27,10 @@ from raygen.runs.commit import no_calls
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
 from raygen.steps.record import RecordedRows
 
-# Of the first chunk, before others share an engine's steps with it: a first result comes early.
+# Of the first chunk, before all others share an engine's steps with it: a first result comes early. A few rows beside it make
+# the steps little longer, and keep the engine from idling meanwhile.
 HEAD_START_S = 10.0
+BESIDE = 8  # of the lookahead, this part
 MOST_CHUNKS = 128  # at work at once in a host: each has a thread
 UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 
@@ -78,6 +80,7 @@ class EngineHost:
         self._chunks: set[asyncio.Task[Any]] = set()  # in work
         self._lookahead = lookahead(self._engines.values())
         self._head_start = asyncio.Event()  # is over
+        self._begun = 0  # rows, before it was over
         if not any(kind.shares_steps for kind in kinds.values()):
             self._head_start.set()
         self.tally = Tally()  # of all chunks, finished or not
@@ -198,9 +201,12 @@ class EngineHost:
         first = not self._chunks
         self._chunks.add(own)
         own.add_done_callback(self._chunks.discard)
-        if not first and not self._head_start.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._head_start.wait(), HEAD_START_S)
+        if not self._head_start.is_set():
+            if first or self._begun + len(rows) <= self._lookahead // BESIDE:
+                self._begun += len(rows)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._head_start.wait(), HEAD_START_S)
         outcomes: list[Any] = [None] * len(row_ids)
         numbers = iter(range(len(row_ids)))
 

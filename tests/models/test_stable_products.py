@@ -72,7 +72,8 @@ def test_pieces_are_few_and_agree() -> None:
     assert pieces_of(192, agrees) == [48] * 4
     assert pieces_of(256, agrees) == [256]
     assert pieces_of(240, lambda rows: True) == [240]
-    assert pieces_of(1000, agrees) == [512, 384, 48, 48, 8]
+    assert pieces_of(1000, agrees) == [512, 480, 8]
+    assert pieces_of(700, agrees) == [512, 48, 48, 48, 32, 12]
     assert pieces_of(16, lambda rows: False) == [16]
     assert pieces_of(0, agrees) == []
     for rows in range(16, 900, 16):

@@ -182,14 +182,22 @@ def test_the_first_chunk_has_a_head_start_where_requests_share_steps(
     odd: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
+    ended_before: dict[str, int] = {}
+    ended = 0
 
     async def generate(engine: OddEngine, request: GenerateRequest) -> GenerateResult:
+        nonlocal ended
         order.append(request.row_id)
+        ended_before[request.row_id] = ended
         await asyncio.sleep(0.05)
+        ended += 1
         return GenerateResult([GeneratedSample("x", "stop", 1)] * 2, 3)
 
-    def begun(shares: bool, head_start_s: float) -> list[str]:
+    def begun(shares: bool, head_start_s: float, capacity: int = 4) -> list[str]:
+        nonlocal ended
         order.clear()
+        ended = 0
+        monkeypatch.setattr(OddEngine, "capacity", capacity)
         monkeypatch.setattr(OddEngine, "shares_steps", shares)
         monkeypatch.setattr("raygen.pipeline.host.HEAD_START_S", head_start_s)
         models = {"writer": ResolvedModel("writer", odd.models["writer"], None, "odd:1")}
@@ -207,6 +215,12 @@ def test_the_first_chunk_has_a_head_start_where_requests_share_steps(
     assert begun(shares=True, head_start_s=10)[-3:] == ["s0", "s1", "s2"]
     assert "s0" in begun(shares=True, head_start_s=0.01)[:-1][:16]  # and not for ever
     assert "s0" in begun(shares=False, head_start_s=10)[:16]
+    begun(
+        shares=True, head_start_s=10, capacity=4 * 22
+    )  # 20 + 3 rows: one more than an eighth of twice as many
+    assert ended_before["s0"] == 20
+    begun(shares=True, head_start_s=10, capacity=4 * 23)
+    assert ended_before["s0"] == 0
 
 
 def test_chunks_in_flight_keep_the_engine_full(odd: Job) -> None:
