@@ -21,9 +21,7 @@ def our_settings() -> Iterator[Any]:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         context.raise_original_map_exception = True
-        context.memory_usage_poll_interval_s = (
-            None  # each chunk at work has a thread for it; nothing here reads it
-        )
+        context.memory_usage_poll_interval_s = None  # it costs each chunk at work a thread; nobody reads it
         context.execution_no_progress_timeout_s = -1  # a long file, a slow step: neither is a fault
         with ray.data.DataContext.current(context):
             yield context
