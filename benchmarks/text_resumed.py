@@ -16,38 +16,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
-
 import raygen
-from benchmarks.text_engine import MODEL
+from benchmarks.text_job import write_job
 from benchmarks.text_prompts import WORKLOADS
 
 TEMPERATURES = (0.0, 0.8)
-CHUNK_ROWS = 8
 
 
-def write_job(folder: Path, rows: int, temperature: float, max_tokens: int) -> Path:
+def job_of(folder: Path, rows: int, temperature: float, max_tokens: int) -> Path:
     """Write the prompts of one half and its job; returns the job's path."""
     asked = WORKLOADS["chat"][0](2 * rows)[int(temperature > 0) :: 2]
-    prompts = [json.dumps(prompt.chat()) for prompt in asked]
-    name = f"t{temperature}".replace(".", "-")
-    table = pa.table({"id": [f"row-{number:04d}" for number in range(rows)], "messages": prompts})
-    pq.write_table(table, folder / f"{name}.parquet")
     sampling = {"temperature": temperature, "max_tokens": max_tokens, "logprobs": 1}
-    job = {
-        "name": name,
-        "source": {"format": "parquet", "uri": str(folder / f"{name}.parquet"), "key": "id"},
-        "models": {"writer": {"family": "causal_lm", "engine": "torch", "ref": MODEL, "dtype": "float32"}},
-        "steps": [
-            {"generate": {"model": "writer", "messages": "messages", "samples": 2, "sampling": sampling}}
-        ],
-        "sink": {"chunk_rows": CHUNK_ROWS},
-    }
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(job))
-    return path
+    return write_job(folder, f"t{temperature}".replace(".", "-"), asked, sampling, samples=2)
 
 
 def run(job: Path, output: Path, inline: bool, kill_at: int | None = None) -> bool:
@@ -91,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for temperature in TEMPERATURES:
-            job = write_job(folder, given.rows // 2, temperature, given.max_tokens)
+            job = job_of(folder, given.rows // 2, temperature, given.max_tokens)
             whole, broken = folder / f"{job.stem}-whole", folder / f"{job.stem}-broken"
             run(job, whole, given.inline)
             chunks = committed(whole)

@@ -16,16 +16,14 @@ import time
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 
 from benchmarks.text_engine import MODEL, measure
+from benchmarks.text_job import write_job
 from benchmarks.text_prompts import chat_prompts
 
 WAYS = ("alone", "inline", "ray")
 POLL_S = 0.25
-MOST_TOKENS = 128
+BATCH = 256  # of the engine alone; raygen run has it by itself
 
 
 def kind_of(process: psutil.Process, driver: int) -> str:
@@ -70,24 +68,6 @@ class CPUTimes:
         return dict(sorted(found.items(), key=lambda each: -each[1]))
 
 
-def write_job(folder: Path, rows: int, dtype: str, chunk_rows: int) -> Path:
-    messages = [json.dumps(prompt.chat()) for prompt in chat_prompts(rows)]
-    table = pa.table({"id": [f"p{number:05d}" for number in range(rows)], "messages": messages})
-    pq.write_table(table, folder / "prompts.parquet")
-    model = {"family": "causal_lm", "engine": "torch", "ref": MODEL, "dtype": dtype}
-    sampling = {"temperature": 0.0, "max_tokens": MOST_TOKENS}
-    job = {
-        "name": "text-run",
-        "source": {"format": "parquet", "uri": str(folder / "prompts.parquet"), "key": "id"},
-        "models": {"writer": model},
-        "steps": [{"generate": {"model": "writer", "messages": "messages", "sampling": sampling}}],
-        "sink": {"chunk_rows": chunk_rows},
-    }
-    path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(job))
-    return path
-
-
 def run(folder: Path, job: Path, way: str) -> dict[str, object]:
     """Run the job as a user does."""
     output = folder / f"{way}-{time.time_ns()}"
@@ -127,12 +107,14 @@ def main() -> None:
     found: dict[str, list[dict[str, object]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        job = write_job(folder, given.rows, given.dtype, given.chunk_rows)
+        prompts = chat_prompts(given.rows)
+        sampling = {"temperature": 0.0, "max_tokens": prompts[0].max_tokens}
+        job = write_job(folder, "text-run", prompts, sampling, dtype=given.dtype, chunk_rows=given.chunk_rows)
         for _ in range(given.repeats):
             for way in given.ways:
                 if way == "alone":
                     figures: dict[str, object] = dict(
-                        measure("torch", path, given.dtype, "chat", given.rows, 256)
+                        measure("torch", path, given.dtype, "chat", given.rows, BATCH)
                     )
                 else:
                     figures = run(folder, job, way)
