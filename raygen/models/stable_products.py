@@ -15,9 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 ROWS = 16
-# Rows of one piece, at most 512: with more, a product is no faster. Every multiple of 16, for two pieces take up to a quarter
-# longer than one. Each is tried once for each layer's sizes, when it is first met.
-PIECES = range(512, ROWS, -ROWS)
+MOST_ROWS = 512  # of one piece: with more, a product is no faster
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 _agreeing: dict[tuple[Any, ...], bool] = {}  # for sizes and rows: found out once a process
@@ -52,10 +50,14 @@ def _in_pieces(module: nn.Module, product: Product) -> Product:
 
 
 def pieces_of(rows: int, agrees: Callable[[int], bool]) -> list[int]:
-    """Cut rows into PIECES that agree, the largest first; 16 do, and fewer are left alone."""
+    """Cut rows into pieces that agree, multiples of 16, the largest first; 16 do, and fewer are left alone.
+
+    All multiples may be pieces, for two take up to a quarter longer than one. Each is tried when it is first met.
+    """
     pieces = []
     while rows > 0:
-        fitting = (piece for piece in PIECES if piece <= rows and agrees(piece))
+        largest = min(rows - rows % ROWS, MOST_ROWS)
+        fitting = (piece for piece in range(largest, ROWS, -ROWS) if agrees(piece))
         pieces.append(next(fitting, min(rows, ROWS)))
         rows -= pieces[-1]
     return pieces

@@ -198,11 +198,10 @@ class EngineHost:
         """A few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
         own = asyncio.current_task()
         assert own is not None
-        first = not self._chunks
         self._chunks.add(own)
         own.add_done_callback(self._chunks.discard)
         if not self._head_start.is_set():
-            if first or self._begun + len(rows) <= self._lookahead // BESIDE:
+            if not self._begun or self._begun + len(rows) <= self._lookahead // BESIDE:
                 self._begun += len(rows)
             else:
                 with suppress(TimeoutError):

@@ -21,13 +21,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raygen.data.arithmetic import (
-    SHOTS,
-    STEPS,
-    TEST_STORIES,
-    TRAIN_STORIES,
-    make_problems,
-)
+from raygen.data.arithmetic import SHOTS, STEPS, TEST_STORIES, TRAIN_STORIES, make_problems
 from raygen.data.equations import final_answer, form_of
 from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
 from raygen.evaluate.display import count

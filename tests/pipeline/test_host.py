@@ -215,9 +215,8 @@ def test_the_first_chunk_has_a_head_start_where_requests_share_steps(
     assert begun(shares=True, head_start_s=10)[-3:] == ["s0", "s1", "s2"]
     assert "s0" in begun(shares=True, head_start_s=0.01)[:-1][:16]  # and not for ever
     assert "s0" in begun(shares=False, head_start_s=10)[:16]
-    begun(
-        shares=True, head_start_s=10, capacity=4 * 22
-    )  # 20 + 3 rows: one more than an eighth of twice as many
+    # 20 + 3 rows: one more than an eighth of the lookahead, and as many.
+    begun(shares=True, head_start_s=10, capacity=4 * 22)
     assert ended_before["s0"] == 20
     begun(shares=True, head_start_s=10, capacity=4 * 23)
     assert ended_before["s0"] == 0
