@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
+from typing import Any
 
 OPERATIONS = "+-*/"
 
@@ -60,22 +62,49 @@ def final_answer(text: str) -> int | None:
     return int(found[-1]) if found else None
 
 
+def inconsistency(solution: str) -> str | None:
+    """Say what is wrong within a solution, whatever the problem was; None if nothing is.
+
+    Each equation has to be true and to go on from the result before it, and the answer has to be the last result.
+
+    Example:
+        >>> inconsistency("7 - 3 = 5. Answer: 5")
+        '7 - 3 = 5 is not true'
+    """
+    found = _equations(solution)
+    if not found:
+        return "it has no equation"
+    for left, sign, right, result in found:
+        if calculate(left, sign, right) != result:
+            return f"{left} {sign} {right} = {result} is not true"
+    for before, after in itertools.pairwise(found):
+        if after[0] != before[3]:
+            return f"it goes on from {after[0]}, not from {before[3]}"
+    answer = final_answer(solution)
+    return None if answer == found[-1][3] else f"its answer is {answer}, its last result {found[-1][3]}"
+
+
+def consistent(sample: str, row: Mapping[str, Any]) -> bool | str:
+    """Check a solution as a `verify: {python: ...}` step does; what is wrong with it is the finding."""
+    return inconsistency(sample) or True
+
+
 def sound(problem: str, solution: str) -> bool:
     """Do the equations of a solution lead from the problem's numbers to its answer?
 
-    Each is true and goes on from the result before it; the first number and all second ones are the numbers of the
-    problem, each used once; the last result is the answer. A right answer by two wrongs would teach the wrongs.
+    They are consistent; the first number and all second ones are the numbers of the problem, each used once. A right answer
+    by two wrongs would teach the wrongs.
     """
-    found = [
+    if inconsistency(solution) is not None:
+        return False
+    found = _equations(solution)
+    used = [found[0][0], *(right for _, _, right, _ in found)]
+    return sorted(used) == sorted(map(int, _NUMBER.findall(problem)))
+
+
+def _equations(solution: str) -> list[tuple[int, str, int, int]]:
+    """Return the equations in a text: left, operation, right, result."""
+    return [
         (int(left), _SIGNS.get(sign, sign), int(right), int(result))
         for left, sign, right, result in EQUATION.findall(solution)
     ]
-    if not found or final_answer(solution) != found[-1][3]:
-        return False
-    goes_on = all(after[0] == before[3] for before, after in itertools.pairwise(found))
-    used = [found[0][0], *(right for _, _, right, _ in found)]
-    return (
-        goes_on
-        and all(calculate(left, sign, right) == result for left, sign, right, result in found)
-        and sorted(used) == sorted(map(int, _NUMBER.findall(problem)))
-    )

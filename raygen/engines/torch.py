@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from raygen.engines.base import (
     Engine,
@@ -25,21 +25,14 @@ from raygen.engines.base import (
     ResolvedModel,
     TokenLogprob,
 )
-from raygen.engines.constraint import Constraints
-from raygen.engines.likelihood import Likelihoods, Scoring, tokens_of
-from raygen.engines.memory import Memory
-from raygen.engines.prefixes import Prefixes
+from raygen.engines.likelihood import Scoring, tokens_of
 from raygen.engines.sample import Sample
-from raygen.engines.stepper import Stepper
 from raygen.engines.stopping import StopRule
 from raygen.engines.text_messages import text_only
 from raygen.engines.text_stream import TextStream
+from raygen.engines.torch_load import load
 from raygen.engines.torch_options import TorchOptions
-from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineError, RowError
-
-if TYPE_CHECKING:
-    from raygen.models.causal_lm import CausalLM
 
 T = TypeVar("T")
 
@@ -80,56 +73,17 @@ class TorchEngine(Engine):
         # One thread for all that blocks: the event loop stays free, and torch's threads have one master.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch-engine")
         try:
-            self._lm, self._stepper, self._likelihoods = await self._work(self._load)
+            loaded = await self._work(lambda: load(self.model, self.options))
         except BaseException:
             self._worker.shutdown(wait=False)
             raise
+        self._lm, self._context, self._constraints = loaded.lm, loaded.context_tokens, loaded.constraints
+        self._stepper, self._likelihoods = loaded.stepper, loaded.likelihoods
+        self._turn, self._computes = loaded.turn, loaded.computes
         self.stats.limit = self.options.max_batch
         self._broken = None
         self._wake = asyncio.Event()
         self._runner = asyncio.create_task(self._run())
-
-    def _load(self) -> tuple[CausalLM, Stepper, Likelihoods]:
-        if self.model.path is None:
-            raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
-        options = self.options
-        device = start_torch(options.threads, options.device)
-        self._turn, threads = turn_on(device)
-        self._computes = threads
-        from raygen.engines.adapters import AdapterBank
-        from raygen.engines.attention import ATTENTION
-        from raygen.engines.budget import kv_budget
-        from raygen.engines.decoder import Decoder
-        from raygen.models.causal_lm import load_causal_lm
-        from raygen.models.lora import load_lora
-
-        try:
-            lm = load_causal_lm(self.model.path, self.model.spec.dtype, device, ATTENTION)
-            if str(lm.model.dtype) != f"torch.{self.model.spec.dtype}":
-                self._computes += f", computed in {str(lm.model.dtype).removeprefix('torch.')}"
-            self._context = min(lm.context_tokens, options.context_tokens or lm.context_tokens)
-            positions, blocks = kv_budget(
-                lm.model,
-                self._context,
-                options.max_batch,
-                options.kv_cache_gib,
-                options.prefix_share,
-                self.model.name,
-            )
-            bank = AdapterBank(lm.model, {n: load_lora(a.path) for n, a in self.model.adapters.items()})
-            decoder = Decoder(lm.model, positions, blocks, bank.select if self.model.adapters else None)
-        except (
-            RuntimeError,
-            AssertionError,
-        ) as error:  # no such device, a device without a driver, no memory
-            raise EngineError(f"model {self.model.name!r} on device {device}: {error}") from error
-        self._constraints = Constraints(
-            lm, lm.model.config.get_text_config(decoder=True).vocab_size, self.model.name
-        )
-        memory = Memory(positions, self._context, options.max_batch, decoder.cache)
-        tokens = options.prompt_tokens_per_step
-        stepper = Stepper(decoder, memory, Prefixes(blocks), options.max_batch, tokens)
-        return lm, stepper, Likelihoods(decoder, memory, tokens)
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         async with self._submitted(request) as pending:

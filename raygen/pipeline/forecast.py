@@ -14,8 +14,8 @@ from raygen.engines.base import ResolvedModel
 from raygen.evaluate.display import count
 from raygen.pipeline.host import EngineHost
 from raygen.pipeline.models import resolve_models
+from raygen.pipeline.prepare import plan_job, prepare
 from raygen.pipeline.program import Program
-from raygen.pipeline.run import plan_job, prepare
 from raygen.runs.outcome import FAILED
 from raygen.runs.plan import Plan
 from raygen.terminal import duration

@@ -9,8 +9,9 @@ from raygen.config import Job
 from raygen.config_file import override, validate
 from raygen.errors import KeyNotFoundError, UserError
 from raygen.pipeline.monitor import Display
+from raygen.pipeline.prepare import prepare_retry
 from raygen.pipeline.result import RunResult
-from raygen.pipeline.run import drive, prepare_retry
+from raygen.pipeline.run import drive
 from raygen.pipeline.summary import write_report
 from raygen.runs.duplicates import deduplication_of
 from raygen.runs.enough import acceptance

@@ -1,4 +1,4 @@
-"""Run a job: pin its plan or find it pinned, do what is left, and finish. The same call resumes."""
+"""Run a job: prepare it, do what is left, and finish. The same call resumes."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 from raygen.config import Job
-from raygen.data import open_source
-from raygen.engines.base import ResolvedModel
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
 from raygen.evaluate.display import count
-from raygen.pipeline.models import pinned, resolve_models
 from raygen.pipeline.monitor import Budget, Display, Monitor
-from raygen.pipeline.program import Program
+from raygen.pipeline.prepare import Prepared, prepare
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.summary import REPORT_KEY, write_report
 from raygen.pipeline.work import Work, grouped, todos_of
@@ -24,83 +20,10 @@ from raygen.runs.duplicate_finder import find_duplicates
 from raygen.runs.duplicates import Duplicates, deduplication_of, write_duplicates
 from raygen.runs.enough import Target, acceptance
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
-from raygen.runs.plan import Plan, check_resume, listed, new_plan, pin
-from raygen.runs.retries import plan_retry, read_merged
-from raygen.runs.reuse import Reuse, find_reuse
+from raygen.runs.plan import Plan
 from raygen.storage import Store, open_store
 
 MAX_GROUPS = 512  # reading tasks a pass: each is an object in Ray's store before the first row is read
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A run that is ready to be worked on: everything that can be refused has been checked."""
-
-    store: Store
-    job: Job
-    plan: Plan
-    models: dict[str, ResolvedModel]
-    resumed: bool
-    carried: dict[int, tuple[Store, Commit]]
-    reuse: Reuse | None = None
-    standing: tuple[tuple[Store, Commit], ...] = ()  # a retry: all chunks of the run that it mends
-
-
-def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
-    """Read the source's metadata and describe the run. Raises UserError of every kind."""
-    program = Program(job)
-    names = listed(job)
-    source = open_source(job.source).plan(job.sink.chunk_rows)
-    return new_plan(job, source, pinned(models), program.check_columns(source), names)
-
-
-def prepare(job: Job) -> Prepared:
-    """Check everything that can be checked before work starts, and pin the plan.
-
-    Raises:
-        UserError: the configuration, the source, a model or the output; nothing was started.
-    """
-    store = open_store(job.output_uri, job.source.storage)
-    Program(job).require()
-    models = resolve_models(job)
-    try:
-        plan = Plan.load(store)
-        resumed = True
-    except KeyNotFoundError:
-        plan = plan_job(job, models)
-        reuse = _reuse(job, plan, store)
-        resumed = not pin(store, plan)
-        if resumed:
-            plan = Plan.load(store)
-    if resumed:
-        check_resume(plan, job, pinned(models), store.uri)
-        reuse = None if store.exists(MANIFEST_KEY) else _reuse(job, plan, store)
-    return Prepared(store, job, plan, models, resumed, {}, reuse)
-
-
-def _reuse(job: Job, plan: Plan, store: Store) -> Reuse | None:
-    """Find the run that is to be reused: what the job says now, or else what it said when the run began."""
-    uri = job.execution.reuse
-    if uri is None:
-        uri = plan.job.get("execution", {}).get("reuse")
-    return find_reuse(uri, plan, store, job.source.storage) if uri else None
-
-
-def prepare_retry(store: Store, job: Job) -> Prepared | None:
-    """Prepare a child run of the failed rows; None when no row failed. Raises UserError."""
-    Program(job).require()
-    models = resolve_models(job)
-    found = plan_retry(store, job, pinned(models))
-    if found is None:
-        return None
-    child, plan = found
-    resumed = not pin(child, plan)
-    if resumed:
-        plan = Plan.load(child)
-        check_resume(plan, job, pinned(models), child.uri)
-    standing = tuple(read_merged(store).chunks)
-    carried = {place[1].chunk: place for place in standing if place[1].chunk in (plan.only or {})}
-    return Prepared(child, job, plan, models, resumed, carried, standing=standing)
 
 
 def run_job(

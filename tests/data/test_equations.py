@@ -6,7 +6,14 @@ import pytest
 
 from raygen.constraint import Constraint
 from raygen.data.arithmetic import SHOTS
-from raygen.data.equations import calculate, final_answer, form_of, sound
+from raygen.data.equations import (
+    calculate,
+    consistent,
+    final_answer,
+    form_of,
+    inconsistency,
+    sound,
+)
 
 
 def test_the_shown_solutions_are_sound() -> None:
@@ -77,3 +84,18 @@ def test_division_is_whole() -> None:
     assert calculate(6, "/", 3) == 2
     assert calculate(7, "/", 3) is None
     assert calculate(7, "/", 0) is None
+
+
+@pytest.mark.parametrize(
+    ("solution", "finding"),
+    [
+        ("5 + 4 = 9. 9 - 3 = 6. Answer: 6", None),
+        ("Answer: 6", "it has no equation"),
+        ("5 + 4 = 8. 8 - 3 = 5. Answer: 5", "5 + 4 = 8 is not true"),
+        ("5 + 4 = 9. 8 - 3 = 5. Answer: 5", "it goes on from 8, not from 9"),
+        ("5 + 4 = 9. Answer: 7", "its answer is 7, its last result 9"),
+    ],
+)
+def test_what_is_wrong_within_a_solution(solution: str, finding: str | None) -> None:
+    assert inconsistency(solution) == finding
+    assert consistent(solution, {}) == (finding or True)

@@ -16,7 +16,7 @@ import pytest
 
 from raygen.config import Job, StorageOptions
 from raygen.errors import RaygenError
-from raygen.pipeline import host, retry, run, summary, work
+from raygen.pipeline import host, prepare, retry, run, summary, work
 from raygen.pipeline.models import resolve_models
 from raygen.pipeline.work import Work, todos_of
 from raygen.runs import collect, commit, duplicates, manifest, plan
@@ -233,7 +233,7 @@ def _patched(bench: Bench, script: Script | None) -> Iterator[None]:
     if script is not None:
         script.woken = woken
     with pytest.MonkeyPatch.context() as patch:
-        for module in (run, work, retry):
+        for module in (prepare, run, work, retry):
             patch.setattr(module, "open_store", opened)
         for module in (commit, duplicates, manifest, plan):
             patch.setattr(module, "time", clock)

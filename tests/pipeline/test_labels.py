@@ -14,7 +14,7 @@ from raygen.config import Job
 from raygen.errors import ConfigError, EngineConfigError
 from raygen.models.label_files import read_labels
 from raygen.pipeline.models import resolve_models
-from raygen.pipeline.run import prepare
+from raygen.pipeline.prepare import prepare
 from tests.echo_jobs import echo_job
 
 NLI = {"family": "classifier", "engine": "echo"}

@@ -16,7 +16,8 @@ from raygen.errors import InterruptedRunError
 from raygen.pipeline import monitor
 from raygen.pipeline.display import summary
 from raygen.pipeline.monitor import Monitor, Progress
-from raygen.pipeline.run import drive, prepare
+from raygen.pipeline.prepare import prepare
+from raygen.pipeline.run import drive
 from tests.echo_jobs import echo_job
 from tests.exactly_once.memory_store import MemoryStore
 from tests.runs.made import a_plan

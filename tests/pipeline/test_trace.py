@@ -18,8 +18,9 @@ from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
 from raygen.errors import UserError
 from raygen.pipeline.display import make_display
+from raygen.pipeline.prepare import prepare
 from raygen.pipeline.retry import retry_run
-from raygen.pipeline.run import drive, prepare
+from raygen.pipeline.run import drive
 from raygen.pipeline.trace import trace_row
 from raygen.pipeline.trace_tree import print_trace
 from tests.pipeline.traced_run import STEPS, traced_job, traced_run

@@ -17,7 +17,8 @@ import raygen
 from raygen.config import load_job
 from raygen.errors import ConfigError, SourceError
 from raygen.pipeline.monitor import Budget, Progress
-from raygen.pipeline.run import drive, prepare, run_job
+from raygen.pipeline.prepare import prepare
+from raygen.pipeline.run import drive, run_job
 from tests.exactly_once.oracle import judge_manifest
 from tests.ray import cases
 from tests.ray.fragile import fragile_model

@@ -12,7 +12,7 @@ import pytest
 from raygen.config import Job
 from raygen.errors import CorruptDataError, RunConflictError, SourceError, UnknownResultError
 from raygen.pipeline.models import pinned, resolve_models
-from raygen.pipeline.run import plan_job
+from raygen.pipeline.prepare import plan_job
 from raygen.runs.plan import PLAN_KEY, Plan, check_resume, pin
 from raygen.runs.sealed import seal, unseal
 from tests.exactly_once.memory_store import MemoryStore
