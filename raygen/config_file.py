@@ -79,7 +79,7 @@ def read_config(path: str | Path, model: type[Model], overrides: Sequence[str] =
     """Read and validate a YAML file.
 
     Args:
-        overrides: `path.to.field=value` each; the value is YAML, or a template that begins with a tag;
+        overrides: `path.to.field=value` each; the value is YAML, or a template as it stands;
             lists are addressed by number (`steps.0.generate.samples=4`).
 
     Raises:
@@ -118,13 +118,22 @@ def validate(value: Any, model: type[Model], where: str) -> Model:
         raise ConfigError(f"{where}: {explain(error, model)}") from None
 
 
+def _is_template(text: str) -> bool:
+    """Whether a setting is a template as it stands: YAML would make mappings of `{{ x }}` and of `Question: {{ x }}`.
+
+    In quotes, a list or a mapping, YAML reads it as it is meant.
+    """
+    begin = text.lstrip()
+    if begin.startswith(("{{", "{%")):
+        return True
+    return ("{{" in text or "{%" in text) and not begin.startswith(("{", "[", "'", '"'))
+
+
 def _apply(config: dict[str, Any], setting: str) -> None:
     path, equals, text = setting.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set {setting!r}: expected path=value, such as source.max_rows=20")
-    # A template begins like a mapping in a mapping, which YAML would make of it; no setting is one.
-    is_template = text.lstrip().startswith(("{{", "{%"))
-    value = _writable(text, f"--set {path}") if is_template else parse_yaml(text, f"--set {path}")
+    value = _writable(text, f"--set {path}") if _is_template(text) else parse_yaml(text, f"--set {path}")
     *parents, last = path.split(".")
     here: Any = config
     for part in parents:

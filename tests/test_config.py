@@ -136,11 +136,30 @@ def test_overrides_reach_nested_fields(tmp_path: Path) -> None:
     assert job.execution.replicas == (1, 3)
 
 
-@pytest.mark.parametrize("prompt", ["{{ txt }}", " {{a}}: {{ b | upper }}", "{% if a %}yes{% endif %}"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "{{ txt }}",
+        " {{a}}: {{ b | upper }}",
+        "{% if a %}yes{% endif %}",
+        "Q: {{ a }} # 1",
+        "- {% if a %}x{% endif %}",
+    ],
+)
 def test_a_template_is_taken_as_it_stands(tmp_path: Path, prompt: str) -> None:
     job = load_job(written(tmp_path), [f"steps.0.generate.prompt={prompt}"])
     assert job.steps[0].generate.prompt == prompt
     assert "half of a surrogate pair" in refused(written(tmp_path), "steps.0.generate.prompt={{ a }}\udc80")
+
+
+@pytest.mark.parametrize(
+    "given", ["{prompt: 'Q: {{ a }}', model: w}", '{"prompt": "Q: {{ a }}", "model": "w"}']
+)
+def test_a_template_in_a_mapping_is_read_as_yaml(tmp_path: Path, given: str) -> None:
+    generate = load_job(written(tmp_path), [f"steps.0.generate={given}"]).steps[0].generate
+    assert generate.prompt == "Q: {{ a }}"
+    quoted = load_job(written(tmp_path), ["steps.0.generate.prompt='Q: {{ a }}'"])
+    assert quoted.steps[0].generate.prompt == "Q: {{ a }}"
 
 
 def test_named_arguments_win_over_overrides(tmp_path: Path) -> None:

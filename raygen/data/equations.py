@@ -17,8 +17,9 @@ def calculate(left: int, operation: str, right: int) -> int | None:
     return {"+": left + right, "-": left - right, "*": left * right}[operation]
 
 
-EQUATION = re.compile(r"(\d+) ?([-+*/×x÷]) ?(\d+) ?= ?(\d+)")
-_WHOLE = r"(?<![\d.,])-?\d+(?![.,]?\d)"  # no part of 6.5
+DIGITS = r"\d{1,18}"  # of a number; what is longer is none
+EQUATION = re.compile(rf"(?<!\d)({DIGITS}) ?([-+*/×x÷]) ?({DIGITS}) ?= ?({DIGITS})(?!\d)")
+_WHOLE = rf"(?<![\d.,])-?{DIGITS}(?![.,]?\d)"  # no part of 6.5
 _ANSWER = re.compile(rf"[Aa]nswer(?: is)?[^\w-]{{0,4}}({_WHOLE})")
 _NUMBER = re.compile(_WHOLE)
 _SIGNS = {"×": "*", "x": "*", "÷": "/"}
