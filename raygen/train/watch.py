@@ -100,9 +100,9 @@ class Watch:
         return self._step
 
     def left(self) -> bool:
-        """Is it time to leave the workers, after Ctrl-C?"""
+        """Is it time to leave the workers, after Ctrl-C? At once if they have computed no step: there is nothing to keep."""
         return self._stopped_s is not None and (
-            self._abandoned or time.monotonic() - self._stopped_s > GRACE_S
+            self._abandoned or not self._step or time.monotonic() - self._stopped_s > GRACE_S
         )
 
     def _read(self) -> None:
@@ -184,6 +184,8 @@ class Watch:
             if self._display:
                 self._display.say(
                     "interrupted: writing a checkpoint (Ctrl-C again leaves it at the last one)"
+                    if self._step
+                    else "interrupted before a step was computed"
                 )
 
         return {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,32 @@ from tests.train.in_memory import recipe_of
 
 def step(number: int) -> dict[str, Any]:
     return {"step": number, "epoch": 0, "loss": 1.0, "learning_rate": 1e-3, "tokens": 90, "seconds": 3.0}
+
+
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]]) -> tuple[Watch, Any]:
+    """A watch whose board says what `said` holds, and that board."""
+    monkeypatch.setattr(ray, "get", lambda answer: answer)
+    lines: list[str] = []
+    screen: Any = SimpleNamespace(update=repr, say=lines.append, close=list, lines=lines)
+    watch = Watch(recipe_of(Path("base")), LocalStore(tmp_path), 5, False, screen)
+    board = SimpleNamespace(read=SimpleNamespace(remote=lambda since, stopping: (said, since + len(said))))
+    return watch, (board, screen)
+
+
+@pytest.mark.parametrize(("said", "at_once"), [([], True), ([step(1)], False)])
+def test_workers_are_left_at_once_when_there_is_nothing_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]], at_once: bool
+) -> None:
+    watch, (board, screen) = watched(tmp_path, monkeypatch, said)
+    with watch.session(board):
+        watch.tick(0)
+        assert not watch.left()
+        signal.raise_signal(signal.SIGINT)
+        assert watch.stopping
+        assert watch.left() is at_once
+        assert ("before a step" in screen.lines[0]) is at_once
+        signal.raise_signal(signal.SIGINT)
+        assert watch.left()
 
 
 def test_an_evaluation_is_said_and_slows_no_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
