@@ -73,4 +73,6 @@ def _short(error: Exception, data: bytes) -> str:
         return "it is empty"
     if isinstance(error, UnidentifiedImageError):
         return f"it starts with {data[:8]!r}; formats: {', '.join(FORMATS)}"
-    return f"{type(error).__name__}: {error}"[:200]
+    # Pillow raises SyntaxError for files that break their format: its name would speak of a program.
+    kind = "" if isinstance(error, SyntaxError) else f"{type(error).__name__}: "
+    return f"{kind}{error}"[:200]

@@ -17,7 +17,10 @@ def _present(value: Any) -> Any:
     if value is None:
         raise RowError("missing_value", "a column that the template prints is null in this row")
     if isinstance(value, bytes):
-        raise RowError("not_text", "a column that the template prints holds bytes, not text")
+        raise RowError(
+            "not_text",
+            "a column that the template prints holds bytes, not text; pictures go beside the prompt: `images: [COLUMN]`",
+        )
     return value
 
 

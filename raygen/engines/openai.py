@@ -251,6 +251,10 @@ class OpenAIEngine(Engine):
         except TimeoutError:
             message = f"no answer in {self.options.timeout_s:g} s (timeout_s)"
             return Trouble(Action.RETRY, "timeout", message), None
+        except aiohttp.ClientConnectorError as error:
+            refused = isinstance(error.os_error, ConnectionRefusedError)
+            why = "nothing listens there" if refused else error.os_error.strerror or error.os_error
+            return Trouble(Action.RETRY, "endpoint_unavailable", f"no connection to {self._url}: {why}"), None
         except (aiohttp.ClientError, OSError) as error:
             message = f"{self._url}: {type(error).__name__}: {error}"
             return Trouble(Action.RETRY, "endpoint_unavailable", message), None

@@ -68,6 +68,7 @@ class StepReport:
     accepted_counted: int
     accepted_total: int = 0
     output_tokens: int = 0  # of the whole run
+    reused: bool = False  # whether calls of another run were: their tokens were not generated again
     rejections: Sequence[Rejection] = ()  # of the whole run
     score: str | None = None
     scored: int = 0  # accepted rows that have the score, of those counted

@@ -137,13 +137,13 @@ class ReportCards:
         shown = {row["samples"][0]["number"]} if row["samples"] else set()
         for prompt in told.prompts:
             if prompt.proven and shown.intersection(prompt.samples):
-                return str(prompt.request.messages[-1]["content"])
+                return _as_sent(prompt.request.messages)
         names = {**read, **row["variables"]}
         try:
             first = self._program.first.request(row["row_id"], names) if read else None
         except RowError:
             return None
-        return None if first is None else str(first.messages[-1]["content"])
+        return None if first is None else _as_sent(first.messages)
 
     def verdicts(self) -> tuple[list[ExplainedVerdict], list[str]]:
         """Take a few of the verdicts that were met apart into words: one that rejected, one that passed, the closest call.
@@ -170,6 +170,24 @@ class ReportCards:
             for each, attribution in zip(chosen, found, strict=True)
             if attribution is not None
         ], [f"Words behind verdicts are not shown: {note}." for note in notes]
+
+
+def _as_sent(messages: Sequence[dict[str, Any]]) -> str:
+    """Return a prompt as one text; of several messages, each with its role before it."""
+    texts = [_text_of(message.get("content")) for message in messages]
+    if len(texts) == 1:
+        return texts[0]
+    return "\n\n".join(
+        f"{message.get('role')}: {text}" for message, text in zip(messages, texts, strict=True)
+    )
+
+
+def _text_of(content: Any) -> str:
+    """Return a message's content; its pictures are among the inputs."""
+    if not isinstance(content, list):
+        return "" if content is None else str(content)
+    parts = (part if isinstance(part, dict) else {"text": part} for part in content)
+    return "\n".join(str(part.get("text", f"[{part.get('type', 'part')}]")) for part in parts)
 
 
 def _discarded(row: dict[str, Any]) -> list[tuple[int, str, str | None, str | None]]:

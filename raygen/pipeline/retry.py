@@ -17,6 +17,7 @@ from raygen.runs.duplicates import deduplication_of
 from raygen.runs.enough import acceptance
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
+from raygen.runs.status import no_run
 from raygen.storage import open_store
 
 
@@ -37,7 +38,7 @@ def retry_run(
     try:
         plan = Plan.load(store)
     except KeyNotFoundError:
-        raise UserError(f"{run_uri}: no run here (no plan.json)") from None
+        raise no_run(store) from None
     for each in overrides:
         if each.split("=")[0].split(".")[0] in ("source", "sink", "keep", "seed", "accept"):
             raise UserError(

@@ -10,12 +10,15 @@ from typing import Any
 
 import orjson
 
-from raygen.errors import ConfigError, KeyNotFoundError, UserError
+from raygen.errors import ConfigError, KeyNotFoundError
 from raygen.runs.commit import Commit, committed_chunks, read_commits, read_data
 from raygen.runs.outcome import OWN_COLUMNS, STATUSES
 from raygen.runs.plan import Plan
 from raygen.runs.retries import Merged, read_merged
+from raygen.runs.status import no_run
 from raygen.storage import Store, open_store
+
+WIDEST = 60  # characters of a kept value
 
 
 def check_status(status: str | None) -> None:
@@ -32,7 +35,7 @@ def chunks_of(store: Store) -> Iterator[tuple[Store, Commit]]:
         try:
             Plan.load(store)
         except KeyNotFoundError:
-            raise UserError(f"{store.uri}: no run here (no plan.json)") from None
+            raise no_run(store) from None
         yield from ((store, commit) for commit in read_commits(store, sorted(committed_chunks(store))))
 
 
@@ -76,9 +79,7 @@ def plain(value: Any) -> Any:
 
 
 def _lines(row: dict[str, Any]) -> Iterator[str]:
-    kept = ", ".join(
-        f"{key}={visible(str(value))[:60]}" for key, value in row.items() if key not in OWN_COLUMNS
-    )
+    kept = ", ".join(f"{key}={_in_a_line(value)}" for key, value in row.items() if key not in OWN_COLUMNS)
     yield (
         f"{visible(row['row_id'])}  {row['status']}"
         + (f" ({row['reason']})" if row["reason"] else "")
@@ -95,6 +96,11 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
         yield from textwrap.wrap(text, 110, initial_indent=indent, subsequent_indent=" " * 7) or [
             f"{indent}(empty)"
         ]
+
+
+def _in_a_line(value: Any) -> str:
+    text = " ".join(visible(str(value)).split())
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
 def visible(text: str) -> str:

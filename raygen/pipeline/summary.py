@@ -179,6 +179,7 @@ def _steps(
         accepted_counted=counts.accepted,
         accepted_total=merged.rows[ACCEPTED],
         output_tokens=merged.tokens["output"],
+        reused=merged.calls.get("reused", 0) > 0,
         rejections=rejections,
         score=ranked.score if ranked is not None else None,
         scored=ranked.scored if ranked is not None else 0,

@@ -66,7 +66,7 @@ def tree_of(trace: Mapping[str, Any]) -> Tree:
     }
     for block in trace["steps"]:
         _block(tree, block, values or {}, fates, texts)
-    for key, said in (("nothing_to_do", "nothing to do"), ("not_reached", "not reached")):
+    for key, said in (("nothing_to_do", "steps that had nothing to do"), ("not_reached", "not reached")):
         if trace[key]:
             tree.add(_text(f"{said}: {', '.join(trace[key])}", "dim"))
     if trace["variables"]:

@@ -59,14 +59,22 @@ def is_alive(session: Session) -> bool:
     return True
 
 
+def no_run(store: Store) -> UserError:
+    """Return the error for a directory that holds no run."""
+    if store.exists("course.json"):
+        return UserError(
+            f"{store.uri}: a self-improvement, no run: its runs and trainings are in round-0, round-1, ...; "
+            "its figures, once all are finished, in report.html"
+        )
+    return UserError(f"{store.uri}: no run here (no plan.json). Give the directory that `raygen run` printed")
+
+
 def read_status(store: Store) -> Status:
     """Raises UserError when there is no run."""
     try:
         plan = Plan.load(store)
     except KeyNotFoundError:
-        raise UserError(
-            f"{store.uri}: no run here (no plan.json). Give the directory that `raygen run` printed"
-        ) from None
+        raise no_run(store) from None
     sessions = read_sessions(store)
     retries = len(retry_prefixes(store))
     rows_per_s = eta_s = occupancy = live = None

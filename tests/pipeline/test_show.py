@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import raygen
+from raygen.pipeline.run import run_job
 from raygen.pipeline.show import show_rows, visible
-from tests.pipeline.traced_run import STEPS, traced_run
+from tests.pipeline.traced_run import STEPS, traced_job, traced_run
 
 
 def test_answers_are_marked_and_discarded_samples_counted(tmp_path: Path) -> None:
@@ -30,6 +33,15 @@ def test_a_row_of_one_step_looks_as_ever(tmp_path: Path) -> None:
         "p0  accepted  topic=t0",
         f"    0: {row['samples'][0]['text']}",
     ]
+
+
+def test_kept_values_stay_in_their_line(tmp_path: Path) -> None:
+    steps = [{"generate": {"model": "writer", "prompt": "{{ text }}"}}]
+    job = traced_job(tmp_path, steps, 2, keep=["text"])
+    texts = ["one\ntwo", "x" * 61]
+    pq.write_table(pa.table({"id": ["a", "b"], "text": texts, "topic": ["", ""]}), tmp_path / "in.parquet")
+    heads = [line for line in show_rows(run_job(job, inline=True).uri, 2, None, False) if "accepted" in line]
+    assert heads == ["a  accepted  text=one two", f"b  accepted  text={'x' * 59}…"]
 
 
 @pytest.mark.parametrize(

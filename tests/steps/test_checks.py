@@ -98,7 +98,7 @@ def test_lengths_have_bounds(check: dict[str, Any], good: str, bad: str, finding
 def test_patterns_are_wanted_or_not() -> None:
     assert verdict({"matches": {"pattern": r"\?$"}}, "why?") is None
     assert verdict({"matches": {"pattern": r"\?$"}}, "so") == (
-        r"pattern: what matches the pattern '\\?$' is missing"
+        r"pattern: what matches the pattern \?$ is missing"
     )
     assert verdict({"matches": {"pattern": "as an AI", "wanted": False}}, "as an AI, I").endswith(
         "must not be there"

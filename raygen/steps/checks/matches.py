@@ -25,6 +25,6 @@ class MatchesCheck(Check):
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         wanted = self.config.wanted
         missing = "is missing" if wanted else "must not be there"
-        finding = f"what matches the pattern {self.config.pattern!r} {missing}"
+        finding = f"what matches the pattern {self.config.pattern} {missing}"
         passed = [self._pattern.occurs_in(draft.text) == wanted for draft in drafts]
         return [Verdict(each, None if each else finding) for each in passed]
