@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from raygen.config_parts import is_unicode
+from raygen.config_parts import is_number, is_unicode
 from raygen.errors import ConfigError
 
 MAX_FILE_BYTES = 2**20
@@ -141,13 +141,13 @@ def _apply(config: dict[str, Any], setting: str) -> None:
             if here.get(part) is None:
                 here[part] = {}
             here = here[part]
-        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
+        elif isinstance(here, list) and is_number(part) and int(part) < len(here):
             here = here[int(part)]
         else:
             raise ConfigError(f"--set {path}: there is no {part!r} to set a value in")
     if isinstance(here, dict):
         here[last] = value
-    elif isinstance(here, list) and last.isdigit() and int(last) < len(here):
+    elif isinstance(here, list) and is_number(last) and int(last) < len(here):
         here[int(last)] = value
     else:
         raise ConfigError(f"--set {path}: there is no {last!r} to set")

@@ -52,13 +52,20 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number such as `12`: `isdigit` takes signs like `²` too, which `int` does not."""
+    return text.isascii() and text.isdecimal()
+
+
 def pattern_of(text: str) -> str:
     """Check a regular expression. Raises ValueError."""
     try:
         re.compile(text)
         regex.compile(text)  # which looks for it: see raygen/steps/patterns.py
-    except (re.error, regex.error) as error:
+    except (re.error, regex.error, OverflowError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError("a regular expression that is nested too deeply, or too large") from None
     return text
 
 

@@ -236,3 +236,19 @@ def test_a_job_is_frozen() -> None:
     with pytest.raises(ValidationError):
         job.seed = 8  # type: ignore[misc]
     assert isinstance(job, Job)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("a{99999999999999}", "not a regular expression"),
+        ("(" * 5000 + ")" * 5000, "nested too deeply, or too large"),
+    ],
+)
+def test_a_pattern_beyond_all_bounds_is_refused(tmp_path: Path, pattern: str, said: str) -> None:
+    assert said in refused(written(tmp_path), f"steps.0.generate.answer.pattern='{pattern}'")
+
+
+@pytest.mark.parametrize("place", ["steps.\u00b2", "steps.\u00b2.generate", "steps.\u0660"])
+def test_places_in_lists_are_plain_numbers(tmp_path: Path, place: str) -> None:
+    assert f"--set {place}: there is no" in refused(written(tmp_path), f"{place}=1")

@@ -18,10 +18,10 @@ def calculate(left: int, operation: str, right: int) -> int | None:
 
 
 DIGITS = r"\d{1,18}"  # of a number; what is longer is none
-EQUATION = re.compile(rf"(?<!\d)({DIGITS}) ?([-+*/×x÷]) ?({DIGITS}) ?= ?({DIGITS})(?!\d)")
-_WHOLE = rf"(?<![\d.,])-?{DIGITS}(?![.,]?\d)"  # no part of 6.5
-_ANSWER = re.compile(rf"[Aa]nswer(?: is)?[^\w-]{{0,4}}({_WHOLE})")
-_NUMBER = re.compile(_WHOLE)
+_BEGIN, _END = r"(?<![\d.,])", r"(?![.,]?\d)"  # no part of 6.5
+EQUATION = re.compile(rf"{_BEGIN}({DIGITS}) ?([-+*/×x÷]) ?({DIGITS}) ?= ?({DIGITS}){_END}")
+_ANSWER = re.compile(r"[Aa]nswer(?: is)?[^\w-]{0,4}(-?\d[\d.,]*)")
+_NUMBER = re.compile(rf"{_BEGIN}-?{DIGITS}{_END}")
 _SIGNS = {"×": "*", "x": "*", "÷": "/"}
 
 
@@ -59,8 +59,9 @@ def final_answer(text: str) -> int | None:
 
     A model that does not keep to the wanted form is not marked down for it.
     """
-    found = _ANSWER.findall(text) or _NUMBER.findall(text)
-    return int(found[-1]) if found else None
+    said = [each.rstrip(".,") for each in _ANSWER.findall(text)]
+    found = said or _NUMBER.findall(text)
+    return int(found[-1]) if found and _NUMBER.fullmatch(found[-1]) else None
 
 
 def inconsistency(solution: str) -> str | None:

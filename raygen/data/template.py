@@ -11,6 +11,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from raygen.errors import ConfigError, RowError
 
+MAX_BITS = 100_000  # of a power
+
 
 def _present(value: Any) -> Any:
     """A null would be printed as the word None, bytes as their repr: neither is what anybody meant."""
@@ -24,9 +26,22 @@ def _present(value: Any) -> Any:
     return value
 
 
-_ENVIRONMENT = ImmutableSandboxedEnvironment(
+class _Environment(ImmutableSandboxedEnvironment):
+    """Without what a short template can compute for hours with: powers of large numbers, and Jinja's filler text."""
+
+    intercepted_binops = frozenset({"**"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        bits = left.bit_length() if isinstance(left, int) else 1
+        if isinstance(right, int) and bits * abs(right) > MAX_BITS:
+            raise OverflowError(f"a power of more than {MAX_BITS:,} bits")
+        return super().call_binop(context, operator, left, right)
+
+
+_ENVIRONMENT = _Environment(
     undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_present
 )
+del _ENVIRONMENT.globals["lipsum"]
 
 
 class Template:
@@ -47,6 +62,8 @@ class Template:
             self._template = _ENVIRONMENT.from_string(text)
         except TemplateSyntaxError as error:
             raise ConfigError(f"{where}: line {error.lineno} of the template: {error.message}") from None
+        except (RecursionError, MemoryError):
+            raise ConfigError(f"{where}: the template is nested too deeply, or too large") from None
         for node in parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
             raise ConfigError(
                 f"{where}: line {node.lineno} of the template: there are no other templates to take in"

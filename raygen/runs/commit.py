@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raygen.config_parts import is_number
 from raygen.errors import (
     AttemptExpiredError,
     ChunkIntegrityError,
@@ -230,7 +231,7 @@ def read_commits(store: Store, chunks: list[int]) -> Iterator[Commit]:
 def committed_chunks(store: Store) -> set[int]:
     """Which chunks have a commit, from one listing: what is left to do. (Readers go by the manifest instead.)"""
     names = (info.key.removeprefix(COMMITS).removesuffix(".json") for info in store.list(COMMITS))
-    return {int(name) for name in names if name.isdigit()}
+    return {int(name) for name in names if is_number(name)}
 
 
 def read_data(store: Store, commit: Commit, columns: list[str] | None = None) -> pa.Table:

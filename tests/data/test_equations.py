@@ -51,6 +51,9 @@ def test_the_largest_form_is_a_constraint() -> None:
         ("7 - 9 = -2", -2),
         ("9-2", 2),
         ("Answer: 6.5", None),  # no part of another number
+        ("2 + 2 = 4. Answer: 4.5", None),  # nor the number before it
+        ("2 + 2 = 4. Answer: 4,000", None),
+        ("2 + 2 = 4. Answer: 4.", 4),
         ("Answer: " + "9" * 5000, None),  # more digits than Python reads
         ("none", None),
         ("", None),
@@ -93,6 +96,8 @@ def test_division_is_whole() -> None:
         ("5 + 4 = 9. 9 - 3 = 6. Answer: 6", None),
         ("Answer: 6", "it has no equation"),
         (f"{'9' * 5000} + 1 = 2. 1 + 1 = {'9' * 5000}. Answer: 2", "it has no equation"),
+        ("1 + 2 = 3.9. Answer: 3", "it has no equation"),
+        ("1.5 + 2 = 3. Answer: 3", "it has no equation"),
         ("5 + 4 = 8. 8 - 3 = 5. Answer: 5", "5 + 4 = 8 is not true"),
         ("5 + 4 = 9. 8 - 3 = 5. Answer: 5", "it goes on from 8, not from 9"),
         ("5 + 4 = 9. Answer: 7", "its answer is 7, its last result 9"),

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import SchemaError, best_match
 from jsonschema.validators import extend
 
+from raygen.config_parts import is_number
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
@@ -89,7 +90,7 @@ def _names_a_part(reference: str, schema: Any) -> bool:
     here = schema
     for part in unquote(reference[1:]).split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(here, list) and key.isdigit() and int(key) < len(here):
+        if isinstance(here, list) and is_number(key) and int(key) < len(here):
             here = here[int(key)]
         elif isinstance(here, dict) and key in here:
             here = here[key]
