@@ -139,7 +139,7 @@ class Execution(Frozen):
     cpus_per_read: float = Field(0.1, gt=0)
     cpus_per_write: float = Field(0.1, gt=0)
     attempt_limit_s: float = Field(
-        6 * 3600, gt=0, description="a chunk attempt older than this writes nothing more"
+        6 * 3600, ge=1, description="a chunk attempt older than this writes nothing more"
     )
     reuse: str | None = Field(
         None,

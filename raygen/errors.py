@@ -113,3 +113,17 @@ class AttemptExpiredError(RaygenError):
 
 class InterruptedRunError(RaygenError):
     exit_code = 130
+
+
+def told(error: BaseException) -> str:
+    """Return what somebody else's exception says, whatever it does when it is asked: its class, and a text that can be stored."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - also `sys.exit()` in a `__str__`
+        text = "(it cannot say what is wrong)"
+    return f"{type(error).__name__}: {storable(text)}"
+
+
+def storable(text: str) -> str:
+    """Return a text with halves of surrogate pairs, which no encoding holds, written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -19,10 +19,13 @@ def calculate(left: int, operation: str, right: int) -> int | None:
 
 DIGITS = r"\d{1,18}"  # of a number; what is longer is none
 _BEGIN, _END = r"(?<![\d.,])", r"(?![.,]?\d)"  # no part of 6.5
-EQUATION = re.compile(rf"{_BEGIN}({DIGITS}) ?([-+*/×x÷]) ?({DIGITS}) ?= ?({DIGITS}){_END}")
+# Nor of a chain: of `2 + 3 + 4 = 9` the end alone is not true. What is no equation of two numbers is not judged.
+_ALONE = r"(?<!-)(?<!\d[-+*/×x÷−=])(?<!\d [-+*/×x÷−=] )"
+_LAST = r"(?! ?[-+*/×x÷−] ?\d| ?=)"
+EQUATION = re.compile(rf"{_BEGIN}{_ALONE}({DIGITS}) ?([-+*/×x÷−]) ?({DIGITS}) ?= ?({DIGITS}){_END}{_LAST}")
 _ANSWER = re.compile(r"[Aa]nswer(?: is)?[^\w-]{0,4}(-?\d[\d.,]*)")
 _NUMBER = re.compile(rf"{_BEGIN}-?{DIGITS}{_END}")
-_SIGNS = {"×": "*", "x": "*", "÷": "/"}
+_SIGNS = {"×": "*", "x": "*", "÷": "/", "−": "-"}
 
 
 def form_of(steps: int, largest: int) -> str:

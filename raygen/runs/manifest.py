@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raygen.errors import ChunkIntegrityError, KeyNotFoundError, UnknownResultError
-from raygen.runs.commit import Commit, no_calls
+from raygen.runs.commit import DATA, Commit, no_calls
 from raygen.runs.duplicates import Duplicates, corrected
 from raygen.runs.outcome import ACCEPTED, STATUSES
 from raygen.runs.plan import Plan
@@ -49,7 +49,9 @@ class Manifest:
     @classmethod
     def load(cls, store: Store) -> Manifest:
         """Raises KeyNotFoundError while the run is unfinished, CorruptDataError."""
-        record: dict[str, Any] = read_sealed(store, MANIFEST_KEY)
+        record: dict[str, Any] = read_sealed(
+            store, MANIFEST_KEY, "remove it and run again: it is made from the commits"
+        )
         record["chunks"] = [Commit(**each) for each in record["chunks"]]
         if "duplicates" in record:
             record["duplicates"] = Duplicates(**record["duplicates"])
@@ -88,7 +90,7 @@ def finish(
 
     Raises:
         ChunkIntegrityError: a chunk has no commit and more rows are wanted; or a commit belongs to another plan or has other
-            rows than planned.
+            rows than planned, or its outcomes are gone.
     """
     from raygen import __version__
 
@@ -106,6 +108,12 @@ def finish(
             raise ChunkIntegrityError(
                 f"{store.uri_of(commit.key)} is not of this run (another plan or other rows); remove it and run again"
             )
+    there = {info.key for info in store.list(DATA)}
+    if lost := [commit for commit in by_chunk.values() if commit.data not in there]:
+        raise ChunkIntegrityError(
+            f"{store.uri}: the outcomes of {len(lost)} committed chunks are gone, such as {lost[0].data}: put them back, or "
+            f"remove their commits, such as {lost[0].key}, and run again"
+        )
     chunks = [by_chunk[chunk] for chunk in sorted(by_chunk)]
     manifest = Manifest(
         plan.run_id,

@@ -76,7 +76,7 @@ class Plan:
     @classmethod
     def load(cls, store: Store, key: str = PLAN_KEY) -> Plan:
         """Read a pinned plan. Raises KeyNotFoundError, CorruptDataError, RunConflictError (another version's plan)."""
-        record = read_sealed(store, key)
+        record = read_sealed(store, key, "put back what it was, or choose another --output")
         version = record.pop("version")
         if version != PLAN_VERSION:
             raise RunConflictError(

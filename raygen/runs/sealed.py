@@ -31,13 +31,17 @@ def unseal(data: bytes, where: str) -> dict[str, Any]:
     return dict(record)
 
 
-def read_sealed(store: Store, key: str) -> dict[str, Any]:
-    """Read a sealed record; a corrupt answer is asked for again. Raises KeyNotFoundError, CorruptDataError."""
+def read_sealed(store: Store, key: str, remedy: str = "") -> dict[str, Any]:
+    """Read a sealed record; a corrupt answer is asked for again. Raises KeyNotFoundError, CorruptDataError.
+
+    Args:
+        remedy: what to do about a record that is damaged: ends the error.
+    """
     for last in range(READ_TRIES):
         try:
             return unseal(store.get(key), store.uri_of(key))
-        except CorruptDataError:
+        except CorruptDataError as error:
             if last == READ_TRIES - 1:
-                raise
+                raise CorruptDataError(f"{error}{remedy and '; '}{remedy}") from None
             time.sleep(0.05 * 2**last)
     raise AssertionError("not reached")

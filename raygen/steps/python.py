@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from raygen.errors import RowError
+from raygen.errors import RowError, storable, told
 from raygen.step_config import PythonStep
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
@@ -65,7 +65,7 @@ class PythonFunctionStep(Step):
             if scores:
                 draft.scores.update(scores)
             if number in found.rejected:
-                why = excerpt(found.rejected[number], KEPT)
+                why = excerpt(storable(found.rejected[number]), KEPT)
                 story.reject(draft, self.name, "step_rejected", why, scores)
             elif scores:
                 story.decide(self.name, "scored", draft, scores=scores)
@@ -75,9 +75,7 @@ class PythonFunctionStep(Step):
             # Copies: what it changes in them is its own affair.
             found = self._function(copy.deepcopy(row), samples)
         except BaseException as error:  # also what would end the engines' loop: `sys.exit()` means this row
-            raise RowError(
-                "step_error", f"{self.config.function}: {type(error).__name__}: {error}"
-            ) from error
+            raise RowError("step_error", f"{self.config.function}: {told(error)}") from error
         try:
             return Returned() if found is None else Returned.model_validate(found)
         except ValidationError as error:

@@ -96,6 +96,9 @@ def job_of(
         ask: PLAIN or SHOWN.
         adapter: its directory; None: the base itself.
         form: a regular expression that holds every solution to it; None: any text.
+
+    Raises:
+        ConfigError: the course's `base` or `engine` does not fit.
     """
     spec: dict[str, Any] = {
         "family": "causal_lm", "engine": "torch", "ref": course.base, "dtype": course.dtype, "options": course.engine,
@@ -106,7 +109,7 @@ def job_of(
     if adapter is not None:
         spec["adapters"] = {ADAPTER: _reference(adapter)}
         step["adapter"] = ADAPTER
-    return Job.model_validate(
+    return validate(
         {
             "name": f"{course.name}-{where.replace('/', '-')}",
             "source": {"format": "parquet", "uri": store.uri_of(source), "key": "problem_id"},
@@ -116,7 +119,9 @@ def job_of(
             "seed": course.seed,
             "sink": {"chunk_rows": CHUNK_ROWS},
             "output": store.uri_of(where),
-        }
+        },
+        Job,
+        "course",
     )
 
 

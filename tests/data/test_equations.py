@@ -98,6 +98,13 @@ def test_division_is_whole() -> None:
         (f"{'9' * 5000} + 1 = 2. 1 + 1 = {'9' * 5000}. Answer: 2", "it has no equation"),
         ("1 + 2 = 3.9. Answer: 3", "it has no equation"),
         ("1.5 + 2 = 3. Answer: 3", "it has no equation"),
+        ("2 + 3 + 4 = 9. Answer: 9", "it has no equation"),
+        ("2+3+4=9. Answer: 9", "it has no equation"),
+        ("-3 + 4 = 1. Answer: 1", "it has no equation"),
+        ("2 + 2 = 4 - 9. Answer: 4", "it has no equation"),
+        ("2+2=4=4. Answer: 4", "it has no equation"),
+        ("9 − 2 = 7.\n- 7 x 1 = 7. Answer: 7", None),
+        ("9" * 100_000 + "x", "it has no equation"),  # in no time
         ("5 + 4 = 8. 8 - 3 = 5. Answer: 5", "5 + 4 = 8 is not true"),
         ("5 + 4 = 9. 8 - 3 = 5. Answer: 5", "it goes on from 8, not from 9"),
         ("5 + 4 = 9. Answer: 7", "its answer is 7, its last result 9"),

@@ -52,6 +52,18 @@ def test_a_commit_of_other_rows_is_no_finished_run(change: dict[str, object]) ->
         finish(store, plan, [commits[0], dataclasses.replace(commits[1], **change)])
 
 
+def test_outcomes_that_are_gone_are_no_finished_run() -> None:
+    store, plan = MemoryStore(), a_plan(3)
+    commits = committed(store, plan)
+    store.delete(commits[1].data)
+    with pytest.raises(
+        ChunkIntegrityError, match=r"outcomes of 1 committed .* remove .* commits/00000001\.json"
+    ):
+        finish(store, plan, commits)
+    with pytest.raises(KeyNotFoundError):
+        Manifest.load(store)
+
+
 def test_the_first_of_two_drivers_wins() -> None:
     store, plan = MemoryStore(), a_plan()
     commits = committed(store, plan)
@@ -79,7 +91,9 @@ def test_an_endless_silence_is_an_error() -> None:
 def test_another_runs_manifest_is_not_taken_for_ours() -> None:
     store, plan = MemoryStore(), a_plan()
     other = a_plan(run_id="other")
-    finish(store, other, committed(MemoryStore(), other))
+    elsewhere = MemoryStore()
+    finish(elsewhere, other, committed(elsewhere, other))
+    store.put("manifest.json", elsewhere.get("manifest.json"))
     with pytest.raises(ChunkIntegrityError, match="another run's"):
         finish(store, plan, committed(store, plan))
 

@@ -133,6 +133,11 @@ def test_a_group_that_takes_no_part_is_no_answer() -> None:
     )
 
 
+class Mute:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
 def good_length(sample: str, row: dict[str, Any]) -> bool | str:
     if sample == "bug":
         raise ZeroDivisionError("oh")
@@ -140,6 +145,10 @@ def good_length(sample: str, row: dict[str, Any]) -> bool | str:
         return 3  # type: ignore[return-value]
     if sample == "exit":
         sys.exit()
+    if sample == "mute":
+        return Mute()  # type: ignore[return-value]
+    if sample == "half":
+        return "\ud800"
     return len(sample) <= row["most"] or f"{len(sample)} is too long"
 
 
@@ -172,7 +181,8 @@ def test_a_function_of_ones_own_decides() -> None:
     check = {"python": {"function": f"{__name__}:good_length"}}
     assert verdict(check, "abc", most=3) is None
     assert verdict(check, "abcd", most=3) == "check_failed: 4 is too long"
-    for text in ("bug", "odd", "exit"):
+    assert verdict(check, "half", most=3) == r"check_failed: \ud800"
+    for text in ("bug", "odd", "exit", "mute"):
         found = run(job_of(GENERATE, {"verify": check}), Writer(lambda prompt, n, text=text: text), most=3)
         assert (found.status, found.reason, found.error["step"]) == ("failed", "check_error", "verify")
     for place, said in (

@@ -105,6 +105,19 @@ def broken(row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
     raise KeyError("here")
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def mute(row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+    raise Mute
+
+
+def half(row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
+    raise ValueError("\ud800")
+
+
 def leaving(row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
     sys.exit("enough")
 
@@ -114,6 +127,8 @@ def leaving(row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
     [
         (broken, "step: KeyError: 'here'"),
         (leaving, "step: SystemExit: enough"),
+        (mute, "step: Mute: .it cannot say"),
+        (half, r"step: ValueError: \\ud800"),
         (7, "what it returned: Input should be .*dict"),
         ({"variable": {}}, "variable: Extra inputs are not permitted"),
         ({"variables": {"count": object()}}, "variables.count"),

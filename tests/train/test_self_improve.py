@@ -13,7 +13,7 @@ import pytest
 from raygen.config import Job
 from raygen.data.arithmetic import SHOTS
 from raygen.data.equations import form_of
-from raygen.errors import ConfigError, InterruptedRunError, RaygenError, RunConflictError
+from raygen.errors import ConfigError, InterruptedRunError, RaygenError, RunConflictError, UserError
 from raygen.storage import open_store
 from raygen.train import self_improve
 from raygen.train.course import PLAIN, SYSTEM, Course, job_of, recipe_of, with_examples
@@ -109,6 +109,7 @@ class World:
         self.recipes: list[Recipe] = []
         self.state = "finished"
         self.solves = lambda model, steps: steps <= model + 1
+        monkeypatch.setattr(self_improve, "_check", lambda course, store: None)
         monkeypatch.setattr(self_improve, "run_job", self.run_job)
         monkeypatch.setattr(self_improve, "outcomes_of", lambda uri: self.runs[uri])
         monkeypatch.setattr("raygen.train.run.train", self.train)
@@ -223,6 +224,29 @@ def test_examples_come_before_the_problem() -> None:
 def test_later_rounds_have_longer_problems() -> None:
     course = Course(first_steps=2)
     assert [course.steps(number) for number in range(1, 6)] == [(1, 2), (2, 3), (2, 4), (2, 4), (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"engine": {"nope": 1}}, "nope: unknown key"),
+        ({"engine": {"max_batch": "abc"}}, "max_batch"),
+        ({"train": {"nope": 1}}, "course.train: nope: unknown key"),
+        ({"train": {"optimizer": {"learning_rate": -1}}}, "learning_rate"),
+        ({"train": {"family": "classifier", "objective": {"text": "a", "label": "b"}}}, "course.train"),
+        ({"base": ""}, "ref"),
+        ({"base": "./nope"}, "nope"),
+        ({"base": "x:y"}, "x:y"),
+    ],
+)
+def test_a_course_that_cannot_end_is_refused_before_it_begins(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    base = save_tiny(tmp_path / "base", tiny_model(max_position_embeddings=2048))
+    course = Course.model_validate({"base": str(base), "output": str(tmp_path / "out"), **change})
+    with pytest.raises(UserError, match=said):
+        improve(course, inline=True)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.ray

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raygen.errors import ConfigError, RowError
+from raygen.errors import ConfigError, RowError, storable, told
 from raygen.step_config import PythonCheck
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
@@ -36,16 +36,22 @@ class PythonFunctionCheck(Check):
         try:
             found = self._function(sample, copy.deepcopy(row))  # what it changes in it is its own affair
         except BaseException as error:  # also what would end the engines' loop: `sys.exit()` means this row
-            raise RowError(
-                "check_error", f"{self.config.function}: {type(error).__name__}: {error}"
-            ) from error
+            raise RowError("check_error", f"{self.config.function}: {told(error)}") from error
         if isinstance(found, str):
-            return Verdict(False, found)
+            return Verdict(False, storable(found))
         if not isinstance(found, bool):
             raise RowError(
-                "check_error", f"{self.config.function} returned {found!r}; wanted: True, False, or a text"
+                "check_error",
+                f"{self.config.function} returned {_shown(found)}; wanted: True, False, or a text",
             )
         return Verdict(found, None if found else f"{self.config.function} says no")
+
+
+def _shown(value: object) -> str:
+    try:
+        return storable(repr(value))
+    except BaseException:  # noqa: BLE001 - also `sys.exit()` in a `__repr__`
+        return f"a {type(value).__name__}"
 
 
 def function_of(place: str, where: str) -> Callable[..., Any]:
