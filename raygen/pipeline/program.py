@@ -96,7 +96,7 @@ class Program:
 
         Raises:
             ConfigError: a template, `keep`, `messages` or `images` names a column that the source lacks and no step before
-                writes, or that is raygen's own; a step writes over a column.
+                writes, or that is raygen's own; a column of `images` holds no bytes; a step writes over a column.
         """
         uris = ", ".join(self.job.source.uris)
         if not source.columns and not source.ranges:
@@ -117,6 +117,14 @@ class Program:
                 raise ConfigError(
                     f"{where}: the source has no column {column!r}{nor}{hint}; columns{seen}: {there}"
                 )
+        for step in self.steps:
+            for column, where in step.columns.items():
+                kind = source.columns.get(column)
+                if where.endswith(".images") and kind is not None and not _holds_bytes(kind):
+                    raise ConfigError(
+                        f"{where}: the column {column!r} holds {kind}; pictures are columns of bytes, such as a Parquet "
+                        "file or a source of `images` has"
+                    )
         for name, where in written.items():
             if name in source.columns:
                 raise ConfigError(f"{where}: the source has a column {name!r} already; choose another name")
@@ -252,3 +260,14 @@ def failed(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
 
 def _texts(variables: Mapping[str, Any]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else repr(value) for name, value in variables.items()}
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column may hold pictures: one that was null in the rows that were looked at may, too."""
+    is_of = pa.types
+    return bool(
+        is_of.is_binary(kind)
+        or is_of.is_large_binary(kind)
+        or is_of.is_binary_view(kind)
+        or is_of.is_null(kind)
+    )

@@ -267,3 +267,26 @@ def test_kept_columns_are_checked_before_work() -> None:
         echo_job("in", "out", keep=["n"], steps=[{"generate": {"model": "writer", "prompt": "x"}}])
     )
     assert null.check_columns(SourcePlan([], [], {"n": pa.null()}, False)) == {"n": pa.string()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"),
+    [
+        (pa.large_binary(), True),
+        (pa.binary(), True),
+        (pa.null(), True),
+        (pa.string(), False),
+        (pa.list_(pa.binary()), False),
+    ],
+)
+def test_pictures_are_columns_of_bytes(kind: pa.DataType, fits: bool) -> None:
+    generate = {"model": "writer", "prompt": "What is it?", "images": ["picture"]}
+    program = Program(echo_job("in", "out", steps=[{"generate": generate}]))
+    source = SourcePlan(
+        [], [], {"id": pa.string(), "text": pa.string(), "topic": pa.string(), "picture": kind}, False
+    )
+    if fits:
+        program.check_columns(source)
+    else:
+        with pytest.raises(ConfigError, match=r"steps\.0\.generate\.images: the column 'picture' holds"):
+            program.check_columns(source)
