@@ -29,7 +29,7 @@ from raygen.steps.record import RecordedRows
 
 # Of the first chunk, before all others share an engine's steps with it: a first result comes early. A few rows beside it make
 # the steps little longer, and keep the engine from idling meanwhile.
-HEAD_START_S = 10.0
+HEAD_START_S = 20.0
 BESIDE = 8  # of the lookahead, this part
 MOST_CHUNKS = 128  # at work at once in a host: each has a thread
 UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
