@@ -252,3 +252,8 @@ def test_a_pattern_beyond_all_bounds_is_refused(tmp_path: Path, pattern: str, sa
 @pytest.mark.parametrize("place", ["steps.\u00b2", "steps.\u00b2.generate", "steps.\u0660"])
 def test_places_in_lists_are_plain_numbers(tmp_path: Path, place: str) -> None:
     assert f"--set {place}: there is no" in refused(written(tmp_path), f"{place}=1")
+
+
+def test_an_attempt_has_a_second_at_least(tmp_path: Path) -> None:
+    assert "execution.attempt_limit_s" in refused(written(tmp_path), "execution.attempt_limit_s=0.9")
+    assert load_job(written(tmp_path), ["execution.attempt_limit_s=1"]).execution.attempt_limit_s == 1

@@ -17,14 +17,15 @@ def calculate(left: int, operation: str, right: int) -> int | None:
     return {"+": left + right, "-": left - right, "*": left * right}[operation]
 
 
-DIGITS = r"\d{1,18}"  # of a number; what is longer is none
+_DIGITS = r"\d{1,18}"  # of a number; what is longer is none
+_SIGN = r"[-+*/×x÷−]"
 _BEGIN, _END = r"(?<![\d.,])", r"(?![.,]?\d)"  # no part of 6.5
 # Nor of a chain: of `2 + 3 + 4 = 9` the end alone is not true. What is no equation of two numbers is not judged.
-_ALONE = r"(?<!-)(?<!\d[-+*/×x÷−=])(?<!\d [-+*/×x÷−=] )"
-_LAST = r"(?! ?[-+*/×x÷−] ?\d| ?=)"
-EQUATION = re.compile(rf"{_BEGIN}{_ALONE}({DIGITS}) ?([-+*/×x÷−]) ?({DIGITS}) ?= ?({DIGITS}){_END}{_LAST}")
+_ALONE = rf"(?<!-)(?<!\d{_SIGN})(?<!\d=)(?<!\d {_SIGN} )(?<!\d = )"
+_LAST = rf"(?! ?{_SIGN} ?\d| ?=)"
+_EQUATION = re.compile(rf"{_BEGIN}{_ALONE}({_DIGITS}) ?({_SIGN}) ?({_DIGITS}) ?= ?({_DIGITS}){_END}{_LAST}")
 _ANSWER = re.compile(r"[Aa]nswer(?: is)?[^\w-]{0,4}(-?\d[\d.,]*)")
-_NUMBER = re.compile(rf"{_BEGIN}-?{DIGITS}{_END}")
+_NUMBER = re.compile(rf"{_BEGIN}-?{_DIGITS}{_END}")
 _SIGNS = {"×": "*", "x": "*", "÷": "/", "−": "-"}
 
 
@@ -111,5 +112,5 @@ def _equations(solution: str) -> list[tuple[int, str, int, int]]:
     """Return the equations in a text: left, operation, right, result."""
     return [
         (int(left), _SIGNS.get(sign, sign), int(right), int(result))
-        for left, sign, right, result in EQUATION.findall(solution)
+        for left, sign, right, result in _EQUATION.findall(solution)
     ]

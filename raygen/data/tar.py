@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from raygen.config_parts import is_number
+
 BLOCK = tarfile.BLOCKSIZE
 LONGEST_EXTENSION = 2**20  # bytes of a pax or long-name header
 LONG_NAME, LONG_LINK = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
@@ -111,7 +113,7 @@ def _extension(file: BinaryIO, header: tarfile.TarInfo, offset: int, stop: int) 
         key, _, value = content[len(length) + 1 : int(length) - 1].partition(b"=")
         records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         content = content[int(length) :]
-    if not records.get("size", "0").isdigit():
+    if not is_number(records.get("size", "0")):
         return None
     return records
 

@@ -31,6 +31,12 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"**"})
 
+    def __init__(self) -> None:
+        super().__init__(
+            undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_present
+        )
+        del self.globals["lipsum"]
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         bits = left.bit_length() if isinstance(left, int) else 1
         if isinstance(right, int) and bits * abs(right) > MAX_BITS:
@@ -38,10 +44,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-_ENVIRONMENT = _Environment(
-    undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_present
-)
-del _ENVIRONMENT.globals["lipsum"]
+_ENVIRONMENT = _Environment()
 
 
 class Template:

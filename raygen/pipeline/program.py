@@ -13,7 +13,7 @@ import pyarrow as pa
 from raygen.config import Job
 from raygen.data.base import SourcePlan
 from raygen.engines.base import Engine
-from raygen.errors import ConfigError, EngineError, RowError, SourceError
+from raygen.errors import ConfigError, EngineError, RowError, SourceError, told
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
 from raygen.steps import make_steps
 from raygen.steps.calls import Calls
@@ -118,12 +118,12 @@ class Program:
                     f"{where}: the source has no column {column!r}{nor}{hint}; columns{seen}: {there}"
                 )
         for step in self.steps:
-            for column, where in step.columns.items():
+            for column in step.config.images if isinstance(step, GenerateStep) else ():
                 kind = source.columns.get(column)
-                if where.endswith(".images") and kind is not None and not _holds_bytes(kind):
+                if kind is not None and not _holds_bytes(kind):
                     raise ConfigError(
-                        f"{where}: the column {column!r} holds {kind}; pictures are columns of bytes, such as a Parquet "
-                        "file or a source of `images` has"
+                        f"{step.where}.images: the column {column!r} holds {kind}; pictures are columns of bytes, such as "
+                        "a Parquet file or a source of `images` has"
                     )
         for name, where in written.items():
             if name in source.columns:
@@ -175,7 +175,7 @@ class Program:
         except EngineError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug that one row meets must not take the other rows with it
-            outcome = self._failed(story, "internal_error", f"{type(error).__name__}: {error}", step)
+            outcome = self._failed(story, "internal_error", told(error), step)
         outcome.kept = {name: row.get(name) for name in self.job.keep}
         outcome.calls = calls.made({each["call"] for each in (*outcome.samples, *outcome.discarded)})
         for sealer in self.sealing:

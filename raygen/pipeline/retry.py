@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from raygen.config import Job
 from raygen.config_file import override, validate
-from raygen.errors import KeyNotFoundError, UserError
+from raygen.errors import UserError
 from raygen.pipeline.monitor import Display
 from raygen.pipeline.prepare import prepare_retry
 from raygen.pipeline.result import RunResult
@@ -15,9 +15,8 @@ from raygen.pipeline.run import drive
 from raygen.pipeline.summary import write_report
 from raygen.runs.duplicates import deduplication_of
 from raygen.runs.enough import acceptance
-from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
-from raygen.runs.status import no_run
+from raygen.runs.status import planned
 from raygen.storage import open_store
 
 
@@ -35,10 +34,7 @@ def retry_run(
         UserError: no run, an unfinished one, or overrides that change which rows there are.
     """
     store = open_store(run_uri)
-    try:
-        plan = Plan.load(store)
-    except KeyNotFoundError:
-        raise no_run(store) from None
+    plan = planned(store)
     for each in overrides:
         if each.split("=")[0].split(".")[0] in ("source", "sink", "keep", "seed", "accept"):
             raise UserError(

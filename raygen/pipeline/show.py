@@ -13,9 +13,8 @@ import orjson
 from raygen.errors import ConfigError, KeyNotFoundError
 from raygen.runs.commit import Commit, committed_chunks, read_commits, read_data
 from raygen.runs.outcome import OWN_COLUMNS, STATUSES
-from raygen.runs.plan import Plan
 from raygen.runs.retries import Merged, read_merged
-from raygen.runs.status import no_run
+from raygen.runs.status import planned
 from raygen.storage import Store, open_store
 
 WIDEST = 60  # characters of a kept value
@@ -32,10 +31,7 @@ def chunks_of(store: Store) -> Iterator[tuple[Store, Commit]]:
     try:
         yield from read_merged(store).chunks
     except KeyNotFoundError:
-        try:
-            Plan.load(store)
-        except KeyNotFoundError:
-            raise no_run(store) from None
+        planned(store)
         yield from ((store, commit) for commit in read_commits(store, sorted(committed_chunks(store))))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from raygen.config_parts import is_number
 from raygen.errors import KeyNotFoundError
 from raygen.runs import duplicates
 from raygen.runs.commit import DATA, committed_chunks, read_commits
@@ -90,6 +91,4 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
 def _chunk_of(name: str) -> int | None:
     """The chunk that a data object is of; None for a file that is not ours, which stays."""
     chunk, dash, _ = name.partition("-")
-    return (
-        int(chunk) if dash and name.endswith(".parquet") and chunk.isdecimal() and chunk.isascii() else None
-    )
+    return int(chunk) if dash and name.endswith(".parquet") and is_number(chunk) else None

@@ -30,7 +30,7 @@ from raygen.runs.sealed import read_sealed, seal
 from raygen.storage import Store
 
 COMMITS, DATA = "commits/", "data/"
-REMEDY = "remove it and run again: its chunk is then done again"
+_REMEDY = "remove it and run again: its chunk is then done again"
 WRITE_TRIES = 8
 
 
@@ -214,7 +214,7 @@ def put_commit(store: Store, commit: Commit, attempt: Attempt | None = None) -> 
 
 def read_commit(store: Store, chunk: int) -> Commit:
     """Raises KeyNotFoundError, CorruptDataError."""
-    return Commit(**read_sealed(store, f"{COMMITS}{chunk_name(chunk)}.json", REMEDY))
+    return Commit(**read_sealed(store, f"{COMMITS}{chunk_name(chunk)}.json", _REMEDY))
 
 
 def read_commits(store: Store, chunks: list[int]) -> Iterator[Commit]:

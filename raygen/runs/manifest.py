@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raygen.errors import ChunkIntegrityError, KeyNotFoundError, UnknownResultError
+from raygen.evaluate.display import count
 from raygen.runs.commit import DATA, Commit, no_calls
 from raygen.runs.duplicates import Duplicates, corrected
 from raygen.runs.outcome import ACCEPTED, STATUSES
@@ -111,8 +112,8 @@ def finish(
     there = {info.key for info in store.list(DATA)}
     if lost := [commit for commit in by_chunk.values() if commit.data not in there]:
         raise ChunkIntegrityError(
-            f"{store.uri}: the outcomes of {len(lost)} committed chunks are gone, such as {lost[0].data}: put them back, or "
-            f"remove their commits, such as {lost[0].key}, and run again"
+            f"{store.uri}: the outcomes of {count(len(lost), 'committed chunk')} are gone, such as {lost[0].data}: "
+            f"put them back, or remove their commits, such as {lost[0].key}, and run again"
         )
     chunks = [by_chunk[chunk] for chunk in sorted(by_chunk)]
     manifest = Manifest(

@@ -42,6 +42,6 @@ def read_sealed(store: Store, key: str, remedy: str = "") -> dict[str, Any]:
             return unseal(store.get(key), store.uri_of(key))
         except CorruptDataError as error:
             if last == READ_TRIES - 1:
-                raise CorruptDataError(f"{error}{remedy and '; '}{remedy}") from None
+                raise CorruptDataError(f"{error}; {remedy}" if remedy else str(error)) from None
             time.sleep(0.05 * 2**last)
     raise AssertionError("not reached")

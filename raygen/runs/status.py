@@ -18,6 +18,8 @@ from raygen.runs.retries import read_merged, retry_prefixes
 from raygen.runs.session import LOST_S, Session, read_sessions
 from raygen.storage import Store
 
+COURSE_KEY = "course.json"  # of a self-improvement, which has no plan
+
 
 @dataclass(frozen=True)
 class Status:
@@ -59,22 +61,24 @@ def is_alive(session: Session) -> bool:
     return True
 
 
-def no_run(store: Store) -> UserError:
-    """Return the error for a directory that holds no run."""
-    if store.exists("course.json"):
-        return UserError(
-            f"{store.uri}: a self-improvement, no run: its runs and trainings are in round-0, round-1, ...; "
-            "its figures, once all are finished, in report.html"
-        )
-    return UserError(f"{store.uri}: no run here (no plan.json). Give the directory that `raygen run` printed")
+def planned(store: Store) -> Plan:
+    """Return a run's plan. Raises UserError: the directory holds no run."""
+    try:
+        return Plan.load(store)
+    except KeyNotFoundError:
+        if store.exists(COURSE_KEY):
+            raise UserError(
+                f"{store.uri}: a self-improvement, no run: its runs and trainings are in round-0, round-1, ...; "
+                "its figures, once all are finished, in report.html"
+            ) from None
+        raise UserError(
+            f"{store.uri}: no run here (no plan.json). Give the directory that `raygen run` printed"
+        ) from None
 
 
 def read_status(store: Store) -> Status:
     """Raises UserError when there is no run."""
-    try:
-        plan = Plan.load(store)
-    except KeyNotFoundError:
-        raise no_run(store) from None
+    plan = planned(store)
     sessions = read_sessions(store)
     retries = len(retry_prefixes(store))
     rows_per_s = eta_s = occupancy = live = None

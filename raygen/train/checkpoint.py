@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from safetensors import SafetensorError
 
+from raygen.config_parts import is_number
 from raygen.errors import CorruptDataError, KeyNotFoundError
 from raygen.runs.sealed import seal, unseal
 from raygen.storage import Store
@@ -115,7 +116,7 @@ def complete_steps(store: Store) -> dict[int, float | None]:
     found = {}
     for info in store.list(FOLDER):
         step, _, name = info.key.removeprefix(FOLDER).partition("/")
-        if name == DIGESTS and step.isdecimal():
+        if name == DIGESTS and is_number(step):
             try:
                 record = unseal(store.get(info.key), store.uri_of(info.key))
             except (CorruptDataError, KeyNotFoundError):

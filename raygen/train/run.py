@@ -10,6 +10,7 @@ from typing import Any
 
 from raygen.errors import StorageError
 from raygen.models.reference import resolve
+from raygen.models.weights import ResolvedWeights
 from raygen.storage import Store, open_store
 from raygen.train.base import family_class
 from raygen.train.claim import RECIPE_KEY, claim
@@ -67,10 +68,7 @@ def train(
         StorageError: the store stopped answering.
     """
     store = open_store(recipe.output_uri, recipe.source.storage)
-    base = resolve(recipe.base, recipe.source.storage)
-    family = family_class(recipe.family)
-    family.check_base(base.path)
-    family(recipe, base.path).check()
+    base = checked_base(recipe)
     identity = {**recipe.identity(), "base_digest": base.digest}
     claim(store, RECIPE_KEY, recipe.name, identity, recipe=recipe.model_dump(mode="json"))
     if (finished := read_finished(store)) is not None:
@@ -95,7 +93,7 @@ def train(
         total = total_steps(
             prepared.blocks["train"], recipe.seed, recipe.epochs, recipe.batch.tokens, recipe.max_steps
         )
-        higher = recipe.evaluation.metric in family.higher_is_better
+        higher = recipe.evaluation.metric in family_class(recipe.family).higher_is_better
         current.begin(store, total)
         watch = Watch(
             recipe, store, total, higher, display, listen, validates=bool(prepared.blocks.get("validation"))
@@ -127,6 +125,15 @@ def train(
             )
         return TrainResult(store.uri, "interrupted", steps, {})
     return _finished(store, recipe, finished, say)
+
+
+def checked_base(recipe: Recipe) -> ResolvedWeights:
+    """Find a recipe's base, and refuse what its family cannot learn from it. Raises UserError."""
+    base = resolve(recipe.base, recipe.source.storage)
+    family = family_class(recipe.family)
+    family.check_base(base.path)
+    family(recipe, base.path).check()
+    return base
 
 
 def prepare_shown(

@@ -26,21 +26,20 @@ from raygen.data.equations import final_answer, form_of
 from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
 from raygen.evaluate.display import count
 from raygen.evaluate.self_improve_page import BASE, BASE_SHOWN, render_page
-from raygen.models.reference import resolve
 from raygen.pipeline.display import make_display
 from raygen.pipeline.models import resolve_models
 from raygen.pipeline.program import Program
 from raygen.pipeline.run import run_job
 from raygen.runs.sealed import read_sealed, seal
+from raygen.runs.status import COURSE_KEY
 from raygen.runs.view import open_run
 from raygen.storage import Store, open_store
-from raygen.train.base import family_class
 from raygen.train.claim import claim
 from raygen.train.course import PLAIN, SHOWN, Course, job_of, recipe_of, with_examples
 from raygen.train.display import make_train_display
 from raygen.train.solutions import KEPT, Score, kept_solutions, score_of, split_solutions
 
-COURSE_KEY, REPORT_KEY, PAGE_KEY = "course.json", "report.json", "report.html"
+REPORT_KEY, PAGE_KEY = "report.json", "report.html"
 TEST, TEST_SHOWN = "test", "test-with-examples"  # the runs of a round's test
 
 Say = Callable[[str], None]
@@ -125,13 +124,12 @@ def improve(
 
 def _check(course: Course, store: Store) -> None:
     """Refuse what its last training would refuse before the first problem is solved. Raises UserError."""
+    from raygen.train.run import checked_base
+
     job = job_of(course, store, f"round-0/{TEST}", "test.parquet", PLAIN, {"temperature": 0.0}, 1, None)
     Program(job).require()
     resolve_models(job)
-    recipe = recipe_of(course, store, "round-1")
-    base, family = resolve(recipe.base), family_class(recipe.family)
-    family.check_base(base.path)
-    family(recipe, base.path).check()
+    checked_base(recipe_of(course, store, "round-1"))
 
 
 def report_of(course: Course, improved: Improved) -> dict[str, Any]:

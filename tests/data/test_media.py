@@ -60,6 +60,13 @@ def test_what_is_no_image(data: bytes, why: str) -> None:
     assert caught.value.code == "corrupt_media"
 
 
+def test_a_broken_file_is_not_said_to_be_a_broken_program() -> None:
+    data = bytearray(encoded("png"))
+    data[data.index(b"IDAT") + 8] ^= 1
+    with pytest.raises(RowError, match=r"^x: not a readable image: broken PNG file"):
+        check_image(bytes(data), "x", 10_000)
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [101, 10_000, 60_000])
 def test_a_bomb_is_refused_before_it_is_decoded(side: int) -> None:

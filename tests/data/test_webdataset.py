@@ -149,6 +149,17 @@ def test_a_cut_off_archive_keeps_its_good_samples(tmp_path: Path, cut: int) -> N
     assert [row.code for row in rows[3:]] == [None if clean else "corrupt_archive"]
 
 
+def test_a_size_that_is_no_number_is_a_gap(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, size in (("a.txt", None), ("b.txt", "\u00b2")):
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = 1, {"size": size} if size else {}
+            archive.addfile(info, io.BytesIO(b"x"))
+    (tmp_path / "a.tar").write_bytes(out.getvalue())
+    assert [row.code for row in read_all(source(tmp_path))] == [None, "corrupt_archive", None]
+
+
 def test_odd_members(tmp_path: Path) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:

@@ -81,6 +81,9 @@ def test_a_run_of_one_step_has_no_such_section() -> None:
 def test_figures_of_steps_are_right(page: Page) -> None:
     assert "Counted in 100 of 1,204 rows, from chunks spread over the run" in page.text
     assert "The whole run spent 11 output tokens for each accepted row." in page.text
+    assert "reused calls" not in page.text
+    again = Page(render_report(dataclasses.replace(FULL, steps=dataclasses.replace(STEPS, reused=True))))
+    assert "11 output tokens for each accepted row; the column counts those of reused calls too" in again.text
     table = page.text[page.text.index("Output tokens an accepted row") :]
     assert table.startswith(
         "Output tokens an accepted row reply generate 200 195 5 97.5% 0 100% 13 verify 200 80 120 40% 40 60% 0 "

@@ -55,7 +55,9 @@ def test_a_corrupt_answer_is_asked_for_again(slept: list[float]) -> None:
 def test_what_stays_corrupt_is_an_error_with_its_place() -> None:
     store = MemoryStore()
     store.put("a", b"garbage")
-    with pytest.raises(CorruptDataError, match="memory://store/a"):
+    with pytest.raises(CorruptDataError, match=r"memory://store/a: not a sealed record$"):
         read_sealed(store, "a")
+    with pytest.raises(CorruptDataError, match=r"memory://store/a: not a sealed record; mend it$"):
+        read_sealed(store, "a", "mend it")
     with pytest.raises(KeyNotFoundError):
         read_sealed(store, "b")

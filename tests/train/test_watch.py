@@ -21,43 +21,42 @@ def step(number: int) -> dict[str, Any]:
     return {"step": number, "epoch": 0, "loss": 1.0, "learning_rate": 1e-3, "tokens": 90, "seconds": 3.0}
 
 
-def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]]) -> tuple[Watch, Any]:
-    """A watch whose board says what `said` holds, and that board."""
+def watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]], **recipe: Any
+) -> tuple[Watch, Any, list[TrainProgress], list[str]]:
+    """A watch, its board, which says what `said` holds, and what is shown and said to people."""
     monkeypatch.setattr(ray, "get", lambda answer: answer)
+    shown: list[TrainProgress] = []
     lines: list[str] = []
-    screen: Any = SimpleNamespace(update=repr, say=lines.append, close=list, lines=lines)
-    watch = Watch(recipe_of(Path("base")), LocalStore(tmp_path), 5, False, screen)
-    board = SimpleNamespace(read=SimpleNamespace(remote=lambda since, stopping: (said, since + len(said))))
-    return watch, (board, screen)
+    screen: Any = SimpleNamespace(update=shown.append, say=lines.append, close=list)
+    watch = Watch(recipe_of(Path("base"), **recipe), LocalStore(tmp_path), 5, False, screen)
+    board = SimpleNamespace(
+        read=SimpleNamespace(remote=lambda since, stopping: (list(said), since + len(said)))
+    )
+    return watch, board, shown, lines
 
 
 @pytest.mark.parametrize(("said", "at_once"), [([], True), ([step(1)], False)])
 def test_workers_are_left_at_once_when_there_is_nothing_to_keep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]], at_once: bool
 ) -> None:
-    watch, (board, screen) = watched(tmp_path, monkeypatch, said)
+    watch, board, _, lines = watched(tmp_path, monkeypatch, said)
     with watch.session(board):
         watch.tick(0)
         assert not watch.left()
         signal.raise_signal(signal.SIGINT)
         assert watch.stopping
         assert watch.left() is at_once
-        assert ("before a step" in screen.lines[0]) is at_once
+        assert ("before a step" in lines[0]) is at_once
         signal.raise_signal(signal.SIGINT)
         assert watch.left()
 
 
 def test_an_evaluation_is_said_and_slows_no_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s, said = 100.0, [step(1)]
-    monkeypatch.setattr(ray, "get", lambda answer: answer)
+    now_s = 100.0
+    said: list[dict[str, Any]] = []
     monkeypatch.setattr(watch_module.time, "monotonic", lambda: now_s)
-    shown: list[TrainProgress] = []
-    screen: Any = SimpleNamespace(update=shown.append, say=print, close=list)
-    recipe = recipe_of(Path("base"), evaluation={"every_steps": 2})
-    watch = Watch(recipe, LocalStore(tmp_path), 5, False, screen, validates=True)
-    watch._board = SimpleNamespace(
-        read=SimpleNamespace(remote=lambda since, stopping: (said, since + len(said)))
-    )
+    watch, watch._board, shown, _ = watched(tmp_path, monkeypatch, said, evaluation={"every_steps": 2})
     evaluation = {"step": 2, "split": "validation", "metrics": {"loss": 1.0}}
     records: tuple[list[dict[str, Any]], ...] = (
         [step(1)],
@@ -67,7 +66,7 @@ def test_an_evaluation_is_said_and_slows_no_tokens(tmp_path: Path, monkeypatch: 
         [step(3)],
         [step(4), step(5)],
     )
-    for said in records:  # noqa: B007 - the board reads it
+    for said[:] in records:
         watch.tick(0)
         now_s += 60
     assert [each.evaluating for each in shown] == [False, True, True, False, False, True]
