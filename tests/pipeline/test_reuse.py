@@ -383,7 +383,9 @@ def test_the_command_line_says_what_was_reused(
     assert f"  calls   80 reused from {before}, 0 computed" in cli("status", tmp_path / "after").out
     status = json.loads(cli("status", tmp_path / "after", "--json").out)
     assert (status["calls"], status["reuse"]) == ({"reused": 80, "computed": 0}, str(before))
-    assert "Calls reused" in (tmp_path / "after/report.html").read_text()
+    report = (tmp_path / "after/report.html").read_text()
+    assert "Calls reused" in report
+    assert "the column counts those of reused calls too" in report
     assert "calls" not in cli("status", before).out
     assert cli("verify", tmp_path / "after", "--replay", "100%").code == 0
 
