@@ -245,9 +245,8 @@ class OpenAIEngine(Engine):
             async with self._session.post(self._url, data=data, allow_redirects=False) as response:
                 raw = await response.read()
         except aiohttp.ConnectionTimeoutError:
-            return Trouble(
-                Action.RETRY, "endpoint_unavailable", f"no connection to {self._url} in {CONNECT_S:g} s"
-            ), None
+            message = f"no connection to {self._url} in {CONNECT_S:g} s"
+            return Trouble(Action.RETRY, "endpoint_unavailable", message), None
         except TimeoutError:
             message = f"no answer in {self.options.timeout_s:g} s (timeout_s)"
             return Trouble(Action.RETRY, "timeout", message), None

@@ -10,6 +10,8 @@ from pydantic import Field
 from raygen.config import Frozen, Job, Name
 from raygen.config_file import validate
 from raygen.data.arithmetic import SHOTS, STEPS
+from raygen.pipeline.models import resolve_models
+from raygen.pipeline.program import Program
 from raygen.storage import Store
 from raygen.train.recipe import Recipe
 
@@ -156,6 +158,16 @@ def recipe_of(course: Course, store: Store, where: str) -> Recipe:
         "output": store.uri_of(f"{where}/train"),
     }
     return validate(_over(own, course.train), Recipe, "course.train")
+
+
+def check(course: Course, store: Store) -> None:
+    """Refuse, before the first problem is solved, what the last training would refuse. Raises UserError."""
+    from raygen.train.run import checked_base
+
+    job = job_of(course, store, "round-0/test", "test.parquet", PLAIN, {"temperature": 0.0}, 1, None)
+    Program(job).require()
+    resolve_models(job)
+    checked_base(recipe_of(course, store, "round-1"))
 
 
 def _over(own: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,15 +27,13 @@ from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
 from raygen.evaluate.display import count
 from raygen.evaluate.self_improve_page import BASE, BASE_SHOWN, render_page
 from raygen.pipeline.display import make_display
-from raygen.pipeline.models import resolve_models
-from raygen.pipeline.program import Program
 from raygen.pipeline.run import run_job
 from raygen.runs.sealed import read_sealed, seal
 from raygen.runs.status import COURSE_KEY
 from raygen.runs.view import open_run
 from raygen.storage import Store, open_store
 from raygen.train.claim import claim
-from raygen.train.course import PLAIN, SHOWN, Course, job_of, recipe_of, with_examples
+from raygen.train.course import PLAIN, SHOWN, Course, check, job_of, recipe_of, with_examples
 from raygen.train.display import make_train_display
 from raygen.train.solutions import KEPT, Score, kept_solutions, score_of, split_solutions
 
@@ -104,7 +102,7 @@ def improve(
     from raygen.pipeline.cluster import connected
 
     store = open_store(course.output)
-    _check(course, store)
+    check(course, store)
     claim(store, COURSE_KEY, course.name, course.identity())
     classroom = _Classroom(course, store, inline, quiet, say)
     with connected():  # once: every round trains on Ray
@@ -120,16 +118,6 @@ def improve(
     store.put(REPORT_KEY, orjson.dumps(record, option=orjson.OPT_INDENT_2))
     store.put(PAGE_KEY, render_page(record, store.uri, _examples(store, rounds)).encode())
     return improved
-
-
-def _check(course: Course, store: Store) -> None:
-    """Refuse what its last training would refuse before the first problem is solved. Raises UserError."""
-    from raygen.train.run import checked_base
-
-    job = job_of(course, store, f"round-0/{TEST}", "test.parquet", PLAIN, {"temperature": 0.0}, 1, None)
-    Program(job).require()
-    resolve_models(job)
-    checked_base(recipe_of(course, store, "round-1"))
 
 
 def report_of(course: Course, improved: Improved) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class World:
         self.recipes: list[Recipe] = []
         self.state = "finished"
         self.solves = lambda model, steps: steps <= model + 1
-        monkeypatch.setattr(self_improve, "_check", lambda course, store: None)
+        monkeypatch.setattr(self_improve, "check", lambda course, store: None)
         monkeypatch.setattr(self_improve, "run_job", self.run_job)
         monkeypatch.setattr(self_improve, "outcomes_of", lambda uri: self.runs[uri])
         monkeypatch.setattr("raygen.train.run.train", self.train)
