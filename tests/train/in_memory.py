@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,16 @@ def child(function: Callable[..., None], *arguments: Any) -> Any:
     context.set_forkserver_preload(
         ["peft", "raygen.train.causal_lm", "raygen.train.classifier", "raygen.train.loop"]
     )
-    process = context.Process(target=function, args=arguments)
+    process = context.Process(target=_with_environment, args=(dict(os.environ), function, *arguments))
     process.start()
     return process
+
+
+def _with_environment(environment: dict[str, str], function: Callable[..., None], *arguments: Any) -> None:
+    """The server has the environment of the test that needed it first."""
+    os.environ.clear()
+    os.environ.update(environment)
+    function(*arguments)
 
 
 class InMemory:
