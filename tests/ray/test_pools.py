@@ -65,7 +65,7 @@ def test_pools_and_inline_agree_and_a_killed_replica_costs_no_row(tmp_path: Path
         tmp_path,
         100,
         10,
-        cases.pooled(delay_s=0.1, concurrency=8, context_tokens=30),
+        cases.pooled(delay_s=0.3, concurrency=8, context_tokens=30),
         cases.pooled(delay_s=0.05, concurrency=8),
     )
     pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
