@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import os
-import re
 import time
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from raygen.config import Frozen
 from raygen.engines.admission import Admission
-from raygen.engines.backoff import RetryBudget, retry_after_s
+from raygen.engines.backoff import RetryBudget
 from raygen.engines.base import Engine, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.chat_completions import Action, Answer, Trouble, read_answer, request_body
+from raygen.engines.endpoint_http import EndpointHTTP, EndpointOptions
 from raygen.engines.gate import Gate
 from raygen.errors import EngineConfigError, EngineError, RowError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import aiohttp
-
     from raygen.constraint import Constraint
 
-DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 SAMPLING_FIELDS = {"temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "stop"}
 RESERVED_FIELDS = {"model", "messages", "n", "seed", "stream"} | SAMPLING_FIELDS
-KEEPALIVE_S = 4.0  # below uvicorn's 5 s, so that a connection is not used just as the server closes it
-CONNECT_S = 30.0
-MESSAGE_CHARS = 300
 
 
 class OpenAIEngine(Engine):
@@ -44,15 +34,9 @@ class OpenAIEngine(Engine):
     takes_constraints = True
     deciding_options = frozenset({"extra_body", "send_seed", "one_request_per_sample"})
 
-    class Options(Frozen):
-        model_config = ConfigDict(hide_input_in_errors=True)  # a key put in a wrong place must not be printed
-
-        base_url: str = Field(description="up to and without /chat/completions: http://127.0.0.1:8000/v1")
-        concurrency: int = Field(64, ge=1, le=4096, description="the most requests in flight")
-        timeout_s: float = Field(600.0, gt=0, le=86_400, description="of one request, its answer included")
+    class Options(EndpointOptions):
         max_retries: int = Field(6, ge=0, le=100, description="after errors; refusals (429) are not counted")
         max_refused_s: float = Field(3600.0, gt=0, description="a row that is refused for longer fails")
-        api_key_env: str = Field(DEFAULT_KEY_ENV, description="the environment variable that holds the key")
         extra_body: dict[str, Any] = Field({}, description="further fields of every request's body")
         structured_outputs: bool = Field(
             False, description="the endpoint takes vLLM's `structured_outputs`: choice, regex, grammar"
@@ -60,29 +44,6 @@ class OpenAIEngine(Engine):
         one_request_per_sample: bool = False
         send_seed: bool = True
         max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-
-        @field_validator("base_url")
-        @classmethod
-        def _plain_http_url(cls, value: str) -> str:
-            parts = urlsplit(value)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError("must be an http:// or https:// URL, such as http://127.0.0.1:8000/v1")
-            if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-                raise ValueError(
-                    "must hold no user, password, query or fragment; the key comes from `api_key_env`"
-                )
-            if parts.path.rstrip("/").endswith("/completions"):
-                raise ValueError("give the part before /chat/completions")
-            return value.rstrip("/")
-
-        @field_validator("api_key_env")
-        @classmethod
-        def _name_not_key(cls, value: str) -> str:
-            if not re.fullmatch(
-                r"[A-Z_][A-Z0-9_]*", value
-            ):  # keys have small letters: one put here is not taken
-                raise ValueError("must name an environment variable (A-Z, 0-9, _), never hold the key itself")
-            return value
 
         @field_validator("extra_body")
         @classmethod
@@ -106,35 +67,18 @@ class OpenAIEngine(Engine):
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
-        self._session: aiohttp.ClientSession | None = None
+        self._http: EndpointHTTP | None = None
         self.stats.extra = {"refused_429": 0, "retries": 0, "http_errors": 0, "usage_missing": 0}
 
     async def start(self) -> None:
         """Open the connection pool; nothing is sent. Raises EngineError: the key's variable is not set."""
-        import aiohttp
-        from yarl import URL
-
-        self._key = self._read_key()
-        # Compressed answers would cost more than they save: texts are short.
-        headers = {
-            "Content-Type": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": self.version.replace(" ", "/"),
-        }
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        self._url = URL(f"{self.options.base_url}/chat/completions")
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.options.concurrency, keepalive_timeout=KEEPALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=self.options.timeout_s, sock_connect=CONNECT_S),
-        )
+        user_agent = self.version.replace(" ", "/")
+        self._http = EndpointHTTP(f"model {self.model.name!r}", self.options, user_agent)
         self._gate = Gate(Admission(self.options.concurrency), self.stats)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._http is not None:
+            await self._http.close()
 
     @property
     def capacity(self) -> int:
@@ -236,52 +180,19 @@ class OpenAIEngine(Engine):
         )
 
     async def _post(self, body: bytes, wanted: int) -> tuple[Answer | Trouble, float | None]:
-        import aiohttp
-
-        assert self._session is not None, "start() comes first"
-        # aiohttp sends bytes in one piece, and warns above 1 MiB; a file object it sends in slices.
-        data = body if len(body) <= 2**20 else io.BytesIO(body)
-        try:
-            async with self._session.post(self._url, data=data, allow_redirects=False) as response:
-                raw = await response.read()
-        except aiohttp.ConnectionTimeoutError:
-            message = f"no connection to {self._url} in {CONNECT_S:g} s"
-            return Trouble(Action.RETRY, "endpoint_unavailable", message), None
-        except TimeoutError:
-            message = f"no answer in {self.options.timeout_s:g} s (timeout_s)"
-            return Trouble(Action.RETRY, "timeout", message), None
-        except aiohttp.ClientConnectorError as error:
-            refused = isinstance(error.os_error, ConnectionRefusedError)
-            why = "nothing listens there" if refused else error.os_error.strerror or error.os_error
-            return Trouble(Action.RETRY, "endpoint_unavailable", f"no connection to {self._url}: {why}"), None
-        except (aiohttp.ClientError, OSError) as error:
-            message = f"{self._url}: {type(error).__name__}: {error}"
-            return Trouble(Action.RETRY, "endpoint_unavailable", message), None
-        asked_s = None
-        if response.status != 200:
-            asked_s = retry_after_s(response.headers.get("Retry-After"), time.time())
-            if response.status == 429:
-                self.stats.extra["refused_429"] += 1
-        return read_answer(response.status, raw, wanted, asked_s), asked_s
-
-    def _read_key(self) -> str:
-        name = self.options.api_key_env
-        key = os.environ.get(name, "").strip()
-        if not key and "api_key_env" in self.options.model_fields_set:
-            raise EngineConfigError(
-                f"model {self.model.name!r}: environment variable {name} (api_key_env) is not set"
-            )
-        if not key.isprintable() or not key.isascii():
-            raise EngineConfigError(
-                f"model {self.model.name!r}: environment variable {name} holds what no key may hold"
-            )
-        return key
+        assert self._http is not None, "start() comes first"
+        reply = await self._http.post(body)
+        if isinstance(reply, Trouble):
+            return reply, None
+        if reply.status == 429:
+            self.stats.extra["refused_429"] += 1
+        return read_answer(reply.status, reply.raw, wanted, reply.asked_s), reply.asked_s
 
     def _broken(self, trouble: Trouble) -> EngineError:
         """Shut the gate, and return the error that says why and what to do."""
         name, options = f"model {self.model.name!r}", self.options
         if trouble.code == "unauthorized":
-            state = "is set" if self._key else "is not set"
+            state = "is set" if self._http and self._http.key else "is not set"
             remedy = f"the key is refused: environment variable {options.api_key_env} {state}"
         elif trouble.code == "insufficient_quota":
             remedy = f"nothing is left to spend on the key in {options.api_key_env}"
@@ -294,7 +205,5 @@ class OpenAIEngine(Engine):
         return EngineConfigError(message)
 
     def _clean(self, message: str) -> str:
-        message = " ".join(message.split())
-        if self._key:
-            message = message.replace(self._key, "***")
-        return message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"
+        assert self._http is not None
+        return self._http.clean(message)
