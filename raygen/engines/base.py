@@ -82,6 +82,9 @@ class GeneratedSample:
     output_tokens: int
     token_ids: list[int] | None = None  # where the engine knows them
     logprobs: list[TokenLogprob] | None = None  # one a token, when the sampling asks for them
+    reasoning: str | None = None  # what the model thought before the text, where that is told apart
+    refusal: str | None = None  # the words with which it declined to answer
+    tool_calls: str | None = None  # what it wanted to call: JSON, as the endpoint gave it
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from raygen.steps import step_names
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks.entailment import EntailmentCheck
+from raygen.steps.record import BESIDE
 from raygen.steps.story import DROPPED, GOES_ON, SELECTED, Draft, Story
 
 NOT_RECORDED = "not_recorded"
@@ -138,7 +139,12 @@ class RecordedEngine(Engine):
         if not whole:
             raise _not_recorded(self.model.name)
         samples = [
-            GeneratedSample(each["text"] or "", each["finish_reason"], each["usage"]["output_tokens"] or 0)
+            GeneratedSample(
+                each["text"] or "",
+                each["finish_reason"],
+                each["usage"]["output_tokens"] or 0,
+                **{name: each[name] for name in BESIDE},
+            )
             for each in found
         ]
         return GenerateResult(samples, found[0]["usage"]["prompt_tokens"] or 0 if found else 0)

@@ -25,7 +25,7 @@ from raygen.errors import (
     StorageError,
     UnknownResultError,
 )
-from raygen.runs.outcome import STATUSES
+from raygen.runs.outcome import STATUSES, lifted
 from raygen.runs.sealed import read_sealed, seal
 from raygen.storage import Store
 
@@ -236,13 +236,16 @@ def committed_chunks(store: Store) -> set[int]:
 
 
 def read_data(store: Store, commit: Commit, columns: list[str] | None = None) -> pa.Table:
-    """Read a chunk's outcomes and check them against the commit. Raises CorruptDataError, KeyNotFoundError.
+    """Read a chunk's outcomes, in this version's schema, and check them against the commit.
+
+    Raises CorruptDataError, KeyNotFoundError.
 
     Args:
         columns: only these are decoded (all bytes are checked).
     """
     about = f"commit {commit.chunk}"
-    return decode_data(read_checked(store, commit.data, commit.size_bytes, commit.sha256, about), columns)
+    data = read_checked(store, commit.data, commit.size_bytes, commit.sha256, about)
+    return lifted(decode_data(data, columns))
 
 
 def read_checked(store: Store, key: str, size_bytes: int, sha256: str, about: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4  # 3 had no reasoning, refusal, tool_calls and yardstick: see `lifted`
 ACCEPTED, REJECTED, FAILED = STATUSES = ("accepted", "rejected", "failed")
 
 USAGE = pa.struct([("prompt_tokens", pa.int64()), ("output_tokens", pa.int64())])
@@ -23,6 +23,12 @@ SAMPLE = pa.struct(
         ("call", pa.string()),  # the call that made it: a digest of what was asked of which weights
         ("text", pa.string()),
         ("answer", pa.string()),  # the final answer in it, when the step says where that stands
+        (
+            "reasoning",
+            pa.string(),
+        ),  # what the model thought before it, where that is told apart from the text
+        ("refusal", pa.string()),  # the words with which it declined to answer
+        ("tool_calls", pa.string()),  # what it wanted to call: JSON, as the endpoint gave it
         ("media", pa.large_binary()),
         ("media_type", pa.string()),
         ("finish_reason", pa.string()),
@@ -65,6 +71,7 @@ LINEAGE = pa.struct(
         ("config_hash", pa.string()),
         ("run_seed", pa.int64()),
         ("machine", pa.string()),  # CPU or GPU model and thread count: bits may differ elsewhere
+        ("yardstick", pa.string()),  # how many rows an engine computes at once, where bits depend on that
         ("raygen_version", pa.string()),
         ("schema_version", pa.int32()),
         ("ai_generated", pa.bool_()),
@@ -84,6 +91,7 @@ FIELDS = [
     pa.field("fingerprint", pa.binary()),  # of an accepted row, when the job looks for duplicates
 ]
 OWN_COLUMNS = tuple(f.name for f in FIELDS)
+METADATA = {"raygen.schema_version": str(SCHEMA_VERSION)}
 
 
 @dataclass(slots=True)
@@ -106,7 +114,22 @@ class Outcome:
 def outcome_schema(kept: Mapping[str, pa.DataType]) -> pa.Schema:
     """Return the schema of a run's outcomes: raygen's own columns, then the kept ones. No column is of null type."""
     columns = [pa.field(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in kept.items()]
-    return pa.schema([*FIELDS, *columns], metadata={"raygen.schema_version": str(SCHEMA_VERSION)})
+    return pa.schema([*FIELDS, *columns], metadata=METADATA)
+
+
+def lifted(table: pa.Table) -> pa.Table:
+    """Return outcomes that an earlier version wrote as this one has them: what they lack is null.
+
+    Every row's lineage still says which version wrote it.
+
+    Args:
+        table: all of an outcome's columns, or some.
+    """
+    own = {field.name: field for field in FIELDS}
+    fields = [own.get(field.name, field) for field in table.schema]
+    if all(new.type == old.type for new, old in zip(fields, table.schema, strict=True)):
+        return table
+    return table.cast(pa.schema(fields, metadata=METADATA))
 
 
 def outcome_table(

@@ -18,6 +18,7 @@ from raygen.engines.base import (
 if TYPE_CHECKING:  # a job's validation needs none
     import pyarrow as pa
 
+BESIDE = ("reasoning", "refusal", "tool_calls")  # what a sample may bring beside its text
 COLUMNS = ("row_id", "samples", "discarded", "calls")  # of an outcome: where its record stands
 
 
@@ -35,6 +36,7 @@ def generated(key: str, model: str, result: GenerateResult) -> dict[str, Any]:
             "finish_reason": sample.finish_reason,
             "output_tokens": sample.output_tokens,
             "logprobs": None if sample.logprobs is None else [asdict(each) for each in sample.logprobs],
+            **{name: said for name in BESIDE if (said := getattr(sample, name)) is not None},
         }
         for sample in result.samples
     ]
@@ -104,6 +106,7 @@ def _sample(held: Mapping[str, Any]) -> GeneratedSample:
         held["finish_reason"],
         tokens,
         logprobs=None if logprobs is None else [_logprob(each) for each in logprobs],
+        **{name: held.get(name) for name in BESIDE},
     )
 
 

@@ -13,6 +13,7 @@ from raygen.data.pii import find_pii, require_pii
 from raygen.last_step_config import Redact
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
+from raygen.steps.record import BESIDE
 from raygen.steps.story import REDACTED, Story
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class RedactStep(Step):
                 sample["text"] = text
                 if sample["answer"] is not None:
                     sample["answer"] = self._clean(self._without(sample["answer"], seen), seen)
+            for name in BESIDE:  # no step has seen these
+                sample[name], was = self._beside(sample[name], seen), sample[name]
+                seen.changed[sample["number"]] |= sample[name] != was
             if seen.changed[sample["number"]]:
                 sample["logprobs"], sample["call"] = None, None
         outcome.variables = {name: self._deep(value, seen) for name, value in outcome.variables.items()}
@@ -107,6 +111,18 @@ class RedactStep(Step):
                 attempt["detail"] = self._quoted(attempt["detail"], seen)
         if outcome.error is not None:
             outcome.error["message"] = self._quoted(outcome.error["message"] or "", seen)
+
+    def _beside(self, said: str | None, seen: _Seen) -> str | None:
+        """Redact what came beside a text. JSON of objects stays JSON, unless something personal is a number in it."""
+        if said is None:
+            return None
+        try:
+            value = json.loads(said)
+        except ValueError:
+            value = None
+        if isinstance(value, dict | list) and (put := self._deep(value, seen)) != value:
+            said = json.dumps(put, ensure_ascii=False)
+        return str(self._deep(said, seen))
 
     def _clean(self, text: str, seen: _Seen, counts: Counter[str] | None = None) -> str:
         """Return a text with the finds replaced; notes them."""
