@@ -8,7 +8,8 @@ REMEDIES = {
     "template_error": "Correct the template: the message says what it could not do with this row.",
     "missing_column": "Correct the name in the template, or ask `is defined` before printing it.",
     "missing_value": "Fill the column, or give the template a fallback such as `{{ title or 'untitled' }}`.",
-    "not_text": "Print a column of text: pictures go under `images`, other bytes have no place in a prompt.",
+    "not_text": "Print a list or an object with `| tojson`, a loop or `| join(', ')`; chat messages go under `messages`, "
+    "pictures under `images`.",
     "bad_messages": "Write the column as a list of messages, each with a `role` and a `content`.",
     "bad_request": "The endpoint refused the request: does it take this sampling and these images?",
     "endpoint_4xx": "The endpoint refused the request: the message says why. Check quota, model and address.",

@@ -96,7 +96,8 @@ class Program:
 
         Raises:
             ConfigError: a template, `keep`, `messages` or `images` names a column that the source lacks and no step before
-                writes, or that is raygen's own; a column of `images` holds no bytes; a step writes over a column.
+                writes, or that is raygen's own; a column of `images` holds no bytes; a template prints a column of lists or
+                objects; a step writes over a column.
         """
         uris = ", ".join(self.job.source.uris)
         if not source.columns and not source.ranges:
@@ -118,6 +119,7 @@ class Program:
                     f"{where}: the source has no column {column!r}{nor}{hint}; columns{seen}: {there}"
                 )
         for step in self.steps:
+            step.check_columns(source.columns)
             for column in step.config.images if isinstance(step, GenerateStep) else ():
                 kind = source.columns.get(column)
                 if kind is not None and not _holds_bytes(kind):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow as pa
 
 from raygen.data.template import Template
 from raygen.steps.calls import Calls
@@ -42,6 +44,7 @@ class Step(ABC):
             str, str
         ] = {}  # what it reads, columns or variables -> the job's key that names them
         self.writes: frozenset[str] = frozenset()  # variables
+        self.templates: list[Template] = []
 
     def template(self, text: str, key: str, given: frozenset[str] = frozenset()) -> Template:
         """Compile a template and note what it reads.
@@ -50,9 +53,16 @@ class Step(ABC):
             given: names that this template alone gets beside a row's.
         """
         made = Template(text, f"{self.where}.{key}")
+        self.templates.append(made)
         for column in sorted(made.columns - self.about_samples - given):
             self.columns.setdefault(column, made.where)
         return made
+
+    def check_columns(self, columns: Mapping[str, pa.DataType]) -> None:
+        """Refuse what the columns of the source, of these types, cannot be used for. Raises ConfigError."""
+        read = {name: columns[name] for name in self.columns if name in columns}
+        for template in self.templates:
+            template.check(read)
 
     @abstractmethod
     async def run(self, story: Story, calls: Calls) -> None:

@@ -67,12 +67,9 @@ def columns_of(recipe: Recipe) -> dict[str, str]:
     """Return the columns that a recipe reads, each with the key that names it. Raises ConfigError: a template is broken."""
     objective = recipe.objective
     found: dict[str, str] = {}
-    for name in ("text", "pair", "system", "prompt", "completion"):
-        template = getattr(objective, name)
-        if template is not None:
-            where = f"objective.{name}"
-            for column in sorted(Template(template, where).columns):
-                found.setdefault(column, where)
+    for template in templates_of(recipe):
+        for column in sorted(template.columns):
+            found.setdefault(column, template.where)
     for name in ("messages", "label"):
         column = getattr(objective, name)
         if column is not None:
@@ -80,6 +77,13 @@ def columns_of(recipe: Recipe) -> dict[str, str]:
     for column in recipe.augmentation.columns if recipe.augmentation.copies else ():
         found.setdefault(column, "augmentation.columns")
     return found
+
+
+def templates_of(recipe: Recipe) -> list[Template]:
+    """Return the templates of a recipe. Raises ConfigError: one does not parse."""
+    names = ("text", "pair", "system", "prompt", "completion")
+    given = {name: text for name in names if (text := getattr(recipe.objective, name)) is not None}
+    return [Template(text, f"objective.{name}") for name, text in given.items()]
 
 
 def _check(plan: SourcePlan, name: str, source: Source, wanted: dict[str, str], recipe: Recipe) -> None:
@@ -96,6 +100,8 @@ def _check(plan: SourcePlan, name: str, source: Source, wanted: dict[str, str], 
             raise ConfigError(
                 f"{where}: {name} ({uris}) has no column {column!r}{hint}; columns{seen}: {', '.join(plan.columns)}"
             )
+    for template in templates_of(recipe):
+        template.check(plan.columns)
     for column in recipe.augmentation.columns if recipe.augmentation.copies else ():
         kind = plan.columns[column]
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):

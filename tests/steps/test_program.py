@@ -304,6 +304,31 @@ def test_a_step_reads_columns_and_what_steps_before_it_write() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("steps", "where"),
+    [
+        ([{"generate": {"model": "writer", "prompt": "{{ chat }}"}}], r"steps\.0\.generate\.prompt"),
+        (
+            [GENERATE, {"verify": {"entailment": {"model": "nli", "premise": "{{ chat }}"}}}],
+            r"steps\.1\.verify\.entailment\.premise",
+        ),
+        (
+            [GENERATE, CHECKED, {"refine": {"prompt": "{{ sample }}: {{ chat }}"}}],
+            r"steps\.2\.refine\.prompt",
+        ),
+    ],
+)
+def test_any_template_that_prints_lists_is_refused_before_work(steps: list, where: str) -> None:
+    import pyarrow as pa
+
+    chat = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    source = SourcePlan([], [], {"text": pa.string(), "chat": chat}, True)
+    with pytest.raises(
+        ConfigError, match=f"{where}: 'chat' holds lists, not text: chat messages go in whole"
+    ):
+        Program(job_of(*steps)).check_columns(source)
+
+
 def test_seeds_of_a_step_do_not_move_when_others_are_added() -> None:
     plain, checked = Writer(lambda prompt, n: "good"), Writer(lambda prompt, n: "good")
     run(job_of(GENERATE), plain, text="rain")

@@ -252,6 +252,14 @@ def test_rows_that_fail_are_counted_and_listed(tmp_path: Path) -> None:
     assert prepared.broken[0]["row_id"] == "empty"
 
 
+def test_a_template_that_prints_lists_is_refused_before_any_row_is_read(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "text": [{"role": "user", "content": "x"}]} for n in range(4)]
+    with pytest.raises(
+        ConfigError, match=r"objective\.text: 'text' holds lists, not text: chat messages go in"
+    ):
+        prepared_of(recipe_of(write(tmp_path / "s.jsonl", rows)), tmp_path / "run")
+
+
 def test_too_many_broken_rows_stop_it_and_are_named(tmp_path: Path) -> None:
     rows = many(100)
     for n in range(0, 100, 10):
