@@ -69,8 +69,8 @@ class TokenLogprob:
 
     token_id: int | None  # None: an endpoint that does not say
     token: str
-    logprob: float
-    top: list[tuple[int | None, str, float]] = field(
+    logprob: float | None  # None: an endpoint that does not say, or gives what is no number
+    top: list[tuple[int | None, str, float | None]] = field(
         default_factory=list
     )  # the most probable: id, token, logprob
 
@@ -78,8 +78,8 @@ class TokenLogprob:
 @dataclass(slots=True)
 class GeneratedSample:
     text: str
-    finish_reason: str  # stop | length | content_filter | tool_calls
-    output_tokens: int
+    finish_reason: str  # stop | length | content_filter | tool_calls | unknown: see finish.py
+    output_tokens: int | None  # None: an endpoint that does not say
     token_ids: list[int] | None = None  # where the engine knows them
     logprobs: list[TokenLogprob] | None = None  # one a token, when the sampling asks for them
     reasoning: str | None = None  # what the model thought before the text, where that is told apart
@@ -90,7 +90,9 @@ class GeneratedSample:
 @dataclass(slots=True)
 class GenerateResult:
     samples: list[GeneratedSample]  # in the order of the request's seeds
-    prompt_tokens: int  # of the prompt, once, however many samples
+    prompt_tokens: (
+        int | None
+    )  # of the prompt, once, however many samples; None: an endpoint that does not say
 
 
 @dataclass(slots=True)
@@ -199,7 +201,7 @@ class Engine(ABC):
         """Yield text as it comes; an engine that cannot yields each sample whole. Raises what `generate` raises."""
         result = await self.generate(request)
         for index, sample in enumerate(result.samples):
-            yield GenerateChunk(index, sample.text, sample.output_tokens, sample.finish_reason)
+            yield GenerateChunk(index, sample.text, sample.output_tokens or 0, sample.finish_reason)
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         """Return one vector for every text of the request. Raises RowError, EngineError."""

@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from raygen.engines.base import GeneratedSample, GenerateRequest, TokenLogprob
+from raygen.engines.base import GeneratedSample, GenerateRequest
+from raygen.engines.chat_answer import Fragment, in_order, read_choice, said_in, tokens_of
 from raygen.errors import RowError
 
 if TYPE_CHECKING:
@@ -51,8 +53,14 @@ class Trouble:
 @dataclass(frozen=True, slots=True)
 class Answer:
     samples: list[GeneratedSample]  # 1 to the wanted number, in the order of their index
-    prompt_tokens: int
+    prompt_tokens: int | None  # None: it does not say
     has_usage: bool
+
+    @property
+    def without_logprobs(self) -> int:
+        """How many samples lack log-probabilities, of some of their tokens or of all."""
+        given = [sample.logprobs for sample in self.samples]
+        return sum(each is None or any(token.logprob is None for token in each) for each in given)
 
 
 def request_body(
@@ -113,7 +121,7 @@ def read_answer(status: int, raw: bytes, wanted: int, asked_s: float | None) -> 
     """
     if status == 200:
         try:
-            return _read_samples(orjson.loads(raw), wanted)
+            return read_completion(_parsed(raw), wanted)
         except (ValueError, TypeError, KeyError, AttributeError):
             return Trouble(Action.RETRY, "bad_answer", f"no chat completion: {endpoint_message(raw)}")
     message = f"HTTP {status}: {endpoint_message(raw)}"
@@ -137,53 +145,47 @@ def read_answer(status: int, raw: bytes, wanted: int, asked_s: float | None) -> 
     return Trouble(Action.ROW, "endpoint_4xx", message)
 
 
-def _read_samples(body: dict[str, Any], wanted: int) -> Answer | Trouble:
-    choices = body["choices"]
+def read_completion(body: Any, wanted: int) -> Answer | Trouble:
+    """Say what a chat completion, as parsed JSON, means: at most `wanted` samples, without those that broke off.
+
+    Raises ValueError, TypeError, KeyError, AttributeError: it is none.
+    """
+    choices = in_order(body["choices"])[:wanted]
     if not choices:
-        raise ValueError
-    if len(choices) > 1:
-        choices = sorted(choices, key=lambda choice: choice.get("index", 0))[:wanted]
-    usage = body.get("usage") or {}
-    prompt_tokens, output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    # The protocol gives the tokens of all choices together: an even share each, the remainder to the first.
-    share, remainder = divmod(output_tokens or 0, len(choices))
-    samples = [
-        GeneratedSample(
-            _text(choice["message"]),
-            str(choice.get("finish_reason") or "unknown"),
-            share,
-            logprobs=_logprobs(choice.get("logprobs")),
-        )
-        for choice in choices
-    ]
-    samples[0].output_tokens += remainder
-    return Answer(samples, prompt_tokens or 0, prompt_tokens is not None and output_tokens is not None)
+        raise ValueError("no choices")
+    samples: list[GeneratedSample] = []
+    broken = f"an error stands beside its choices{said_in(body['error'])}" if body.get("error") else None
+    for choice in choices if broken is None else ():
+        try:
+            samples.append(read_choice(choice))
+        except Fragment as error:
+            broken = str(error)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue  # one that cannot be read does not cost the others
+    if broken is not None and not samples:
+        return Trouble(Action.RETRY, "bad_answer", " ".join(broken[:LONGEST_MESSAGE].split()))
+    if not samples:
+        raise ValueError("no choice can be read")
+    usage = body.get("usage")
+    prompt_tokens, output_tokens = tokens_of(usage, "prompt_tokens"), tokens_of(usage, "completion_tokens")
+    if output_tokens is not None:
+        # The protocol gives the tokens of all choices together: an even share each, the remainder to the first.
+        share, remainder = divmod(output_tokens, len(choices))
+        for sample in samples:
+            sample.output_tokens = share
+        samples[0].output_tokens = share + remainder
+    return Answer(samples, prompt_tokens, prompt_tokens is not None and output_tokens is not None)
 
 
-def _text(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    if content is None:  # a tool call, a filtered answer: the finish reason tells
-        return ""
-    return "".join(part["text"] for part in content if part.get("type") == "text")
-
-
-def _logprobs(given: dict[str, Any] | None) -> list[TokenLogprob] | None:
-    if not given or given.get("content") is None:
-        return None
-    return [
-        TokenLogprob(
-            None,
-            str(token["token"]),
-            float(token["logprob"]),
-            [
-                (None, str(other["token"]), float(other["logprob"]))
-                for other in token.get("top_logprobs") or []
-            ],
-        )
-        for token in given["content"]
-    ]
+def _parsed(raw: bytes) -> Any:
+    """Parse JSON; also what many servers write of a log-probability, which is none: NaN, Infinity. Raises ValueError."""
+    try:
+        return orjson.loads(raw)
+    except ValueError:
+        try:
+            return json.loads(raw)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
 
 def _error_of(raw: bytes) -> Any:

@@ -68,7 +68,13 @@ class OpenAIEngine(Engine):
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
         self._http: EndpointHTTP | None = None
-        self.stats.extra = {"refused_429": 0, "retries": 0, "http_errors": 0, "usage_missing": 0}
+        self.stats.extra = {
+            "refused_429": 0,
+            "retries": 0,
+            "http_errors": 0,
+            "usage_missing": 0,
+            "logprobs_missing": 0,
+        }
 
     async def start(self) -> None:
         """Open the connection pool; nothing is sent. Raises EngineError: the key's variable is not set."""
@@ -102,8 +108,8 @@ class OpenAIEngine(Engine):
         result = GenerateResult([s for answer in answers for s in answer.samples], answers[0].prompt_tokens)
         stats = self.stats
         stats.requests += 1
-        stats.prompt_tokens += result.prompt_tokens
-        stats.output_tokens += sum(sample.output_tokens for sample in result.samples)
+        stats.prompt_tokens += result.prompt_tokens or 0
+        stats.output_tokens += sum(sample.output_tokens or 0 for sample in result.samples)
         return result
 
     async def _ask_each(self, request: GenerateRequest) -> list[Answer]:
@@ -123,6 +129,8 @@ class OpenAIEngine(Engine):
             if isinstance(answer, Answer):
                 if not answer.has_usage:
                     self.stats.extra["usage_missing"] += 1
+                if request.sampling.logprobs is not None:
+                    self.stats.extra["logprobs_missing"] += answer.without_logprobs
                 return answer
             if answer.action is Action.ROW:
                 raise RowError(answer.code, self._clean(answer.message))

@@ -142,12 +142,12 @@ class RecordedEngine(Engine):
             GeneratedSample(
                 each["text"] or "",
                 each["finish_reason"],
-                each["usage"]["output_tokens"] or 0,
+                each["usage"]["output_tokens"],
                 **{name: each[name] for name in BESIDE},
             )
             for each in found
         ]
-        return GenerateResult(samples, found[0]["usage"]["prompt_tokens"] or 0 if found else 0)
+        return GenerateResult(samples, found[0]["usage"]["prompt_tokens"] if found else None)
 
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
         raise _not_recorded(self.model.name)

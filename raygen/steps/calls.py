@@ -80,8 +80,8 @@ class Calls:
                 f"the engine returned {len(result.samples)} samples; asked for {len(request.seeds)}",
             )
         self.usage.calls += 1
-        self.usage.prompt_tokens += result.prompt_tokens
-        self.usage.output_tokens += sum(sample.output_tokens for sample in result.samples)
+        self.usage.prompt_tokens += result.prompt_tokens or 0
+        self.usage.output_tokens += sum(sample.output_tokens or 0 for sample in result.samples)
         self._generated[key] = (model, result)
         return key, result
 

@@ -25,7 +25,7 @@ class Draft:
     call: str  # which call made it (Calls.key)
     seed: int
     sample: GeneratedSample
-    prompt_tokens: int
+    prompt_tokens: int | None
     round: int = 0  # how often it was refined
     parent: int | None = None  # the number of the draft that it is to mend
     answer: str | None = None
@@ -144,7 +144,7 @@ class Story:
         index: int,
         seed: int,
         sample: GeneratedSample,
-        prompt_tokens: int,
+        prompt_tokens: int | None,
         parent: Draft | None = None,
     ) -> Draft:
         """Take in a sample."""

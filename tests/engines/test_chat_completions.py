@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -106,9 +107,57 @@ def test_log_probabilities_are_read():
         answer = read({"choices": [choice(0) | {"logprobs": nothing}]})
         assert isinstance(answer, Answer)
         assert answer.samples[0].logprobs is None
-    broken = read({"choices": [choice(0) | {"logprobs": {"content": [{"token": "x"}]}}]})
-    assert isinstance(broken, Trouble)
-    assert broken.code == "bad_answer"
+    for odd in (
+        {"content": [{"token": "x"}]},
+        {"content": [{"token": 5, "logprob": 0}]},
+        {"tokens": ["a"]},
+        [1],
+        "x",
+    ):
+        answer = read({"choices": [choice(0) | {"logprobs": odd}]})
+        assert isinstance(answer, Answer)
+        assert (answer.samples[0].text, answer.samples[0].logprobs, answer.without_logprobs) == (
+            "text",
+            None,
+            1,
+        )
+
+
+def test_log_probabilities_in_the_old_form_are_read():
+    old = {
+        "tokens": ["fi", "ne"],
+        "token_logprobs": [None, -0.2],
+        "top_logprobs": [None, {"ne": -0.2, "sh": -2}],
+        "text_offset": [0, 2],
+    }
+    answer = read({"choices": [choice(0) | {"logprobs": old}]})
+    assert isinstance(answer, Answer)
+    assert answer.samples[0].logprobs == [
+        TokenLogprob(None, "fi", None),
+        TokenLogprob(None, "ne", -0.2, [(None, "ne", -0.2), (None, "sh", -2.0)]),
+    ]
+    assert answer.without_logprobs == 1
+    bare = read({"choices": [choice(0) | {"logprobs": {"tokens": ["a"], "token_logprobs": [-1]}}]})
+    assert isinstance(bare, Answer)
+    assert bare.samples[0].logprobs == [TokenLogprob(None, "a", -1.0)]
+    assert bare.without_logprobs == 0
+
+
+@pytest.mark.parametrize("odd", [b"null", b"-Infinity", b"NaN", b'"-0.5"', b"true", b"1e999"])
+def test_a_log_probability_that_is_no_number_is_null_and_costs_nothing_else(odd: bytes):
+    raw = (
+        b'{"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "fine"}, "logprobs": {"content": '
+        b'[{"token": "fi", "logprob": -0.5}, {"token": "\\ud83d", "logprob": ODD, "top_logprobs": '
+        b'[{"token": "x", "logprob": ODD}]}]}}]}'
+    ).replace(b"ODD", odd)
+    answer = read_answer(200, raw, 1, None)
+    assert isinstance(answer, Answer)
+    assert answer.samples[0].text == "fine"
+    assert answer.samples[0].logprobs == [
+        TokenLogprob(None, "fi", -0.5),
+        TokenLogprob(None, "?", None, [(None, "x", None)]),
+    ]
+    assert answer.without_logprobs == 1
 
 
 @pytest.mark.parametrize("content", ["half a pair \ud800", b"bytes"])
@@ -153,9 +202,107 @@ def test_content_may_be_absent_or_in_parts(content: Any, text: str):
     assert answer.samples[0].text == text
 
 
-def test_without_usage_the_tokens_are_zero_and_that_is_said():
-    assert read({"choices": [choice(0, reason=None)]}) == Answer(
-        [GeneratedSample("text", "unknown", 0)], 0, False
+@pytest.mark.parametrize(
+    ("usage", "prompt", "output"),
+    [
+        (None, None, None),
+        ([1], None, None),
+        ("none", None, None),
+        ({"prompt_tokens": "7", "completion_tokens": 3.0}, 7, 3),
+        ({"prompt_tokens": 7.5, "completion_tokens": -1}, None, None),
+        ({"prompt_tokens": True, "completion_tokens": "many"}, None, None),
+        ({"prompt_tokens": 2**70, "completion_tokens": float(2**60)}, None, None),
+        ({"prompt_tokens": 7, "completion_tokens": None}, 7, None),
+    ],
+)
+def test_tokens_that_cannot_be_read_are_null_and_that_is_said(
+    usage: Any, prompt: int | None, output: int | None
+):
+    raw = json.dumps({"choices": [choice(0, reason=None)], "usage": usage}).encode()
+    whole = prompt is not None and output is not None
+    assert read_answer(200, raw, 1, None) == Answer(
+        [GeneratedSample("text", "unknown", output)], prompt, whole
+    )
+
+
+@pytest.mark.parametrize("index", [None, "0", 0, 1.5, True])
+def test_choices_without_numbers_of_their_own_stay_as_they_came(index: Any):
+    choices = [choice(0, "a") | {"index": index}, choice(0, "b") | {"index": index}]
+    answer = read({"choices": choices}, 2)
+    assert isinstance(answer, Answer)
+    assert [sample.text for sample in answer.samples] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("word", "finish"),
+    [
+        ("stop", "stop"), ("STOP", "stop"), ("eos_token", "stop"), ("end_turn", "stop"), ("length", "length"),
+        ("MAX_TOKENS", "length"), ("function_call", "tool_calls"), ("tool_use", "tool_calls"), ("SAFETY", "content_filter"),
+        ("sensitive", "content_filter"), (None, "unknown"), ("", "unknown"), ("null", "unknown"),
+    ],
+)  # fmt: skip
+def test_servers_words_for_how_a_text_ended_are_known(word: str | None, finish: str):
+    answer = read({"choices": [choice(0, reason=word)]})
+    assert isinstance(answer, Answer)
+    assert answer.samples[0].finish_reason == finish
+
+
+@pytest.mark.parametrize(
+    "word", ["error", "abort", "network_error", "insufficient_system_resource", "nonsense", 7]
+)
+def test_a_fragment_is_no_answer(word: Any):
+    broken = choice(0, "The capital of France is Pa", word)
+    trouble = read({"choices": [broken | {"error": {"code": 502, "message": "provider\nis gone"}}]})
+    assert trouble == Trouble(
+        Action.RETRY, "bad_answer", f"the answer broke off with finish_reason {word!r}: provider is gone"
+    )
+    assert isinstance(read({"choices": [broken]}), Trouble)
+    rest = read(
+        {"choices": [broken, choice(1, "Paris")], "usage": {"prompt_tokens": 1, "completion_tokens": 9}}, 2
+    )
+    assert isinstance(rest, Answer)
+    assert rest.samples == [GeneratedSample("Paris", "stop", 5)]
+
+
+def test_an_error_beside_a_text_is_no_answer():
+    for place in (
+        {"choices": [choice(0) | {"error": "gone"}]},
+        {"choices": [choice(0)], "error": {"code": 502}},
+    ):
+        trouble = read(place)
+        assert isinstance(trouble, Trouble)
+        assert (trouble.action, trouble.code) == (Action.RETRY, "bad_answer")
+        assert "gone" in trouble.message or "502" in trouble.message
+
+
+def test_what_comes_beside_the_text_is_kept():
+    calls = [
+        {
+            "id": "1",
+            "type": "function",
+            "function": {"name": "f", "arguments": '{"a": 12345678901234567890123}'},
+        }
+    ]
+    said = {"content": None, "reasoning_content": "hm", "refusal": "I won't", "tool_calls": calls}
+    answer = read({"choices": [choice(0, reason="tool_calls") | {"message": said}]})
+    assert isinstance(answer, Answer)
+    [sample] = answer.samples
+    assert (sample.text, sample.finish_reason) == ("", "tool_calls")
+    assert (sample.reasoning, sample.refusal, json.loads(sample.tool_calls or "")) == ("hm", "I won't", calls)
+    old = {"content": "x", "reasoning": "hm", "refusal": "", "tool_calls": [], "function_call": {"name": "f"}}
+    answer = read({"choices": [choice(0) | {"message": old}]})
+    assert isinstance(answer, Answer)
+    [sample] = answer.samples
+    assert (sample.text, sample.reasoning, sample.refusal) == ("x", "hm", None)
+    assert json.loads(sample.tool_calls or "") == {"name": "f"}
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "let me"}]}
+    parts = [thought, {"type": "text", "text": "6"}, {"type": "refusal", "refusal": "no"}]
+    answer = read({"choices": [choice(0, parts)]})
+    assert isinstance(answer, Answer)
+    assert (answer.samples[0].text, answer.samples[0].reasoning, answer.samples[0].refusal) == (
+        "6",
+        "let me",
+        "no",
     )
 
 
@@ -180,8 +327,7 @@ def test_more_choices_than_wanted_are_dropped():
         b'{"choices": "ab"}',
         b'{"choices": [{"message": {"content": 5}}]}',
         b'{"choices": [{"message": {"content": [5]}}]}',
-        b'{"choices": [{"message": {"content": "a"}}], "usage": [1]}',
-        b'{"choices": [{"message": {"content": "a"}}], "usage": {"completion_tokens": "9"}}',
+        b'{"choices": [{"message": {"content": "half \\ud800"}}]}',
         b'{"error": {"message": "overloaded"}}',
     ],
 )

@@ -95,7 +95,13 @@ def test_every_row_gets_its_own_answer():
     assert [texts(result) for result in results] == [[mock_text(f"prompt {n}", n, 0)] for n in range(200)]
     assert mock.counters.max_in_flight == 16
     assert (stats.requests, stats.prompt_tokens, stats.output_tokens) == (200, 400, 3200)
-    assert stats.extra == {"refused_429": 0, "retries": 0, "http_errors": 0, "usage_missing": 0}
+    assert stats.extra == {
+        "refused_429": 0,
+        "retries": 0,
+        "http_errors": 0,
+        "usage_missing": 0,
+        "logprobs_missing": 0,
+    }
 
 
 def test_samples_come_from_one_request_with_the_first_seed():
