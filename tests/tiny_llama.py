@@ -59,3 +59,13 @@ def save_tiny(folder: Path, model: Any = None, chat_template: str | None = CHAT_
     (model if model is not None else tiny_model()).save_pretrained(folder)
     tiny_tokenizer(chat_template).save_pretrained(folder)
     return folder
+
+
+def know_more(folder: Path, *words: str) -> Path:
+    """Give a directory's tokenizer special tokens that its model has no rows for."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(list(words), special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    return folder

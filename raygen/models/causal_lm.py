@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from raygen.errors import EngineError
+from raygen.models.chat_template import AS_IT_IS, TemplateRules
 from raygen.models.chat_tokenizer import ChatTokenizer, context_of, eos_ids_of
 from raygen.models.messages import first_line
 
@@ -20,7 +21,9 @@ class CausalLM(ChatTokenizer):
     model: Any  # a transformers PreTrainedModel in evaluation mode
 
 
-def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> CausalLM:
+def load_causal_lm(
+    path: str, dtype: str, device: str, attention: str, rules: TemplateRules = AS_IT_IS
+) -> CausalLM:
     """Load a model directory.
 
     Args:
@@ -28,6 +31,7 @@ def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> Causal
         dtype: `bfloat16`, `float16` or `float32`: of the weights, and of the computation unless `compute_dtype` says float32.
         device: a torch device.
         attention: name of a registered transformers attention function.
+        rules: of its chat template.
 
     Raises:
         EngineError: transformers cannot load it.
@@ -47,7 +51,8 @@ def load_causal_lm(path: str, dtype: str, device: str, attention: str) -> Causal
         raise EngineError(f"cannot load a causal LM from {path}: {first_line(error)}") from error
     model.to(device, getattr(torch, compute_dtype(dtype, device))).eval()
     eos_ids = eos_ids_of(model.generation_config, model.config, tokenizer)
-    return CausalLM(tokenizer, eos_ids, context_of(model.config), model)
+    rows = model.get_input_embeddings().weight.shape[0]
+    return CausalLM(tokenizer, eos_ids, context_of(model.config), model, rows=rows, rules=rules)
 
 
 def compute_dtype(dtype: str, device: str) -> str:

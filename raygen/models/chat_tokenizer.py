@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from raygen.errors import EngineError, RowError
+from raygen.models.chat_template import AS_IT_IS, ChatTemplate, TemplateRules
 from raygen.models.messages import first_line
 
 
@@ -16,18 +18,24 @@ class ChatTokenizer:
     tokenizer: Any  # transformers' own
     eos_ids: frozenset[int]  # any of them ends a text
     context_tokens: int  # prompt and generated tokens together
+    rows: int | None = field(default=None, kw_only=True)  # of the model's embedding; None: not known
+    rules: TemplateRules = field(default=AS_IT_IS, kw_only=True)
+    template: ChatTemplate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.template = ChatTemplate(self.tokenizer, self.rules)
 
     def encode(self, messages: list[dict[str, Any]]) -> list[int]:
         """Return the token ids of a chat, by the model's own template; without one, of the joined contents.
 
         Raises:
-            RowError: `invalid_messages`, the template or the tokenizer refuses them; `empty_prompt`.
+            RowError: `invalid_messages`, the template or the tokenizer refuses them, or would leave some out; `empty_prompt`;
+                `invalid_text`, one of the tokens is none of the model's.
         """
+        self.template.check_roles(messages)
         try:
             if self.tokenizer.chat_template:
-                text = self.tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True
-                )
+                text = self.template.render(messages)
                 ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             else:
                 text = "\n".join(message["content"] for message in messages)
@@ -43,14 +51,20 @@ class ChatTokenizer:
                     "empty_prompt", "the prompt has no tokens, and the model has none to begin a text with"
                 )
             ids = [self.tokenizer.bos_token_id]
-        return list(ids)
+        return self.checked(ids)
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text that something stands before. Raises RowError `invalid_text`."""
         try:
-            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         except Exception as error:  # such as half a surrogate pair
             raise RowError("invalid_text", f"the tokenizer refuses it: {first_line(error)}") from error
+        return self.checked(ids)
+
+    def checked(self, ids: Sequence[int]) -> list[int]:
+        """Return tokens that the model can read. Raises RowError `invalid_text`: it has no numbers for one of them."""
+        check_known(ids, self.rows, self.tokenizer)
+        return list(ids)
 
     def beginning(self) -> list[int]:
         """Return what stands before a text that nothing else does: the token that begins texts, or else ends them.
@@ -82,7 +96,21 @@ class ChatTokenizer:
         return self.eos_ids | {found for text in stop if (found := self.special_id(text)) is not None}
 
 
-def load_chat_tokenizer(path: str) -> ChatTokenizer:
+def check_known(ids: Sequence[int], rows: int | None, tokenizer: Any) -> None:
+    """Raise RowError `invalid_text` when a token lies beyond the model's embedding: a tokenizer may know more than its model.
+
+    Args:
+        rows: of the embedding; None: not known, so nothing is checked.
+    """
+    if rows is not None and ids and (token := max(ids)) >= rows:
+        raise RowError(
+            "invalid_text",
+            f"the tokenizer knows {tokenizer.decode([token])!r} as token {token}, and the model does not: its tokens are "
+            f"0 to {rows - 1}",
+        )
+
+
+def load_chat_tokenizer(path: str, rules: TemplateRules = AS_IT_IS) -> ChatTokenizer:
     """Load the tokenizer of a model directory, and what its configs say; no weights. Raises EngineError."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
@@ -93,7 +121,14 @@ def load_chat_tokenizer(path: str) -> ChatTokenizer:
         generation = GenerationConfig.from_pretrained(path, local_files_only=True)
     except OSError:  # a model need not have one
         generation = None
-    return ChatTokenizer(tokenizer, eos_ids_of(generation, config, tokenizer), context_of(config))
+    eos_ids = eos_ids_of(generation, config, tokenizer)
+    return ChatTokenizer(tokenizer, eos_ids, context_of(config), rows=rows_of(config), rules=rules)
+
+
+def rows_of(config: Any) -> int | None:
+    """Return how many tokens a model's embedding has rows for, by its config."""
+    rows = getattr(config.get_text_config(), "vocab_size", None)
+    return int(rows) if rows else None
 
 
 def eos_ids_of(generation_config: Any, config: Any, tokenizer: Any) -> frozenset[int]:

@@ -28,6 +28,7 @@ from transformers.utils import logging
 
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.causal_lm import compute_dtype
+from raygen.models.chat_tokenizer import check_known
 from raygen.models.messages import first_line
 from raygen.models.sentence_files import Pooling, SentenceFiles, read_sentence_files
 from raygen.models.stable_rows import stabilise_rows
@@ -56,6 +57,7 @@ class Encoder:
     usual_limit: int  # tokens that its makers let it read; at most `limit`
     longest: int | None  # padded lengths end here: there are no more positions; None: there is no such limit
     inputs: frozenset[str]  # what the model takes of what a tokenizer makes
+    rows: int  # of its embedding: tokens from there on are none of its own
     lower_case: bool = False
     pooling: Pooling | None = None  # of an embedder
     normalize: bool = False
@@ -69,7 +71,8 @@ class Encoder:
             cut_at: keep so many tokens at most, special ones included; of a pair the longer text is cut. None: keep all.
 
         Raises:
-            RowError: `invalid_text`, it is no text; `empty_text`, it has no tokens and the tokenizer adds none.
+            RowError: `invalid_text`, it is no text, or has a token that the model does not know; `empty_text`, it has no
+                tokens and the tokenizer adds none.
         """
         parts = [text] if isinstance(text, str) else list(text) if isinstance(text, tuple | list) else []
         if len(parts) not in (1, 2) or not all(isinstance(part, str) for part in parts):
@@ -83,6 +86,7 @@ class Encoder:
             raise RowError("invalid_text", f"the tokenizer refuses the text: {first_line(error)}") from error
         if not encoded["input_ids"]:
             raise RowError("empty_text", "the text has no tokens, and the tokenizer adds none")
+        check_known(encoded["input_ids"], self.rows, self.tokenizer)
         return {name: list(ids) for name, ids in encoded.items() if name in self.inputs}
 
     @torch.inference_mode()
@@ -226,6 +230,10 @@ def _encoder(model: Any, tokenizer: Any, files: SentenceFiles) -> Encoder:
         limits.append(int(tokenizer.model_max_length))
     limit = min(limits, default=512)
     inputs = {"input_ids", "token_type_ids"}.intersection(inspect.signature(model.forward).parameters)
+    if (
+        getattr(config, "type_vocab_size", 2) < 2
+    ):  # it does not tell a pair's texts apart, whatever its tokenizer says
+        inputs.discard("token_type_ids")
     return Encoder(
         model,
         tokenizer,
@@ -233,6 +241,7 @@ def _encoder(model: Any, tokenizer: Any, files: SentenceFiles) -> Encoder:
         min(limit, files.max_tokens or limit),
         longest,
         frozenset(inputs),
+        model.get_input_embeddings().weight.shape[0],
         files.lower_case,
     )
 

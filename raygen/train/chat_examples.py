@@ -57,6 +57,7 @@ class ChatExamples:
             if not self._cut:
                 raise RowError("too_long", f"{len(ids)} tokens; batch.max_tokens allows {self._max_tokens}")
             ids, targets = ids[: self._max_tokens], targets[: self._max_tokens]
+        self._chat.checked(ids)
         targets[:1] = [IGNORED]  # nothing stands before it that could foretell it
         if all(target == IGNORED for target in targets):
             raise RowError("no_targets", f"no token bears loss among the first {self._max_tokens}")
@@ -115,14 +116,11 @@ class ChatExamples:
 
     def _render(self, messages: list[dict[str, Any]], *, ask: bool) -> str:
         try:
-            text: str = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=ask
-            )
+            return self._chat.template.render(messages, ask=ask)
         except Exception as error:  # templates are programs of the model's maker: any error is possible
             raise RowError(
                 "bad_messages", f"the base's chat template refuses them: {first_line(error)}"
             ) from error
-        return text
 
     def _tokens(self, text: str, *, specials: bool = False) -> list[int]:
         try:

@@ -20,6 +20,7 @@ from raygen.data.template import Template
 from raygen.errors import ConfigError, RowError
 from raygen.evaluate.calibration import fit_temperature
 from raygen.evaluate.classification import classification_metrics
+from raygen.models.chat_tokenizer import check_known, rows_of
 from raygen.models.messages import first_line
 from raygen.train.base import Block, Evaluated, Example, Family, Meter
 from raygen.train.base_model import (
@@ -103,6 +104,7 @@ class ClassifierFamily(Family):
         ids = list(encoded["input_ids"])
         if not ids:
             raise RowError("invalid_text", "the text has no tokens, and the tokenizer adds none")
+        check_known(ids, rows_of(self._config), self._tokenizer)
         if len(ids) > most:
             raise RowError("too_long", f"{len(ids)} tokens; batch.max_tokens allows {most}")
         types = list(encoded.get("token_type_ids", ()))

@@ -24,6 +24,7 @@ from tests.tiny_encoders import (
     tiny_encoder,
     tiny_encoder_tokenizer,
 )
+from tests.tiny_llama import know_more
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -338,3 +339,30 @@ def test_a_real_model_says_which_texts_are_alike():
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     alike = vectors @ vectors.T
     assert alike[0, 1] > 0.5 > 0.2 > alike[0, 2]
+
+
+@pytest.mark.parametrize("family", ["embedder", "classifier"])
+def test_a_token_that_the_model_has_no_row_for_fails_its_row_alone(tmp_path: Path, family: str):
+    labels = LABELS if family == "classifier" else ()
+    folder = know_more(save_encoder(tmp_path, tiny_encoder("bert", labels)), "[ODD]")
+
+    async def work(engine: EncoderEngine) -> None:
+        ask = engine.embed if family == "embedder" else engine.classify
+        make = EmbedRequest if family == "embedder" else ClassifyRequest
+        with pytest.raises(RowError, match=r"knows '\[ODD\]' as token") as failed:
+            await ask(make("r", ["fine", "an [ODD] one"]))  # type: ignore[operator, arg-type]
+        assert failed.value.code == "invalid_text"
+        assert (await ask(make("r", ["fine"]))).tokens == 6  # type: ignore[operator, arg-type]
+
+    with_engine(engine_of(folder, family), work)
+
+
+def test_a_pair_for_a_model_that_does_not_tell_its_texts_apart(tmp_path: Path):
+    model = tiny_encoder("bert", LABELS, type_vocab_size=1)
+    folder = save_encoder(tmp_path, model)  # its tokenizer says 1 of the second text
+    found = classify_all(engine_of(folder, "classifier"), [[("a", "b")]])[0]
+    inputs = tiny_encoder_tokenizer()("a", "b", return_tensors="pt")
+    inputs["token_type_ids"].zero_()
+    with torch.inference_mode():
+        expected = model(**inputs).logits.numpy()
+    np.testing.assert_allclose(found.logits, expected, atol=2e-4)

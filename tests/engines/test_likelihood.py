@@ -15,7 +15,7 @@ from raygen.engines.base import GenerateRequest, LikelihoodRequest, LikelihoodRe
 from raygen.engines.echo import EchoEngine
 from raygen.engines.torch import TorchEngine
 from raygen.errors import EngineError, RowError
-from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
+from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 LONG = "the thin cat in the inn, and xyz " * 26
 
@@ -249,3 +249,17 @@ def test_other_engines_say_that_they_cannot() -> None:
         asyncio.run(engine.likelihood(ask("x")))
     assert refused.value.code == "engine_unsupported"
     assert not EchoEngine.gives_likelihoods
+
+
+@pytest.mark.parametrize("request_", [ask("an <odd> text"), ask("a text", prompt="an <odd> prompt")])
+def test_a_token_that_the_model_has_no_row_for_fails_its_row_alone(
+    tmp_path: Path, request_: LikelihoodRequest
+) -> None:
+    async def work(engine: TorchEngine) -> LikelihoodResult:
+        with pytest.raises(RowError, match="'<odd>' as token") as failed:
+            await engine.likelihood(request_)
+        assert failed.value.code == "invalid_text"
+        return await engine.likelihood(ask("the text"))
+
+    found = with_engine(engine_of(know_more(save_tiny(tmp_path), "<odd>")), work)
+    assert found.logprobs[0] < 0

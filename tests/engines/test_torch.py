@@ -23,7 +23,7 @@ from raygen.engines.sample import Sample
 from raygen.engines.stepper import Stepper
 from raygen.engines.torch import TorchEngine
 from raygen.errors import EngineConfigError, EngineError, RowError
-from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
+from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
 
@@ -446,3 +446,19 @@ def test_a_real_model_answers_sensibly_and_the_same_in_any_batch():
     # Three of four: rounding differs from CPU to CPU, and so small a model is not sure of its capitals.
     assert sum(c in r.samples[0].text for r, c in zip(together, cities, strict=True)) >= 3
     assert all(result.samples[0].finish_reason == "stop" for result in together)
+
+
+def test_a_token_that_the_model_has_no_row_for_fails_its_row_alone(tmp_path: Path):
+    engine = engine_of(know_more(save_tiny(tmp_path), "<image_soft_token>"))
+
+    async def work(engine: TorchEngine) -> list[Any]:
+        texts = ("the cat", "before <image_soft_token> after", "the inn")
+        asked = [engine.generate(ask(row, text)) for row, text in enumerate(texts)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    first, failed, last = with_engine(engine, work)
+    assert isinstance(failed, RowError)
+    assert failed.code == "invalid_text"
+    assert "'<image_soft_token>' as token 266" in failed.message
+    assert first.samples[0].output_tokens
+    assert last.samples[0].output_tokens

@@ -15,7 +15,7 @@ from raygen.errors import ConfigError, RowError
 from raygen.models.lora import load_lora
 from raygen.train.base import IGNORED, Example
 from raygen.train.causal_lm import PACKABLE, CausalLMFamily, token_losses
-from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
+from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 from tests.train.in_memory import bert, family_of, llama, recipe_of, table_of
 
 CPU = torch.device("cpu")
@@ -282,3 +282,15 @@ def test_bases_of_another_family_and_settings_that_do_not_fit_are_refused(base: 
     with pytest.raises(ConfigError, match="no chat template"):
         family_of(recipe_of(plain, objective={"messages": "chat"}))
     family_of(recipe_of(llama(tmp_path / "fits"))).check()
+
+
+@pytest.mark.parametrize("objective", [{"text": "{{ t }}"}, {"prompt": "{{ t }}", "completion": "the"}])
+def test_a_row_with_a_token_that_the_base_has_no_row_for_is_broken(
+    tmp_path: Path, objective: dict[str, str]
+) -> None:
+    base = know_more(save_tiny(tmp_path), "<odd>")
+    family = family_of(recipe_of(base, objective=objective))
+    with pytest.raises(RowError, match="'<odd>' as token") as broken:
+        family.encode("r", {"t": "an <odd> ant"})
+    assert broken.value.code == "invalid_text"
+    assert family.encode("r", {"t": "an ant"})

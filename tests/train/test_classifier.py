@@ -19,6 +19,7 @@ from raygen.train.classifier import ClassifierFamily, final_layer, logits_of
 from raygen.train.labels import Labels
 from raygen.train.learnable import trainable
 from tests.tiny_encoders import KINDS, save_encoder, tiny_encoder
+from tests.tiny_llama import know_more
 from tests.train.in_memory import bert, family_of, labelled, llama, pairs, table_of
 
 CPU = torch.device("cpu")
@@ -250,3 +251,10 @@ def test_verdicts_are_on_the_calibrated_probability(base: Path, tmp_path: Path) 
     assert found.probabilities[0] == pytest.approx(expected, rel=1e-4)
     plain = np.exp(logits) / np.exp(logits).sum()
     assert abs(plain - powers / powers.sum()).max() > 1e-3  # the temperature shows
+
+
+def test_a_row_with_a_token_that_the_base_has_no_row_for_is_broken(tmp_path: Path) -> None:
+    family = family_of(labelled(know_more(bert(tmp_path), "[ODD]")))
+    with pytest.raises(RowError, match=r"'\[ODD\]' as token") as broken:
+        family.encode("r", {"a": "an [ODD]", "b": "y", "label": 0})
+    assert broken.value.code == "invalid_text"
