@@ -16,6 +16,7 @@ import orjson
 
 from raygen.engines.base import GeneratedSample, GenerateRequest
 from raygen.engines.chat_answer import Fragment, in_order, read_choice, said_in, tokens_of
+from raygen.engines.endpoint_words import is_too_long
 from raygen.errors import RowError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def read_answer(status: int, raw: bytes, wanted: int, asked_s: float | None) -> 
     """
     if status == 200:
         try:
-            return read_completion(_parsed(raw), wanted)
+            return read_completion(parsed(raw), wanted)
         except (ValueError, TypeError, KeyError, AttributeError):
             return Trouble(Action.RETRY, "bad_answer", f"no chat completion: {endpoint_message(raw)}")
     message = f"HTTP {status}: {endpoint_message(raw)}"
@@ -139,9 +140,10 @@ def read_answer(status: int, raw: bytes, wanted: int, asked_s: float | None) -> 
         return Trouble(Action.ENGINE, "unauthorized", message)
     if status == 404 or status < 400:
         return Trouble(Action.ENGINE, "not_found", message)
-    if status in (400, 422):
-        too_long = not TOO_LONG.isdisjoint(_error_words(raw))
-        return Trouble(Action.ROW, "prompt_too_long" if too_long else "bad_request", message)
+    if status in (400, 413, 422):
+        if not TOO_LONG.isdisjoint(_error_words(raw)) or is_too_long(message):
+            return Trouble(Action.ROW, "prompt_too_long", message)
+        return Trouble(Action.ROW, "endpoint_4xx" if status == 413 else "bad_request", message)
     return Trouble(Action.ROW, "endpoint_4xx", message)
 
 
@@ -177,7 +179,7 @@ def read_completion(body: Any, wanted: int) -> Answer | Trouble:
     return Answer(samples, prompt_tokens, prompt_tokens is not None and output_tokens is not None)
 
 
-def _parsed(raw: bytes) -> Any:
+def parsed(raw: bytes) -> Any:
     """Parse JSON; also what many servers write of a log-probability, which is none: NaN, Infinity. Raises ValueError."""
     try:
         return orjson.loads(raw)

@@ -1,61 +1,34 @@
-"""The way to an endpoint and back: connections, headers, the key, one POST, and what network errors mean."""
+"""The way to an endpoint and back: connections, headers, secrets, one POST, and what network errors mean."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import os
-import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
-from pydantic import ConfigDict, Field, field_validator
-
-from raygen.config import Frozen
 from raygen.engines.backoff import retry_after_s
 from raygen.engines.chat_completions import Action, Trouble
+from raygen.engines.endpoint_options import EndpointOptions
+from raygen.engines.endpoint_proxy import Proxy, proxy_of
+from raygen.engines.endpoint_tls import certificate_fault, tls_context
+from raygen.engines.event_stream import EventStream, is_event_stream
 from raygen.errors import EngineConfigError
 
 if TYPE_CHECKING:
     import aiohttp
 
-DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+PATH = "/chat/completions"
 KEEPALIVE_S = 4.0  # below uvicorn's 5 s, so that a connection is not used just as the server closes it
 CONNECT_S = 30.0
+LINGER_S = 0.5  # for the end of a body whose stream is done: its connection can then be used again
+MAX_ANSWER_BYTES = 256 * 2**20
 MESSAGE_CHARS = 300
-
-
-class EndpointOptions(Frozen):
-    """How an endpoint is reached."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)  # a key put in a wrong place must not be printed
-
-    base_url: str = Field(description="up to and without /chat/completions: http://127.0.0.1:8000/v1")
-    concurrency: int = Field(64, ge=1, le=4096, description="the most requests in flight")
-    timeout_s: float = Field(600.0, gt=0, le=86_400, description="of one request, its answer included")
-    api_key_env: str = Field(DEFAULT_KEY_ENV, description="the environment variable that holds the key")
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_http_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http:// or https:// URL, such as http://127.0.0.1:8000/v1")
-        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-            raise ValueError(
-                "must hold no user, password, query or fragment; the key comes from `api_key_env`"
-            )
-        if parts.path.rstrip("/").endswith("/completions"):
-            raise ValueError("give the part before /chat/completions")
-        return value.rstrip("/")
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _name_not_key(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):  # keys have small letters: one put here is not taken
-            raise ValueError("must name an environment variable (A-Z, 0-9, _), never hold the key itself")
-        return value
+SHORTEST_SECRET = 6  # what is shorter is no secret, and its letters stand in every message
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +48,8 @@ class EndpointHTTP:
         user_agent: what the endpoint is told about the program.
 
     Raises:
-        EngineConfigError: the key's variable is not set, or holds what no key may hold.
+        EngineConfigError: a variable that holds a key, a header or a proxy is not set or of no use; a certificate's
+            file cannot be read.
     """
 
     def __init__(self, owner: str, options: EndpointOptions, user_agent: str) -> None:
@@ -84,21 +58,38 @@ class EndpointHTTP:
 
         self._owner = owner
         self._options = options
-        self.key = self._read_key()
         # Compressed answers would cost more than they save: texts are short.
         headers = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": user_agent,
         }
+        self.key = self._read_key()
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        self._url = URL(f"{options.base_url}/chat/completions")
+        own = {name: self._read(variable, f"headers.{name}") for name, variable in options.headers.items()}
+        # Names are the same whatever their case: the job's own take the place of ours.
+        headers = {name: value for name, value in headers.items() if name.lower() not in map(str.lower, own)}
+        hidden = {
+            name: self._read(variable, f"query_env.{name}") for name, variable in options.query_env.items()
+        }
+        self._shown = f"{options.base_url}{PATH}"
+        self._url = URL(self._shown).update_query(options.query | hidden)
+        self._proxy: Proxy | None = None
+        if options.proxy == "env":
+            try:
+                self._proxy = proxy_of(options.base_url, os.environ)
+            except EngineConfigError as error:
+                raise EngineConfigError(f"{owner}: {error}") from None
+        self._secrets = _secrets([self.key, *own.values(), *hidden.values()], self._proxy)
+        # Read even where http:// needs none of them: a wrong path is told before work.
+        tls = tls_context(owner, options.ca_file, options.client_cert, options.client_key)
         self._session: aiohttp.ClientSession = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=options.concurrency, keepalive_timeout=KEEPALIVE_S),
+            connector=aiohttp.TCPConnector(limit=options.concurrency, keepalive_timeout=KEEPALIVE_S, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
+            headers=headers | own,
             timeout=aiohttp.ClientTimeout(total=options.timeout_s, sock_connect=CONNECT_S),
+            proxy=self._proxy.url if self._proxy else None,
         )
 
     async def close(self) -> None:
@@ -112,38 +103,176 @@ class EndpointHTTP:
         data = body if len(body) <= 2**20 else io.BytesIO(body)
         try:
             async with self._session.post(self._url, data=data, allow_redirects=False) as response:
-                raw = await response.read()
+                return await self._receive(response)
         except aiohttp.ConnectionTimeoutError:
-            return self._unreachable(f"no connection to {self._url} in {CONNECT_S:g} s")
+            return self._unreachable(f"no connection to {self._way()} in {CONNECT_S:g} s")
         except TimeoutError:
             message = f"no answer in {self._options.timeout_s:g} s (timeout_s)"
             return Trouble(Action.RETRY, "timeout", message)
+        except aiohttp.ClientConnectorCertificateError as error:
+            fault = certificate_fault(error.certificate_error, self._proxy is not None)
+            return self._of_no_use(f"no connection to {self._way()}: {fault}")
+        except aiohttp.ClientHttpProxyError as error:
+            return self._refused_by_proxy(error.status, error.message)
         except aiohttp.ClientConnectorError as error:
-            refused = isinstance(error.os_error, ConnectionRefusedError)
-            why = "nothing listens there" if refused else error.os_error.strerror or error.os_error
-            return self._unreachable(f"no connection to {self._url}: {why}")
+            return self._no_connection(error)
         except (aiohttp.ClientError, OSError) as error:
-            return self._unreachable(f"{self._url}: {type(error).__name__}: {error}")
-        asked_s = None
-        if response.status != 200:
-            asked_s = retry_after_s(response.headers.get("Retry-After"), time.time())
-        return Reply(response.status, raw, asked_s)
+            if "CERTIFICATE_REQUIRED" in str(error):
+                return self._of_no_use(
+                    f"{self._way()} wants a certificate of its clients: options.client_cert"
+                )
+            return self._unreachable(f"{self._way()}: {type(error).__name__}: {error}")
 
-    def clean(self, message: str) -> str:
+    def clean(self, message: str, longest: int = MESSAGE_CHARS) -> str:
         """Return a message on one line, without secrets, and not too long."""
         message = " ".join(message.split())
-        if self.key:
-            message = message.replace(self.key, "***")
-        return message if len(message) <= MESSAGE_CHARS else message[: MESSAGE_CHARS - 1] + "…"
+        for secret in self._secrets:
+            message = message.replace(secret, "***")
+        return message if len(message) <= longest else message[: longest - 1] + "…"
+
+    async def _receive(self, response: aiohttp.ClientResponse) -> Reply | Trouble:
+        status = response.status
+        if 300 <= status < 400:
+            return self._redirected(status, response.headers.get("Location"))
+        if status == 407:
+            return self._refused_by_proxy(status, response.reason or "")
+        if status == 200 and response.content_type == "text/event-stream":
+            return await self._read_stream(response)
+        raw = await _read_whole(response)
+        if raw is None:
+            return _too_large()
+        if status != 200:
+            return Reply(status, raw, retry_after_s(response.headers.get("Retry-After"), time.time()))
+        if is_event_stream(raw):  # under another name
+            stream = EventStream()
+            stream.feed(raw)
+            return _reply(stream)
+        return Reply(200, raw, None)
+
+    async def _read_stream(self, response: aiohttp.ClientResponse) -> Reply | Trouble:
+        """Put a streamed answer together as it comes."""
+        stream, size = EventStream(), 0
+        while not stream.done:
+            # Before its first piece an endpoint may think, or let the request wait.
+            limit_s = self._options.silence_s if stream.pieces else None
+            timer = asyncio.timeout(limit_s)
+            try:
+                async with timer:
+                    data = await response.content.readany()
+            except TimeoutError:
+                if not timer.expired():
+                    raise
+                message = f"the answer's stream fell silent for {limit_s:g} s (silence_s)"
+                return Trouble(Action.RETRY, "timeout", message)
+            if not data:
+                break
+            size += len(data)
+            if size > MAX_ANSWER_BYTES:
+                return _too_large()
+            stream.feed(data)
+        if stream.done:
+            # The last bytes of a body, when they come at once, let its connection be used again.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    while await response.content.readany():
+                        pass
+        return _reply(stream)
+
+    def _redirected(self, status: int, location: str | None) -> Trouble:
+        """Redirects are not followed: a key would go where nobody said that it may, a POST become a GET."""
+        if location is None:
+            return self._of_no_use(f"{self._way()}: HTTP {status}: a redirect to nowhere")
+        parts = urlsplit(urljoin(self._shown, location))
+        # No user, no query: they may hold secrets.
+        target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        if target.endswith(PATH) and target != self._shown:
+            remedy = f"if that is the endpoint, say base_url: {target.removesuffix(PATH)}"
+        else:
+            remedy = "that is no endpoint: a page to sign in at, perhaps; look at base_url"
+        return self._of_no_use(
+            f"{self._way()}: HTTP {status}: redirects to {target}, which is not followed; {remedy}"
+        )
+
+    def _refused_by_proxy(self, status: int, reason: str) -> Trouble:
+        message = f"{self._way()}: the proxy answers HTTP {status} {reason}".rstrip()
+        if status == 407:
+            return self._of_no_use(
+                f"{message}; it wants a user and a password, http://USER:PASSWORD@HOST:PORT, or others than these"
+            )
+        if status in (408, 429) or status >= 500:
+            return self._unreachable(message)
+        return self._of_no_use(f"{message}; it does not let this host through, or NO_PROXY should except it")
+
+    def _no_connection(self, error: aiohttp.ClientConnectorError) -> Trouble:
+        import aiohttp
+
+        if getattr(error.os_error, "reason", None) == "WRONG_VERSION_NUMBER":
+            message = f"no connection to {self._way()}: https:// was said, but no TLS is spoken there"
+            return self._of_no_use(message)
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        why = "nothing listens there" if refused else error.os_error.strerror or str(error.os_error)
+        where = self._way()
+        if self._proxy is not None and error.host == self._proxy.host:
+            where = str(self._proxy)
+        elif isinstance(error, aiohttp.ClientConnectorDNSError):
+            why += " (no proxy is set for it: HTTP_PROXY, HTTPS_PROXY)"
+        return self._unreachable(f"no connection to {where}: {why}")
+
+    def _way(self) -> str:
+        return self._shown if self._proxy is None else f"{self._shown} through {self._proxy}"
 
     def _unreachable(self, message: str) -> Trouble:
         return Trouble(Action.RETRY, "endpoint_unavailable", message)
 
+    def _of_no_use(self, message: str) -> Trouble:
+        """Say that no request can get through as things are, and what to do about it."""
+        return Trouble(Action.ENGINE, "unreachable", message)
+
     def _read_key(self) -> str:
-        name = self._options.api_key_env
-        key = os.environ.get(name, "").strip()
-        if not key and "api_key_env" in self._options.model_fields_set:
-            raise EngineConfigError(f"{self._owner}: environment variable {name} (api_key_env) is not set")
-        if not key.isprintable() or not key.isascii():
-            raise EngineConfigError(f"{self._owner}: environment variable {name} holds what no key may hold")
-        return key
+        variable = self._options.key_variable
+        if variable is None:
+            return ""
+        if "api_key_env" not in self._options.model_fields_set and not os.environ.get(variable, "").strip():
+            return ""  # many endpoints want none
+        return self._read(variable, "api_key_env")
+
+    def _read(self, variable: str, option: str) -> str:
+        """Return what an environment variable holds. Raises EngineConfigError: nothing, or what no header may hold."""
+        value = os.environ.get(variable, "").strip()
+        if not value:
+            raise EngineConfigError(f"{self._owner}: environment variable {variable} ({option}) is not set")
+        if not value.isprintable() or not value.isascii():
+            raise EngineConfigError(
+                f"{self._owner}: environment variable {variable} ({option}) holds what no key may hold"
+            )
+        return value
+
+
+async def _read_whole(response: aiohttp.ClientResponse) -> bytes | None:
+    """Return a body; None: it is too large."""
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_ANSWER_BYTES:
+            return None
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _reply(stream: EventStream) -> Reply | Trouble:
+    answer = stream.answer()
+    return answer if isinstance(answer, Trouble) else Reply(*answer, None)
+
+
+def _too_large() -> Trouble:
+    return Trouble(Action.RETRY, "bad_answer", f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+
+
+def _secrets(values: list[str], proxy: Proxy | None) -> list[str]:
+    """Return what no message may hold, each as it is and as a URL has it; the longest first."""
+    found = {
+        part for value in values for part in (value, value.rpartition(" ")[2])
+    }  # "Bearer abc", and abc alone
+    found |= set(proxy.secrets) if proxy else set()
+    found |= {quote(value, safe="") for value in found}
+    return sorted((value for value in found if len(value) >= SHORTEST_SECRET), key=len, reverse=True)

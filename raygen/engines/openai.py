@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
 from pydantic import Field, field_validator
 
 from raygen.engines.admission import Admission
 from raygen.engines.backoff import RetryBudget
 from raygen.engines.base import Engine, GenerateRequest, GenerateResult, ResolvedModel
-from raygen.engines.chat_completions import Action, Answer, Trouble, read_answer, request_body
-from raygen.engines.endpoint_http import EndpointHTTP, EndpointOptions
+from raygen.engines.chat_completions import (
+    LONGEST_MESSAGE,
+    Action,
+    Answer,
+    Trouble,
+    read_answer,
+    request_body,
+)
+from raygen.engines.endpoint_http import MESSAGE_CHARS, EndpointHTTP
+from raygen.engines.endpoint_options import EndpointOptions
+from raygen.engines.endpoint_words import option_hint
+from raygen.engines.event_stream import STREAM_FIELDS
 from raygen.engines.gate import Gate
 from raygen.errors import EngineConfigError, EngineError, RowError
 
@@ -22,6 +34,7 @@ if TYPE_CHECKING:
     from raygen.constraint import Constraint
 
 SAMPLING_FIELDS = {"temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "stop"}
+SEEDS = 2**31  # endpoints refuse larger ones: many hold a seed in 32 bits with a sign
 RESERVED_FIELDS = {"model", "messages", "n", "seed", "stream"} | SAMPLING_FIELDS
 
 
@@ -182,9 +195,9 @@ class OpenAIEngine(Engine):
             self.model.spec.ref or "",
             request,
             samples=len(seeds),
-            seed=seeds[0] if options.send_seed else None,
+            seed=seeds[0] % SEEDS if options.send_seed else None,
             max_tokens_field=options.max_tokens_field,
-            extra=options.extra_body,
+            extra=(STREAM_FIELDS if options.stream else {}) | options.extra_body,
         )
 
     async def _post(self, body: bytes, wanted: int) -> tuple[Answer | Trouble, float | None]:
@@ -194,11 +207,24 @@ class OpenAIEngine(Engine):
             return reply, None
         if reply.status == 429:
             self.stats.extra["refused_429"] += 1
-        return read_answer(reply.status, reply.raw, wanted, reply.asked_s), reply.asked_s
+        answer = read_answer(reply.status, reply.raw, wanted, reply.asked_s)
+        if isinstance(answer, Trouble) and answer.code == "bad_request":
+            hint = option_hint(answer.message, orjson.loads(body).keys())
+            if hint is not None:
+                said = self._http.clean(answer.message, MESSAGE_CHARS - len(hint) - 2)  # the hint is not cut
+                answer = replace(answer, message=f"{said}; {hint}")
+        return answer, reply.asked_s
 
     def _broken(self, trouble: Trouble) -> EngineError:
         """Shut the gate, and return the error that says why and what to do."""
         name, options = f"model {self.model.name!r}", self.options
+        if trouble.code == "unreachable":
+            assert self._http is not None
+            message = (
+                f"{name}: {self._http.clean(trouble.message, LONGEST_MESSAGE)}"  # says what to do: whole
+            )
+            self._gate.shut(message)
+            return EngineConfigError(message)
         if trouble.code == "unauthorized":
             state = "is set" if self._http and self._http.key else "is not set"
             remedy = f"the key is refused: environment variable {options.api_key_env} {state}"

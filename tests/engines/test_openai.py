@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,78 +14,16 @@ import yaml
 from pydantic import ValidationError
 
 from benchmarks.mock_endpoint import MockEndpoint, MockOptions, Reply, mock_text, share
-from raygen.config import Job, ModelSpec, Sampling
+from raygen.config import Job, Sampling
 from raygen.constraint import Constraint
 from raygen.engines import openai as engine_module
-from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.openai import OpenAIEngine
 from raygen.errors import EngineConfigError, EngineError, RowError
+from tests.engines.asked import QUICK, ask, engine_of, failure, recorder, replies, request, run, texts
 
-QUICK = MockOptions(latency_s=0.001)
 SECRET = "sk-proj-Abc123"
-Respond = Callable[[dict[str, Any], bytes], Reply | None]
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("raygen.engines.backoff.BASE_S", 0.001)  # retries without the wait
-
-
-def request(row_id: str = "r", prompt: str = "Hello", seeds: tuple[int, ...] = (1,)) -> GenerateRequest:
-    return GenerateRequest(row_id, [{"role": "user", "content": prompt}], Sampling(), list(seeds))
-
-
-def engine_of(base_url: str, **options: Any) -> OpenAIEngine:
-    spec = ModelSpec(
-        family="causal_lm", engine="openai", ref="some/model", options={"base_url": base_url, **options}
-    )
-    return OpenAIEngine(ResolvedModel("writer", spec, None, "endpoint"))
-
-
-def run(main: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(main, 30))
-
-
-def ask(
-    *requests: GenerateRequest, mock: MockOptions = QUICK, respond: Respond | None = None, **options: Any
-) -> tuple[list[GenerateResult | BaseException], EngineStats, MockEndpoint]:
-    """Send requests at once to a mock; return what came of each, the engine's stats and the mock."""
-
-    async def main() -> tuple[list[GenerateResult | BaseException], EngineStats, MockEndpoint]:
-        async with MockEndpoint(mock, respond=respond) as endpoint:
-            engine = engine_of(endpoint.url, **options)
-            await engine.start()
-            try:
-                results = await asyncio.gather(*map(engine.generate, requests), return_exceptions=True)
-            finally:
-                await engine.close()
-            assert (engine.stats.in_flight, engine.stats.waiting) == (0, 0)
-            return results, engine.stats, endpoint
-
-    return run(main())
-
-
-def failure(respond: Respond, **options: Any) -> RowError:
-    (error,), _, _ = ask(request(), respond=respond, **options)
-    assert isinstance(error, RowError)
-    return error
-
-
-def replies(status: int, error: dict[str, Any], headers: dict[str, str] | None = None) -> Respond:
-    return lambda body, head: (status, headers or {}, orjson.dumps({"error": error}))
-
-
-def recorder(bodies: list[dict[str, Any]]) -> Respond:
-    def respond(body: dict[str, Any], head: bytes) -> None:
-        bodies.append(body)
-
-    return respond
-
-
-def texts(result: GenerateResult | BaseException) -> list[str]:
-    assert isinstance(result, GenerateResult)
-    return [sample.text for sample in result.samples]
+pytestmark = pytest.mark.usefixtures("quick_endpoints")
 
 
 def test_every_row_gets_its_own_answer():
@@ -395,7 +332,7 @@ def test_a_key_that_is_named_has_to_be_there(monkeypatch: pytest.MonkeyPatch):
     ):
         run(engine.start())
     monkeypatch.setenv("MY_KEY", "two\nlines")
-    with pytest.raises(EngineError, match="MY_KEY holds") as caught:
+    with pytest.raises(EngineError, match=r"MY_KEY \(api_key_env\) holds") as caught:
         run(engine.start())
     assert "two" not in str(caught.value)
     run(engine.close())

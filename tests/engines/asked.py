@@ -1,0 +1,74 @@
+"""What tests ask of the OpenAI engine, and of what answers it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+
+from benchmarks.mock_endpoint import MockEndpoint, MockOptions, Reply
+from raygen.config import ModelSpec, Sampling
+from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.openai import OpenAIEngine
+from raygen.errors import RowError
+
+QUICK = MockOptions(latency_s=0.001)
+Respond = Callable[[dict[str, Any], bytes], Reply | None]
+
+
+def request(row_id: str = "r", prompt: str = "Hello", seeds: tuple[int, ...] = (1,)) -> GenerateRequest:
+    return GenerateRequest(row_id, [{"role": "user", "content": prompt}], Sampling(), list(seeds))
+
+
+def engine_of(base_url: str, **options: Any) -> OpenAIEngine:
+    spec = ModelSpec(
+        family="causal_lm", engine="openai", ref="some/model", options={"base_url": base_url, **options}
+    )
+    return OpenAIEngine(ResolvedModel("writer", spec, None, "endpoint"))
+
+
+def run(main: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(main, 30))
+
+
+def ask(
+    *requests: GenerateRequest, mock: MockOptions = QUICK, respond: Respond | None = None, **options: Any
+) -> tuple[list[GenerateResult | BaseException], EngineStats, MockEndpoint]:
+    """Send requests at once to a mock; return what came of each, the engine's stats and the mock."""
+
+    async def main() -> tuple[list[GenerateResult | BaseException], EngineStats, MockEndpoint]:
+        async with MockEndpoint(mock, respond=respond) as endpoint:
+            engine = engine_of(endpoint.url, **options)
+            await engine.start()
+            try:
+                results = await asyncio.gather(*map(engine.generate, requests), return_exceptions=True)
+            finally:
+                await engine.close()
+            assert (engine.stats.in_flight, engine.stats.waiting) == (0, 0)
+            return results, engine.stats, endpoint
+
+    return run(main())
+
+
+def failure(respond: Respond, **options: Any) -> RowError:
+    (error,), _, _ = ask(request(), respond=respond, **options)
+    assert isinstance(error, RowError)
+    return error
+
+
+def replies(status: int, error: dict[str, Any], headers: dict[str, str] | None = None) -> Respond:
+    return lambda body, head: (status, headers or {}, orjson.dumps({"error": error}))
+
+
+def recorder(bodies: list[dict[str, Any]]) -> Respond:
+    def respond(body: dict[str, Any], head: bytes) -> None:
+        bodies.append(body)
+
+    return respond
+
+
+def texts(result: GenerateResult | BaseException) -> list[str]:
+    assert isinstance(result, GenerateResult)
+    return [sample.text for sample in result.samples]
