@@ -44,6 +44,9 @@ class Generate(Frozen):
     prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
     messages: str | None = Field(None, description="a column of chat messages: [{role, content}, ...]")
     images: tuple[str, ...] = Field((), description="columns of image bytes, sent with the prompt")
+    tools: str | list[dict[str, Any]] | None = Field(
+        None, description="tools that the model may call: a column of lists of them, or the list itself"
+    )
     adapter: str | None = Field(
         None, description="one of the model's adapters, or a template that names one; empty: the model itself"
     )

@@ -53,14 +53,17 @@ class GenerateRequest:
     """One row's request: `len(seeds)` samples of one prompt. Each sample has a seed of its own."""
 
     row_id: str
-    messages: list[
-        dict[str, Any]
-    ]  # chat messages; content is text, or OpenAI content parts (text, image_url)
+    # Chat messages; content is text, or OpenAI content parts (text, image_url). The assistant's may have `tool_calls`, whose
+    # arguments are an object or JSON text, instead of content.
+    messages: list[dict[str, Any]]
     sampling: Sampling
     seeds: list[int]  # each in [0, 2**53)
     adapter: str | None = None  # one of the model's adapters; None is the model itself
     token_mask: TokenMask | None = None
     constraint: Constraint | None = None  # what each sample's whole text has to be
+    tools: list[dict[str, Any]] | None = (
+        None  # [{type: function, function: {name, ...}}, ...], beside the messages
+    )
 
 
 @dataclass(slots=True)

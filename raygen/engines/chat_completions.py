@@ -16,6 +16,7 @@ import orjson
 
 from raygen.engines.base import GeneratedSample, GenerateRequest
 from raygen.engines.chat_answer import Fragment, in_order, read_choice, said_in, tokens_of
+from raygen.engines.endpoint_messages import endpoint_messages
 from raygen.engines.endpoint_words import is_too_long
 from raygen.errors import RowError
 
@@ -82,7 +83,7 @@ def request_body(
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
-        "messages": request.messages,
+        "messages": endpoint_messages(request.messages),
         "temperature": sampling.temperature,
         max_tokens_field: sampling.max_tokens,
     }
@@ -96,6 +97,8 @@ def request_body(
         body["n"] = samples
     if seed is not None:
         body["seed"] = seed
+    if request.tools:
+        body["tools"] = request.tools
     if request.constraint is not None:
         body |= _constraint_fields(request.constraint)
     if extra:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from raygen.config import Frozen
+from raygen.data.messages import told_calls
 from raygen.engines.base import (
     ClassifyRequest,
     ClassifyResult,
@@ -23,6 +26,11 @@ from raygen.errors import RowError
 
 def echo_text(row_id: str, prompt: str, seed: int) -> str:
     return hashlib.sha256(f"{row_id}\x00{prompt}\x00{seed}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _said(message: dict[str, Any]) -> str:
+    said = [str(message["content"])] if message.get("content") is not None else []
+    return "\n".join([*said, *told_calls(message)])
 
 
 class EchoEngine(Engine):
@@ -55,7 +63,9 @@ class EchoEngine(Engine):
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         self.check_constraint(request.constraint)
-        prompt = "\n".join(str(message["content"]) for message in request.messages)
+        prompt = "\n".join(_said(message) for message in request.messages)
+        if request.tools:
+            prompt += f"\n{json.dumps(request.tools, sort_keys=True)}"
         prompt_tokens = prompt.count(" ") + 1
         if prompt_tokens > self.options.context_tokens:
             raise RowError(

@@ -22,7 +22,8 @@ def text_only(messages: Sequence[dict[str, Any]], engine: str) -> list[dict[str,
 
 def _joined(message: dict[str, Any], engine: str) -> dict[str, Any]:
     content = message.get("content")
-    if isinstance(content, str) or (content is None and "tool_calls" in message):
+    calls = message.get("tool_calls") or message.get("function_call")
+    if isinstance(content, str) or (content is None and calls):
         return message
     parts: list[Any] = content if isinstance(content, list) else [content]
     for part in parts:

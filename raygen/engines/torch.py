@@ -143,7 +143,7 @@ class TorchEngine(Engine):
         self.check_adapter(request.adapter)
         messages = text_only(request.messages, "torch")
         prompt, masks = await self._work(
-            lambda: (self._lm.encode(messages), self._constraints.masks(request))
+            lambda: (self._lm.encode(messages, request.tools), self._constraints.masks(request))
         )
         if self._broken is not None:  # it may have ended meanwhile
             raise self._broken

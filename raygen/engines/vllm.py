@@ -169,7 +169,7 @@ class VLLMEngine(Engine):
         sampling = request.sampling
 
         def build() -> Prompt:
-            tokens = self._chat.encode(messages)
+            tokens = self._chat.encode(messages, request.tools)
             room = self._process.context - len(tokens)
             if room < 1:
                 raise RowError(

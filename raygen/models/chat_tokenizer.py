@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from raygen.errors import EngineError, RowError
 from raygen.models.chat_template import AS_IT_IS, ChatTemplate, TemplateRules
 from raygen.models.messages import first_line
+from raygen.models.tool_chat import ToolChat, has_tools
 
 
 @dataclass(slots=True)
@@ -21,21 +22,24 @@ class ChatTokenizer:
     rows: int | None = field(default=None, kw_only=True)  # of the model's embedding; None: not known
     rules: TemplateRules = field(default=AS_IT_IS, kw_only=True)
     template: ChatTemplate = field(init=False)
+    _tool_chat: ToolChat = field(init=False)
 
     def __post_init__(self) -> None:
         self.template = ChatTemplate(self.tokenizer, self.rules)
+        self._tool_chat = ToolChat(lambda messages, tools: self.template.render(messages, tools=tools))
 
-    def encode(self, messages: list[dict[str, Any]]) -> list[int]:
+    def encode(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> list[int]:
         """Return the token ids of a chat, by the model's own template; without one, of the joined contents.
 
         Raises:
-            RowError: `invalid_messages`, the template or the tokenizer refuses them, or would leave some out; `empty_prompt`;
-                `invalid_text`, one of the tokens is none of the model's.
+            RowError: `invalid_messages`, the template or the tokenizer refuses them, or would leave some, tools or calls out;
+                `empty_prompt`; `invalid_text`, one of the tokens is none of the model's.
         """
         self.template.check_roles(messages)
+        messages = self.with_tools(messages, tools)
         try:
             if self.tokenizer.chat_template:
-                text = self.template.render(messages)
+                text = self.template.render(messages, tools=tools)
                 ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
             else:
                 text = "\n".join(message["content"] for message in messages)
@@ -52,6 +56,21 @@ class ChatTokenizer:
                 )
             ids = [self.tokenizer.bos_token_id]
         return self.checked(ids)
+
+    def with_tools(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+    ) -> list[dict[str, Any]]:
+        """Return messages with tool calls as the template needs them. Raises RowError, as `encode` does."""
+        as_before = self.rules.lenient and not tools and all("content" in message for message in messages)
+        if as_before or not has_tools(messages, tools):
+            return messages
+        if not self.tokenizer.chat_template:
+            if not tools and all("content" in message for message in messages):
+                return messages
+            raise RowError(
+                "invalid_messages", "the model has no chat template: it knows no tools and no tool calls"
+            )
+        return self._tool_chat.whole(messages, tools)
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text that something stands before. Raises RowError `invalid_text`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raygen.config import Job
 from raygen.data import open_source
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, rows_of
+from raygen.data.messages import told_calls
 from raygen.errors import RaygenError, RowError
 from raygen.pipeline.attributed import attributions
 from raygen.pipeline.program import Program
@@ -174,7 +175,10 @@ class ReportCards:
 
 def _as_sent(messages: Sequence[dict[str, Any]]) -> str:
     """Return a prompt as one text; of several messages, each with its role before it."""
-    texts = [_text_of(message.get("content")) for message in messages]
+    texts = [
+        "\n".join(filter(None, [_text_of(message.get("content")), *told_calls(message)]))
+        for message in messages
+    ]
     if len(texts) == 1:
         return texts[0]
     return "\n\n".join(

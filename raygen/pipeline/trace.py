@@ -177,6 +177,7 @@ def _as_dict(prompt: Prompt) -> dict[str, Any]:
         "messages": [
             {**message, "content": _content(message.get("content"))} for message in request.messages
         ],
+        "tools": request.tools,
         "sampling": request.sampling.model_dump(mode="json"),
         "constraint": request.constraint and request.constraint.model_dump(mode="json", exclude_none=True),
         "samples": prompt.samples,

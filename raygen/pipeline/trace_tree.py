@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 
+from raygen.data.messages import told_calls
 from raygen.evaluate.display import as_text, count
 from raygen.pipeline.show import plain, visible
 
@@ -152,11 +153,17 @@ def _prompt(tree: Tree, prompt: Mapping[str, Any]) -> None:
     doubt = (
         "" if prompt["proven"] else " (not proven)" if prompt["proven"] is None else " (NOT what was sent)"
     )
+    tools = f", with {count(len(prompt['tools']), 'tool')}" if prompt["tools"] else ""
     kept_to = f", to be of a {next(iter(prompt['constraint']))}" if prompt["constraint"] else ""
-    branch = tree.add(_text(f"asked {prompt['model']}{adapter}{kept_to}{doubt}", "blue"))
+    branch = tree.add(_text(f"asked {prompt['model']}{adapter}{tools}{kept_to}{doubt}", "blue"))
     for message in prompt["messages"]:
-        content = message.get("content")
-        branch.add(_text(f"{message.get('role')}: ", "cyan").append_text(_text(content, "not bold default")))
+        said = message.get("content")
+        said = (
+            "\n".join([*([said] if said else []), *told_calls(message)])
+            if not isinstance(said, list)
+            else said
+        )
+        branch.add(_text(f"{message.get('role')}: ", "cyan").append_text(_text(said, "not bold default")))
 
 
 def _sample(tree: Tree, decision: Mapping[str, Any], fates: Mapping[int, str]) -> None:

@@ -68,6 +68,7 @@ class Calls:
             request.seeds,
             request.adapter,
             *([request.constraint.model_dump(mode="json", exclude_none=True)] if request.constraint else []),
+            *([{"tools": request.tools}] if request.tools else []),
         )
         if self.known is not None and (recorded := self.known.generated(key, request)) is not None:
             self.usage.reused += 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from raygen.data.messages import checked_messages
+from raygen.data.tools import checked_tools, whole_tools
 from raygen.engines.base import GenerateRequest
 from raygen.errors import RowError
 from raygen.step_config import Answer, Generate
@@ -40,6 +41,10 @@ class GenerateStep(Step):
             self.columns[config.messages] = f"{where}.messages"
         for column in config.images:
             self.columns[column] = f"{where}.images"
+        if isinstance(config.tools, str):
+            self.columns[config.tools] = f"{where}.tools"
+        self._tools = whole_tools(config.tools) if isinstance(config.tools, list) else None
+        self._padded = job.source.format == "parquet"
         self.writes = frozenset({config.into} if config.into else ())
 
     @classmethod
@@ -55,6 +60,11 @@ class GenerateStep(Step):
                 f"adapters: {', '.join(known) or 'none'}"
             )
         check_constraint(config.constraint, config.model, f"{where}.constraint", job)
+        if isinstance(config.tools, list):
+            try:
+                whole_tools(config.tools)
+            except ValueError as error:
+                raise ValueError(f"{where}.tools: {error}") from None
 
     def request(self, row_id: str, row: Mapping[str, Any], attempt: int = 0) -> GenerateRequest:
         """Build the row's request. Raises RowError."""
@@ -66,6 +76,7 @@ class GenerateStep(Step):
             seeds,
             self.adapter_of(row),
             constraint=self.config.constraint,
+            tools=self._tools_of(row),
         )
 
     def adapter_of(self, row: Mapping[str, Any]) -> str | None:
@@ -108,9 +119,16 @@ class GenerateStep(Step):
                     draft, name, "no_answer", "there is no final answer in the form that was asked for"
                 )
 
+    def _tools_of(self, row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        column = self.config.tools
+        if isinstance(column, str):
+            return checked_tools(row.get(column), column, padded=self._padded)
+        return self._tools or None
+
     def _messages(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         if self._prompt is None:
-            return checked_messages(row.get(self.config.messages or ""), self.config.messages)
+            column = self.config.messages
+            return checked_messages(row.get(column or ""), column, padded=self._padded)
         content: Any = self._prompt.render(row)
         if self.config.images:
             parts: list[dict[str, Any]] = [

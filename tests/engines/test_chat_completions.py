@@ -383,3 +383,34 @@ def test_the_endpoints_message_is_found(raw: bytes, message: str):
     trouble = read_answer(400, raw, 1, None)
     assert isinstance(trouble, Trouble)
     assert trouble.message == f"HTTP 400: {message}"
+
+
+def test_a_history_of_tool_calls_is_sent_as_openai_has_it():
+    function = {"name": "f", "arguments": {"größe": 1, "n": None}}
+    messages = [
+        {"role": "user", "content": "add"},
+        {"role": "assistant", "tool_calls": [{"id": "1", "function": function}]},
+        {"role": "tool", "tool_call_id": "1", "content": "42"},
+        {"role": "assistant", "content": "so", "function_call": {"name": "f", "arguments": '{"a": 1}'}},
+    ]
+    sent = body_of(Sampling(), messages)["messages"]
+    assert sent[1] == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"größe": 1, "n": null}'}}
+        ],
+    }
+    assert [sent[0], sent[2], sent[3]] == [messages[0], messages[2], messages[3]]
+    assert "content" not in messages[1], "the request itself stays as it is"
+    function["arguments"] = {"x": float("nan")}
+    with pytest.raises(RowError, match="arguments of a tool call cannot be sent as JSON"):
+        body_of(Sampling(), messages)
+
+
+def test_tools_are_sent_where_there_are_some():
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    request = GenerateRequest("r", MESSAGES, Sampling(), [7], tools=tools)
+    raw = request_body("m", request, samples=1, seed=7, max_tokens_field="max_tokens", extra={})
+    assert orjson.loads(raw)["tools"] == tools
+    assert "tools" not in body_of(Sampling())

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from raygen.errors import ConfigError, RowError
 from raygen.pipeline.program import Program
+from raygen.steps.calls import Calls
 from raygen.steps.generate import GenerateStep
 from raygen.steps.seeds import seed_of
 from tests.echo_jobs import echo_job
+from tests.steps.scripted import Writer
 
 
 def step(**changes: object) -> GenerateStep:
@@ -122,3 +126,36 @@ def test_the_adapter_is_a_name_or_a_template() -> None:
     assert "language" in templated.columns
     assert templated.request("r", row).adapter == "de"
     assert templated.request("r", {"text": "x", "language": ""}).adapter is None
+
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+
+
+def test_tools_stand_in_the_job_or_in_a_column() -> None:
+    assert step(tools=[TOOL["function"]]).request("r", {"text": "x"}).tools == [TOOL]
+    column = step(tools="given")
+    assert column.columns["given"] == "steps.0.generate.tools"
+    assert column.request("r", {"text": "x", "given": [TOOL]}).tools == [TOOL]
+    assert column.request("r", {"text": "x", "given": None}).tools is None
+    assert step().request("r", {"text": "x"}).tools is None
+    assert code_of({"text": "x", "given": "?"}, tools="given") == "bad_tools"
+    with pytest.raises(ValueError, match=r"steps\.0\.generate\.tools: tool 1 has no name"):
+        step(tools=[TOOL, {"description": "x"}])
+
+
+def test_parquets_padding_is_no_part_of_a_history() -> None:
+    call = {"function": {"name": "f", "arguments": {"a": 1, "b": None}}, "id": None}
+    chat = [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    asked = step(prompt=None, messages="chat").request("r", {"chat": chat}).messages
+    assert asked[0]["tool_calls"] == [{"function": {"name": "f", "arguments": {"a": 1}}}]
+
+
+def test_tools_are_part_of_what_is_asked_only_where_there_are_some() -> None:
+    async def key_of(**changes: object) -> str:
+        request = step(**changes).request("r", {"text": "x"})
+        key, _ = await Calls({"writer": Writer(lambda prompt, n: "x")}, {}).generate("writer", request)
+        return key
+
+    plain = asyncio.run(key_of())
+    assert plain == "66c43a8ea5465dfce0e5b80e0af34070"  # as runs without tools have recorded it
+    assert len({plain, asyncio.run(key_of(tools=[TOOL])), asyncio.run(key_of(tools=[TOOL, TOOL]))}) == 3
