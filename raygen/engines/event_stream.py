@@ -7,6 +7,7 @@ Source:
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -66,7 +67,11 @@ class EventStream:
         if not ended and not (choices and self._said_done):
             message = f"the stream ended before the answer did, after {self.pieces} pieces"
             return Trouble(Action.RETRY, "bad_answer", message)
-        return 200, orjson.dumps(self._whole | {"object": "chat.completion", "choices": choices})
+        body = self._whole | {"object": "chat.completion", "choices": choices}
+        try:
+            return 200, orjson.dumps(body)
+        except TypeError:  # halves of characters: where they came in two pieces, escapes make a whole of them
+            return 200, json.dumps(body).encode()
 
     def _take_line(self, line: bytes) -> None:
         if self.done:
