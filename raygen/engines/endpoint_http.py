@@ -117,10 +117,6 @@ class EndpointHTTP:
         except aiohttp.ClientConnectorError as error:
             return self._no_connection(error)
         except (aiohttp.ClientError, OSError) as error:
-            if "CERTIFICATE_REQUIRED" in str(error):
-                return self._of_no_use(
-                    f"{self._way()} wants a certificate of its clients: options.client_cert"
-                )
             return self._unreachable(f"{self._way()}: {type(error).__name__}: {error}")
 
     def clean(self, message: str, longest: int = MESSAGE_CHARS) -> str:

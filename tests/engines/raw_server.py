@@ -45,7 +45,11 @@ class RawServer:
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                first = await reader.readexactly(1)
+                if first == b"\x16":  # TLS, of which this server speaks none
+                    writer.write(reply(b"", "400 Bad Request"))
+                    break
+                head = first + await reader.readuntil(b"\r\n\r\n")
                 self.heads.append(head)
                 if head.startswith(b"CONNECT"):
                     await self._tunnel(head, reader, writer)
