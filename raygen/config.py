@@ -28,12 +28,32 @@ class StorageOptions(Frozen):
     profile: str | None = None
 
 
+class Csv(Frozen):
+    """How CSV files are written, if not as RFC 4180 has it."""
+
+    delimiter: str = Field(",", description='one character between fields: ",", ";", "|", "\\t"')
+    header: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        None, min_length=1, description="names of the columns of files whose first line is a row"
+    )
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_sign(cls, delimiter: str) -> str:
+        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+            raise ValueError(
+                'one ASCII character, such as ",", ";", "|" or "\\t" (in double quotes); no quote, no line break'
+            )
+        return delimiter
+
+
 class Source(Frozen):
     format: Literal["parquet", "jsonl", "csv", "webdataset", "text", "images"]
     uri: str | list[str] = Field(description="a path, a glob, a folder or s3://bucket/key; or a list of them")
     key: str | None = Field(
-        None, description="the column whose value is the row_id; unique over the whole source"
+        None,
+        description="the column whose value is the row_id, or a path into one (meta.id); unique over the whole source",
     )
+    csv: Csv | None = Field(None, description="of format csv: how the files are written")
     max_rows: int | None = Field(None, ge=1)
     max_line_bytes: int = Field(16 * 2**20, ge=1024, le=2**30)
     max_media_bytes: int = Field(64 * 2**20, ge=1024, le=2**31)
@@ -50,6 +70,12 @@ class Source(Frozen):
         if not uri or (isinstance(uri, list) and not all(uri)):
             raise ValueError("name at least one path")
         return uri
+
+    @model_validator(mode="after")
+    def _csv_is_of_csv(self) -> Source:
+        if self.csv is not None and self.format != "csv":
+            raise ValueError(f"csv: only of format csv, not {self.format}")
+        return self
 
 
 REPLICAS = ("replicas", "cpus_per_replica", "gpus_per_replica")  # of a pooled model
@@ -211,6 +237,8 @@ class Job(Frozen):
             for key in ("placement", *REPLICAS):
                 del spec[key]
         del whole["source"]["storage"]
+        if self.source.csv is None:
+            del whole["source"]["csv"]
         if self.accept is None:
             del whole["accept"]
         whole["steps"] = [step.model_dump(mode="json", exclude_none=True) for step in self.steps]

@@ -42,8 +42,13 @@ class Generate(Frozen):
     model: str
     system: str | None = None
     prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
-    messages: str | None = Field(None, description="a column of chat messages: [{role, content}, ...]")
-    images: tuple[str, ...] = Field((), description="columns of image bytes, sent with the prompt")
+    messages: str | None = Field(
+        None,
+        description="a column of chat messages: [{role, content}, ...]; or a path into one: body.messages",
+    )
+    images: tuple[str, ...] = Field(
+        (), description="columns of pictures, sent with the prompt: bytes, {bytes, path}, or lists"
+    )
     tools: str | list[dict[str, Any]] | None = Field(
         None, description="tools that the model may call: a column of lists of them, or the list itself"
     )

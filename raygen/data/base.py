@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from raygen.config import Source
+from raygen.data.partitions import partitions_of
+from raygen.data.paths import dotted, spread, type_at
 
 # Reserved columns of a chunk's table. A job's own columns may not start with "__".
 ROW_ID = "__row_id"  # string, never null, unique over the source
@@ -47,7 +49,9 @@ class Range:
 class SourcePlan:
     inputs: list[InputFile]
     ranges: list[Range]
-    columns: dict[str, pa.DataType]  # of the rows, in order; for untyped formats as seen in a sample
+    columns: dict[
+        str, pa.DataType
+    ]  # of the rows, in order; for untyped formats as seen in a sample; used paths among them
     sampled: bool  # True when `columns` comes from a sample of the rows, not from a schema
 
 
@@ -57,13 +61,36 @@ class SourceReader(ABC):
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    @abstractmethod
-    def plan(self, chunk_rows: int) -> SourcePlan:
+    def plan(self, chunk_rows: int, used: Collection[str] | None = None) -> SourcePlan:
         """List and pin the inputs, cut them into ranges of at most `chunk_rows` rows, `max_rows` in all.
 
+        Args:
+            used: the columns that will be read, and paths into columns: what others hold in some of the files is of no
+                matter. None: all.
+
+        Returns:
+            The plan. Used paths that lead somewhere, and used names that folders give (`lang=en/`), are columns of it.
+
         Raises SourceError: nothing matches, an input is unreadable as a whole, the key column is missing,
-        null or has duplicates (says which ids, where). AccessError: bucket or credentials.
+        null or has duplicates (says which ids, where), files do not agree on a used column.
+        AccessError: bucket or credentials.
         """
+        found = self.pin(chunk_rows, used)
+        if not found.columns:
+            return found
+        columns = dict(found.columns)
+        folders = {name for each in found.inputs for name in partitions_of(each.uri)}
+        for name in used or ():
+            kind = columns.get(name) or type_at(found.columns, name)
+            if kind is None and name in folders:
+                kind = pa.string()
+            if kind is not None:
+                columns[name] = kind
+        return replace(found, columns=columns)
+
+    @abstractmethod
+    def pin(self, chunk_rows: int, used: Collection[str] | None) -> SourcePlan:
+        """Do the work of `plan`, but for paths and folders' names."""
 
     @abstractmethod
     def read(
@@ -72,8 +99,9 @@ class SourceReader(ABC):
         """Yield one table a range, in order, with exactly `range.rows` rows.
 
         Each has ROW_ID, ERROR_CODE, ERROR_MESSAGE, then either the columns asked for (None: all) or JSON.
-        A row that cannot be read has an error and nulls. Raises SourceError when an input changed since
-        it was planned.
+        In place of a path into a column there may be the column, or a part of the path. A column that a file lacks
+        has the value that its folders give, or null. A row that cannot be read has an error and nulls.
+        Raises SourceError when an input changed since it was planned.
         """
 
     def group(self, inputs: Sequence[InputFile], ranges: Sequence[Range], size: int) -> list[list[Range]]:
@@ -81,11 +109,23 @@ class SourceReader(ABC):
         return [list(ranges[i : i + size]) for i in range(0, len(ranges), size)]
 
 
-def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a chunk's table as dicts of the job's own columns; {} for an unreadable JSON row."""
+def rows_of(table: pa.Table, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a chunk's table as dicts of the source's own columns; without any for an unreadable JSON row.
+
+    Args:
+        columns: what was asked for. Paths among them are in the rows too, by their names.
+    """
+    paths = dotted(columns)
+    for row in _plain_rows(table):
+        yield spread(row, paths) if paths else row
+
+
+def _plain_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     if JSON in table.column_names:
-        for line in table.column(JSON):
+        others = table.drop_columns([ROW_ID, ERROR_CODE, ERROR_MESSAGE, JSON])  # what folders give
+        given = others.to_pylist() if others.num_columns else [{}] * table.num_rows
+        for line, folders in zip(table.column(JSON), given, strict=True):
             raw = line.as_py()
-            yield orjson.loads(raw) if raw is not None else {}
+            yield {**folders, **orjson.loads(raw)} if raw is not None else {}
         return
     yield from table.drop_columns([ROW_ID, ERROR_CODE, ERROR_MESSAGE]).to_pylist()

@@ -1,51 +1,93 @@
-"""CSV as RFC 4180 has it: a header, commas, quotes around fields with commas, quotes or line breaks."""
+"""CSV as RFC 4180 has it: a header, commas (or another sign), quotes around fields that hold them, quotes or line breaks."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from raygen.config import Source
 from raygen.data.base import RESERVED
 from raygen.data.keys import key_text
 from raygen.data.lines import Fault, Line, LineFile
+from raygen.data.paths import carriers
 from raygen.data.records import Record, RecordReader
 from raygen.errors import RowError, SourceError
 
-# These patterns tell of one line whether a record ends there. Their repeats are possessive: no backtracking.
-_INSIDE = rb'(?:[^"]++|"")*+'
-_FIELD = rb'(?:"' + _INSIDE + rb'"(?=,|\Z)|(?!")[^,]*+)'
-COMPLETE = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+")
-OPENS = re.compile(rb"(?:" + _FIELD + rb',)*+"' + _INSIDE)
-CLOSES = re.compile(_INSIDE + rb'"(?:,' + _FIELD + rb")*+")
-STAYS_OPEN = re.compile(_INSIDE + rb'(?:"(?:,' + _FIELD + rb')*+,"' + _INSIDE + rb")?+")
-FIELDS = re.compile(r',(?:"((?:[^"]++|"")*+)"|([^,]*+))')
+_SIGNS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+
+
+class _Dialect:
+    """What stands between fields, and patterns that tell of one line whether a record ends there.
+
+    Their repeats are possessive: no backtracking.
+    """
+
+    def __init__(self, delimiter: str) -> None:
+        self.delimiter = delimiter
+        self.sign = delimiter.encode()
+        sign = re.escape(self.sign)
+        inside = rb'(?:[^"]++|"")*+'
+        field = rb'(?:"' + inside + rb'"(?=' + sign + rb'|\Z)|(?!")[^' + sign + rb"]*+)"
+        more = rb"(?:" + sign + field + rb")*+"
+        self.complete = re.compile(field + more)
+        self.opens = re.compile(rb"(?:" + field + sign + rb')*+"' + inside)
+        self.closes = re.compile(inside + rb'"' + more)
+        self.stays_open = re.compile(inside + rb'(?:"' + more + sign + rb'"' + inside + rb")?+")
+        self._fields = re.compile(f'{sign.decode()}(?:"((?:[^"]++|"")*+)"|([^{sign.decode()}]*+))')
+
+    def fields(self, record: bytes) -> list[str]:
+        """Cut a record. Raises RowError: it is not UTF-8."""
+        try:
+            text = record.decode()
+        except UnicodeDecodeError as wrong:
+            message = f"not UTF-8: byte {wrong.start} of the row is {record[wrong.start]:#04x}"
+            raise RowError("wrong_encoding", message) from None
+        if '"' not in text:
+            return text.split(self.delimiter)
+        return [
+            field[2] if field[1] is None else field[1].replace('""', '"')
+            for field in self._fields.finditer(f"{self.delimiter}{text}")
+        ]
 
 
 class CsvReader(RecordReader):
     """Columns are strings. Quoted line breaks belong to their row; blank lines are no rows.
 
-    A quote that is never closed, or is followed by anything but a comma, costs its own line and no other:
+    A quote that is never closed, or is followed by anything but a delimiter, costs its own line and no other:
     reading goes on with the next line. A quoted field may be as long as `source.max_line_bytes`.
+    Files may differ in the columns that nobody uses, and in their order.
     """
 
-    header_lines = 1
-
-    _header: list[str]
-    _key_at: int
-    _first_file: str | None = None
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self._given = source.csv.header if source.csv is not None else None
+        self._dialect = _Dialect(source.csv.delimiter if source.csv is not None else ",")
+        self.header_lines = 1 if self._given is None else 0
+        self._header: list[str] = []  # of the file at hand
+        self._key_at = -1
+        self._columns: dict[str, str] = {}  # of all files so far -> the first file that has it
+        self._first: tuple[str, list[str]] | None = None
 
     def begin(self, file: LineFile, name: str) -> int:
+        if self._given is not None:
+            self._take_header(list(self._given), name)
+            return 0
         for _, stop, record in self.records(file.lines(), 0):
             try:
                 if isinstance(record, Fault):
                     raise RowError(record.code, record.message)
-                header = _fields(record)
+                header = self._dialect.fields(record)
             except RowError as error:
                 raise SourceError(f"{name}: the header cannot be read: {error.message}") from None
+            if b"\r" in record and b'"' not in record:
+                raise SourceError(
+                    f"{name}: its lines end in a carriage return alone (CR); write them with LF or CR LF, "
+                    "for instance: tr '\\r' '\\n' < old.csv > new.csv"
+                )
             self._take_header(header, name)
             return stop
         raise SourceError(f"{name}: empty; the first line must name the columns")
@@ -53,32 +95,58 @@ class CsvReader(RecordReader):
     def _take_header(self, header: list[str], name: str) -> None:
         header = [column or f"unnamed_{i}" for i, column in enumerate(header)]  # an index that pandas wrote
         repeated = {column for column in header if header.count(column) > 1} | (RESERVED & set(header))
-        if repeated:
+        if self.used is not None:
+            repeated &= {*carriers(self.used, header), self.source.key}
+        if repeated and self.planning:
             raise SourceError(
                 f"{name}: column names are taken or occur twice: {', '.join(sorted(repeated))}; rename them"
             )
-        if self._first_file is None:
-            key = self.source.key
-            if key is not None and key not in header:
-                raise SourceError(f"{name}: source.key: no column {key!r}; columns: {', '.join(header)}")
-            self._header, self._first_file = header, name
-            self._key_at = header.index(key) if key is not None else -1
-        elif header != self._header:
+        key = self.source.key
+        if key is not None and key not in header:
             raise SourceError(
-                f"{name}: its columns ({', '.join(header)}) differ from those of {self._first_file} "
-                f"({', '.join(self._header)}); all files of a source have the same header"
+                f"{name}: source.key: no column {key!r}; columns: {', '.join(header)}{self._hint(header)}"
             )
+        self._header = header
+        self._key_at = header.index(key) if key is not None else -1
+        if self._first is None:
+            self._first = (name, header)
+        elif self.planning and header != self._first[1]:
+            self._compare(header, name)
+        for column in header:
+            self._columns.setdefault(column, name)
+
+    def _compare(self, header: list[str], name: str) -> None:
+        """Refuse a file that lacks a used column which another has, or has one that they lack. Raises SourceError."""
+        assert self._first is not None
+        new, missing = set(header) - set(self._columns), set(self._columns) - set(header)
+        if self.used is not None:
+            used = {*carriers(self.used, header), *carriers(self.used, self._columns)}
+            new, missing = new & used, missing & used
+            if not new and not missing:
+                return
+        lacks = f"it lacks {', '.join(sorted(missing))}" if missing else f"they lack {', '.join(sorted(new))}"
+        raise SourceError(
+            f"{name}: its columns ({', '.join(header)}) differ from those of {self._first[0]} "
+            f"({', '.join(self._first[1])}){f': {lacks}' if new or missing else ''}; "
+            "all files of a source have the columns that are used"
+        )
+
+    def _hint(self, header: list[str]) -> str:
+        signs = [sign for sign in (";", "\t", "|", ",") if len(header) == 1 and sign in header[0]]
+        return f"; is {signs[0]!r} between them? Then say so: source.csv.delimiter" if signs else ""
 
     def records(self, lines: Iterator[tuple[int, Line]], start: int) -> Iterator[Record]:
+        dialect = self._dialect
+        sign = _SIGNS.get(dialect.delimiter, repr(dialect.delimiter))
         given_back: deque[tuple[int, Line]] = deque()
         while (found := given_back.popleft() if given_back else next(lines, None)) is not None:
             stop, line = found
             if isinstance(line, Fault):
                 yield start, stop, line
-            elif b'"' not in line or COMPLETE.fullmatch(line.removesuffix(b"\r")):
-                if line and not line.isspace():
+            elif b'"' not in line or dialect.complete.fullmatch(line.removesuffix(b"\r")):
+                if line and not (line.isspace() and dialect.sign not in line):
                     yield start, stop, line.removesuffix(b"\r")
-            elif OPENS.fullmatch(line):
+            elif dialect.opens.fullmatch(line):
                 held = [found]
                 end = self._gather(held, given_back, lines)
                 if end is None:
@@ -99,7 +167,7 @@ class CsvReader(RecordReader):
                 yield (
                     start,
                     stop,
-                    Fault("broken_csv", "a closing quote is not followed by a comma: a stray quote?"),
+                    Fault("broken_csv", f"a closing quote is not followed by {sign}: a stray quote?"),
                 )
             start = stop
 
@@ -119,14 +187,14 @@ class CsvReader(RecordReader):
             size += len(line) + 1
             if size > self.source.max_line_bytes:
                 return None
-            if CLOSES.fullmatch(line.removesuffix(b"\r")):
+            if self._dialect.closes.fullmatch(line.removesuffix(b"\r")):
                 return stop
-            if not STAYS_OPEN.fullmatch(line):
+            if not self._dialect.stays_open.fullmatch(line):
                 return None
         return None
 
     def parse(self, record: bytes) -> list[str]:
-        fields = _fields(record)
+        fields = self._dialect.fields(record)
         if len(fields) != len(self._header):
             raise RowError("broken_csv", f"{len(fields)} fields; the header has {len(self._header)}")
         return fields
@@ -138,24 +206,16 @@ class CsvReader(RecordReader):
         fields: list[str] = value
         return fields
 
-    def lay_out(self, kept: list[Any], columns: Sequence[str] | None) -> dict[str, pa.Array]:
+    def lay_out(
+        self, kept: list[Any], columns: Sequence[str] | None, folders: Mapping[str, str | None]
+    ) -> dict[str, pa.Array]:
         nulls = [None] * len(self._header)
-        values = dict(zip(self._header, zip(*(row or nulls for row in kept), strict=True), strict=True))
-        wanted = self._header if columns is None else columns
+        values: dict[str, Sequence[str | None]] = {
+            name: [None if row is None else value for row in kept] for name, value in folders.items()
+        }
+        values |= zip(self._header, zip(*(row or nulls for row in kept), strict=True), strict=True)
+        wanted = self._header if columns is None else carriers(columns, self._header)
         return {name: pa.array(values.get(name, [None] * len(kept)), pa.string()) for name in wanted}
 
     def columns_of(self, sample: list[Any]) -> tuple[dict[str, pa.DataType], bool]:
-        return dict.fromkeys(self._header, pa.string()), False
-
-
-def _fields(record: bytes) -> list[str]:
-    try:
-        text = record.decode()
-    except UnicodeDecodeError as wrong:
-        message = f"not UTF-8: byte {wrong.start} of the row is {record[wrong.start]:#04x}"
-        raise RowError("wrong_encoding", message) from None
-    if '"' not in text:
-        return text.split(",")
-    return [
-        field[2] if field[1] is None else field[1].replace('""', '"') for field in FIELDS.finditer(f",{text}")
-    ]
+        return dict.fromkeys(self._columns, pa.string()), False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ from raygen.data.base import InputFile, Range, SourcePlan, SourceReader
 from raygen.data.inputs import Opener, changed, list_inputs
 from raygen.data.lines import Fault
 from raygen.data.media import check_image, check_size
+from raygen.data.partitions import partitions_of
 from raygen.data.records import row_columns
 from raygen.errors import RowError, SourceError
 
@@ -28,7 +29,7 @@ class FolderReader(SourceReader):
     def decode(self, data: bytes, name: str) -> dict[str, Any]:
         """Return the columns of a file, `path` excepted. Raises RowError."""
 
-    def plan(self, chunk_rows: int) -> SourcePlan:
+    def pin(self, chunk_rows: int, used: Collection[str] | None) -> SourcePlan:
         if self.source.key not in (None, "path"):
             raise SourceError(f"source.key: {self.source.key!r}; a folder's only key is 'path'")
         pinned = [found.pin() for found in list_inputs(self.source)[: self.source.max_rows]]
@@ -48,12 +49,15 @@ class FolderReader(SourceReader):
                 files = inputs[each.start : each.stop]
                 rows = list(pool.map(lambda file: self._load(opener, file), files))
                 errors = {i: row for i, row in enumerate(rows) if isinstance(row, Fault)}
-                values = [{} if isinstance(row, Fault) else row for row in rows]
+                values = [
+                    {} if isinstance(row, Fault) else {**partitions_of(file.uri), **row}
+                    for file, row in zip(files, rows, strict=True)
+                ]
                 yield pa.table(
                     {
                         **row_columns([file.name for file in files], errors),
                         **{
-                            n: pa.array([v.get(n) for v in values], self.columns.get(n, pa.null()))
+                            n: pa.array([v.get(n) for v in values], self.columns.get(n, pa.string()))
                             for n in wanted
                         },
                     }

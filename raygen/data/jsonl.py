@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,9 +12,11 @@ from raygen.data.base import JSON
 from raygen.data.columns import depth, infer_columns
 from raygen.data.keys import key_text
 from raygen.data.lines import Fault, Line, LineFile
+from raygen.data.paths import value_at
 from raygen.data.records import Record, RecordReader
 from raygen.errors import RowError
 
+_NOTHING = object()
 DEEPEST = 200  # Python code that walks a value, such as a template's, ends at 1,000 levels
 
 
@@ -43,15 +45,20 @@ class JsonLinesReader(RecordReader):
 
     def key_of(self, value: Any, where: str) -> str:
         key = self.source.key or ""
-        if key not in value:
+        found = value_at(value, key, _NOTHING)
+        if found is _NOTHING:
             raise RowError("missing_key", f"the object has no key {key!r}")
-        return key_text(value[key], key, where)
+        return key_text(found, key, where)
 
     def keep(self, record: bytes, value: Any) -> bytes:
         return record
 
-    def lay_out(self, kept: list[Any], columns: Sequence[str] | None) -> dict[str, pa.Array]:
-        return {JSON: pa.array(kept, pa.large_binary())}
+    def lay_out(
+        self, kept: list[Any], columns: Sequence[str] | None, folders: Mapping[str, str | None]
+    ) -> dict[str, pa.Array]:
+        given = {name: folders[name] for name in columns or () if name in folders}
+        constant = {name: pa.array([value] * len(kept), pa.string()) for name, value in given.items()}
+        return {JSON: pa.array(kept, pa.large_binary()), **constant}
 
     def columns_of(self, sample: list[Any]) -> tuple[dict[str, pa.DataType], bool]:
         return infer_columns(sample), True

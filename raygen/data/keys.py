@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from types import TracebackType
 from typing import Any
+
+import pyarrow as pa
 
 from raygen.data.inputs import Found
 from raygen.data.unique import UniqueIds
 from raygen.errors import RowError, SourceError
 
 BATCH = 16_384
+ALLOWED = "a key is text, a whole number or a UUID"
 
 
 class KeyCheck:
@@ -60,7 +65,7 @@ class KeyCheck:
 
 
 def key_text(value: Any, key: str, where: str) -> str:
-    """Return a key column's value as a row id.
+    """Return a value of a key column without a type as a row id.
 
     Raises:
         SourceError: it is null or empty: the column is not fit to be a key.
@@ -72,9 +77,40 @@ def key_text(value: Any, key: str, where: str) -> str:
         return str(value)
     if value is None or value == "":
         raise null_key(key, where)
-    raise RowError(
-        "missing_key", f"the key {key!r} is a {type(value).__name__}; a key is text or a whole number"
-    )
+    raise RowError("missing_key", f"the key {key!r} holds {kind_of(value)} ({short(value)}); {ALLOWED}")
+
+
+def key_texts(keys: pa.Array) -> pa.Array:
+    """Return a typed key column's values as row ids, null where they are. Raises ArrowInvalid: not UTF-8."""
+    if keys.type == pa.uuid():
+        return pa.array([None if each is None else str(each) for each in keys.to_pylist()], pa.string())
+    return keys.cast(pa.string())
+
+
+def fits_as_key(kind: pa.DataType) -> bool:
+    """Whether `key_texts` takes a column of this type; one without any value is met row by row."""
+    is_of = pa.types
+    text = is_of.is_string(kind) or is_of.is_large_string(kind) or is_of.is_string_view(kind)
+    whole = is_of.is_integer(kind) or (is_of.is_decimal(kind) and kind.scale == 0)
+    return bool(text or whole or is_of.is_null(kind) or kind == pa.uuid())
+
+
+def kind_of(value: Any) -> str:
+    """Say in plain words what a value is, as many."""
+    words = {
+        bool: "booleans",
+        float: "numbers with a fraction",
+        list: "lists",
+        dict: "objects",
+        bytes: "bytes",
+    }
+    words |= {Decimal: "numbers with a fraction", datetime: "points in time", date: "dates"}
+    return words.get(type(value), type(value).__name__)
+
+
+def short(value: Any) -> str:
+    text = repr(value) if isinstance(value, (bytes, list, dict)) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def null_key(key: str, where: str) -> SourceError:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raygen.data.keys import key_texts
 from raygen.data.lines import Fault
+from raygen.data.paths import Place, place_of
 from raygen.data.records import row_columns
 from raygen.data.values import unreadable_rows
 from raygen.errors import SourceError
@@ -60,6 +63,10 @@ class ParquetInput:
         self._parquet.close(force=True)
         self._raw.close()
 
+    def place(self, path: str) -> Place | None:
+        """Return where a column, or a path into one, is in this file; None: nowhere."""
+        return place_of({each.name: each.type for each in self.schema}, path)
+
     def batches(self, group: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield a row group's batches; the file alone decides their sizes. Raises one of BROKEN."""
         row_bytes = self._group_bytes[group] / max(self._group_rows[group], 1)
@@ -97,15 +104,32 @@ class ParquetInput:
         """Return the row ids of a batch; by ordinal where there is no key, or it cannot be read."""
         if key is None:
             return self._ordinal_ids(first_row, first_row + batch.num_rows)
-        keys = batch.column(key)
+        place = self.place(key)
+        assert place is not None
+        keys = place.of(batch)
         unreadable = unreadable_rows({key: keys})
         if not unreadable:
-            return keys.cast(pa.string())
+            return key_texts(keys)
         return pc.if_else(
             pa.array([row in unreadable for row in range(len(keys))]),
             self._ordinal_ids(first_row, first_row + len(keys)),
-            without(keys, unreadable).cast(pa.string()),
+            key_texts(without(keys, unreadable)),
         )
+
+    def first_value(self, place: Place) -> tuple[int, Any] | None:
+        """Return the first row with a value there, and the value; None: there is none that can be read."""
+        row = 0
+        try:
+            for group in range(len(self._group_rows)):
+                for batch in self.batches(group, [place.name]):
+                    values = place.of(batch)
+                    if values.null_count < len(values):
+                        first = pc.index(pc.is_valid(values), True).as_py()
+                        return row + first, values[first].as_py()
+                    row += len(values)
+        except BROKEN:
+            pass
+        return None
 
     def _ordinal_ids(self, start: int, stop: int) -> pa.Array:
         return pc.binary_join_element_wise(self.name, pa.array(np.arange(start, stop)).cast(pa.string()), "#")
@@ -115,16 +139,25 @@ class ParquetCursor:
     """Gives out tables of any rows; rows in order decode every row group once, and hold one batch of it.
 
     Args:
-        columns: those to read; one that the file lacks is null. None: all of the file's.
+        columns: those to read, and paths into them. None: all of the file's.
         key: the column that row ids come from, None for ordinals.
+        folders: what the file's folders say, for columns that it lacks; others are null.
     """
 
-    def __init__(self, file: ParquetInput, columns: Sequence[str] | None, key: str | None) -> None:
+    def __init__(
+        self,
+        file: ParquetInput,
+        columns: Sequence[str] | None,
+        key: str | None,
+        folders: Mapping[str, str | None] | None = None,
+    ) -> None:
         self._file = file
         self._key = key
-        self._columns = list(file.schema.names if columns is None else columns)
-        names = [name for name in file.schema.names if name in self._columns or name == key]
-        self._types = {name: file.schema.field(name).type for name in names}
+        self._folders = folders or {}
+        wanted = list(file.schema.names if columns is None else columns)
+        found = {path: file.place(path) for path in dict.fromkeys([*wanted, *([key] if key else [])])}
+        self._places = {place.name: place for place in found.values() if place is not None}
+        self._columns = list(dict.fromkeys(place.name if (place := found[path]) else path for path in wanted))
         self._group = -1
         self._pieces: Iterator[tuple[int, pa.RecordBatch | pa.Array, str]] = iter(())
         self._start = self._stop = 0  # the rows that `_table` holds
@@ -155,7 +188,7 @@ class ParquetCursor:
         """Yield (first row, batch, ""), from where the group is broken on (first row, row ids, the error)."""
         row = self._file.group_starts[group]
         try:
-            for batch in self._file.batches(group, list(self._types)):
+            for batch in self._file.batches(group, list(self._places)):
                 yield row, batch, ""
                 row += batch.num_rows
         except BROKEN as error:
@@ -172,7 +205,7 @@ class ParquetCursor:
 
     def _read(self, first_row: int, batch: pa.RecordBatch) -> pa.Table:
         ids = self._file.ids_of(batch, self._key, first_row)
-        columns = {name: batch.column(name) for name in self._types}
+        columns = {name: place.of(batch) for name, place in self._places.items()}
         faults = unreadable_rows(columns)
         if faults:
             columns = {name: without(column, faults) for name, column in columns.items()}
@@ -181,7 +214,7 @@ class ParquetCursor:
     def _lost(self, first_row: int, ids: pa.Array, error: str) -> pa.Table:
         faults = {row: Fault("corrupt_row_group", error) for row in range(len(ids))}
         return self._lay_out(
-            first_row, ids, faults, {n: pa.nulls(len(ids), t) for n, t in self._types.items()}
+            first_row, ids, faults, {n: pa.nulls(len(ids), each.type) for n, each in self._places.items()}
         )
 
     def _lay_out(
@@ -189,9 +222,18 @@ class ParquetCursor:
     ) -> pa.Table:
         name = self._file.name
         errors = {i: Fault(f.code, f"{name}, row {first_row + i}: {f.message}") for i, f in faults.items()}
-        missing = pa.nulls(len(ids))
-        wanted = {column: columns.get(column, missing) for column in self._columns}
+        wanted = {
+            column: columns[column] if column in columns else self._given(column, len(ids), faults)
+            for column in self._columns
+        }
         return pa.table({**row_columns(ids, errors), **wanted})
+
+    def _given(self, column: str, rows: int, faults: dict[int, Fault]) -> pa.Array:
+        """Return what the folders say of a column that the file lacks; nulls where they say nothing."""
+        value = self._folders.get(column)
+        if value is None:
+            return pa.nulls(rows)
+        return pa.array([None if row in faults else value for row in range(rows)], pa.string())
 
 
 def without(column: pa.Array, rows: dict[int, Fault]) -> pa.Array:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,6 +17,8 @@ from raygen.data.cutter import Cutter
 from raygen.data.inputs import Found, Opener, changed, list_inputs
 from raygen.data.keys import KeyCheck
 from raygen.data.lines import Fault, Line, LineFile, is_compressed
+from raygen.data.partitions import partitions_of
+from raygen.data.paths import type_at
 from raygen.errors import RowError, SourceError
 
 WIDEST_GROUP = 64  # ranges of one compressed file that are read, and decompressed, together
@@ -53,12 +55,15 @@ class _Seen:
     sample: list[Any] = field(default_factory=list)  # the first rows, parsed
     parsed: int = 0
     keyed: int = 0  # how many of the parsed rows had a key
+    unkeyed: str | None = None  # why the first of them without a key has none, and where
 
 
 class RecordReader(SourceReader):
     """A format whose rows are records of one or more lines. A subclass says what a record is and holds."""
 
-    header_lines: ClassVar[int] = 0  # lines before the first row
+    header_lines = 0  # lines before the first row
+    planning = False
+    used: Collection[str] | None = None  # while planning; None: all columns
 
     @abstractmethod
     def begin(self, file: LineFile, name: str) -> int:
@@ -81,14 +86,21 @@ class RecordReader(SourceReader):
         """Return what `lay_out` needs of a row."""
 
     @abstractmethod
-    def lay_out(self, kept: list[Any], columns: Sequence[str] | None) -> dict[str, pa.Array]:
-        """Return the columns of a table; `kept` is None for rows that cannot be read."""
+    def lay_out(
+        self, kept: list[Any], columns: Sequence[str] | None, folders: Mapping[str, str | None]
+    ) -> dict[str, pa.Array]:
+        """Return the columns of a table.
+
+        Args:
+            kept: None for rows that cannot be read. folders: what the folders of the file say, for columns that it lacks.
+        """
 
     @abstractmethod
     def columns_of(self, sample: list[Any]) -> tuple[dict[str, pa.DataType], bool]:
         """Return the plan's columns and whether they come from the sample of parsed rows."""
 
-    def plan(self, chunk_rows: int) -> SourcePlan:
+    def pin(self, chunk_rows: int, used: Collection[str] | None) -> SourcePlan:
+        self.planning, self.used = True, used
         inputs = list_inputs(self.source)
         cutter = Cutter(chunk_rows, self.source.max_rows)
         pinned: list[InputFile] = []
@@ -140,19 +152,21 @@ class RecordReader(SourceReader):
                 return None
             if seen.parsed == SAMPLE_ROWS:
                 self._check_keyed(seen)
-            key = self.key_of(value, where)
-            seen.keyed += 1
-            return key
         except RowError:
             return None
+        try:
+            key = self.key_of(value, where)
+        except RowError as error:
+            seen.unkeyed = seen.unkeyed or f"{where}: {error.message}"
+            return None
+        seen.keyed += 1
+        return key
 
     def _check_keyed(self, seen: _Seen) -> None:
         if self.source.key is not None and seen.parsed and not seen.keyed:
-            names = ", ".join(self.columns_of(seen.sample)[0])
-            raise SourceError(
-                f"source.key: no column {self.source.key!r} with text or whole numbers; "
-                f"columns: {names or 'none'}"
-            )
+            columns, _ = self.columns_of(seen.sample)
+            why = seen.unkeyed if type_at(columns, self.source.key) else f"no column {self.source.key!r}"
+            raise SourceError(f"source.key: {why}; columns: {', '.join(columns) or 'none'}")
 
     def read(
         self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
@@ -194,7 +208,8 @@ class RecordReader(SourceReader):
             ids.append(row_id or f"{pinned.name}#{row}")
         if len(ids) != each.rows:
             raise changed(pinned.uri)
-        return pa.table({**row_columns(ids, errors), **self.lay_out(kept, columns)})
+        laid_out = self.lay_out(kept, columns, partitions_of(pinned.uri))
+        return pa.table({**row_columns(ids, errors), **laid_out})
 
     def group(self, inputs: Sequence[InputFile], ranges: Sequence[Range], size: int) -> list[list[Range]]:
         """Keep the ranges of a compressed file together."""

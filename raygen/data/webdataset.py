@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -18,6 +18,8 @@ from raygen.data.inputs import Found, Opener, changed, list_inputs
 from raygen.data.keys import KeyCheck
 from raygen.data.lines import Fault
 from raygen.data.media import IMAGE_SUFFIXES, check_image, check_size
+from raygen.data.partitions import partitions_of
+from raygen.data.paths import carriers
 from raygen.data.records import row_columns
 from raygen.data.tar import Gap, Member, members
 from raygen.errors import RowError, SourceError
@@ -43,7 +45,7 @@ class WebDatasetReader(SourceReader):
     ever unpickled, and none is written anywhere.
     """
 
-    def plan(self, chunk_rows: int) -> SourcePlan:
+    def pin(self, chunk_rows: int, used: Collection[str] | None) -> SourcePlan:
         if self.source.key not in (None, KEY):
             raise SourceError(f"source.key: {self.source.key!r}; allowed: {KEY!r} (the sample key), or none")
         inputs = list_inputs(self.source)
@@ -106,12 +108,14 @@ class WebDatasetReader(SourceReader):
             ids.append(self._row_id(sample, pinned.name, row))
         if len(ids) != each.rows:
             raise changed(pinned.uri)
-        wanted = (
-            columns
-            if columns is not None
-            else [KEY, *dict.fromkeys(n for row in rows for n in row if n != KEY)]
-        )
-        laid_out = {name: pa.array([row.get(name) for row in rows], _type(name)) for name in wanted}
+        names = [KEY, *dict.fromkeys(n for row in rows for n in row if n != KEY)]
+        folders = partitions_of(pinned.uri)
+        laid_out = {
+            name: pa.array([row.get(name) for row in rows], _type(name))
+            if name in names or name not in folders
+            else pa.array([None if row in errors else folders[name] for row in range(len(rows))], pa.string())
+            for name in (names if columns is None else carriers(columns, names))
+        }
         return pa.table({**row_columns(ids, errors), **laid_out})
 
     def _row_id(self, sample: Sample, name: str, row: int) -> str:
@@ -125,7 +129,7 @@ class WebDatasetReader(SourceReader):
             raise RowError(sample.fault.code, sample.fault.message)
         row: dict[str, str | bytes] = {KEY: sample.key or ""}
         for name, member in sample.files.items():
-            if columns is None or name in columns:
+            if columns is None or name in columns or _leads_to(name, columns):
                 check_size(member.size_bytes, member.name, self.source.max_media_bytes)
                 file.seek(member.data)
                 row[name] = self._decode(name, member.name, file.read(member.size_bytes))
@@ -202,6 +206,11 @@ def _split(name: str) -> tuple[str, str] | None:
     if not stem or not dot or not suffix or (stem.startswith("__") and stem.endswith("__")):
         return None
     return f"{folder}{slash}{stem}", suffix.lower()
+
+
+def _leads_to(column: str, wanted: Sequence[str]) -> bool:
+    """Whether a path goes into the text of this column."""
+    return pa.types.is_string(_type(column)) and any(each.startswith(f"{column}.") for each in wanted)
 
 
 def _type(column: str) -> pa.DataType:

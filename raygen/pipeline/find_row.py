@@ -116,5 +116,5 @@ def read_input(
             one = table.slice(position, 1)
             code, message = (one.column(name)[0].as_py() for name in (ERROR_CODE, ERROR_MESSAGE))
             error = None if code is None else RowError(code, message or code, "read")
-            return next(iter(rows_of(one))), error
+            return next(iter(rows_of(one, program.columns))), error
     return None

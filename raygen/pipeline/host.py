@@ -133,7 +133,9 @@ class EngineHost:
                 if code is not None:
                     errors[number] = RowError(code, message or code, "read")
         tally = Tally()
-        outcomes = self._call(self._run_rows(row_ids, list(rows_of(rows)), errors, tally, known))
+        outcomes = self._call(
+            self._run_rows(row_ids, list(rows_of(rows, self._program.columns)), errors, tally, known)
+        )
         table = self._table(outcomes)
         tokens = {"prompt": tally.prompt_tokens, "output": tally.output_tokens}
         calls = {"reused": tally.reused, "computed": tally.calls}

@@ -36,7 +36,7 @@ def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
     """Read the source's metadata and describe the run. Raises UserError of every kind."""
     program = Program(job)
     names = listed(job)
-    source = open_source(job.source).plan(job.sink.chunk_rows)
+    source = open_source(job.source).plan(job.sink.chunk_rows, program.columns)
     return new_plan(job, source, pinned(models), program.check_columns(source), names)
 
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from raygen.config import Job
 from raygen.data.base import SourcePlan
+from raygen.data.paths import ANY, names_in
+from raygen.data.pictures import holds_pictures
 from raygen.engines.base import Engine
 from raygen.errors import ConfigError, EngineError, RowError, SourceError, told
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
@@ -88,7 +90,7 @@ class Program:
 
     @property
     def columns(self) -> list[str]:
-        """The input columns that the program reads or passes through."""
+        """The input columns that the program reads or passes through, and paths into them."""
         return list(dict.fromkeys([*self.reads, *self.job.keep]))
 
     def check_columns(self, source: SourcePlan) -> dict[str, pa.DataType]:
@@ -110,7 +112,7 @@ class Program:
         wanted = {**self.reads, **dict.fromkeys(self.job.keep, "keep")}
         for column, where in wanted.items():
             if column not in source.columns:
-                near = difflib.get_close_matches(column, [*source.columns, *written], 1)
+                near = difflib.get_close_matches(column, [*names_in(source.columns), *written], 1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 seen = " in its first rows" if source.sampled else ""
                 there = ", ".join(source.columns) or "none"
@@ -122,15 +124,20 @@ class Program:
             step.check_columns(source.columns)
             for column in step.config.images if isinstance(step, GenerateStep) else ():
                 kind = source.columns.get(column)
-                if kind is not None and not _holds_bytes(kind):
+                if kind is not None and not holds_pictures(kind):
                     raise ConfigError(
                         f"{step.where}.images: the column {column!r} holds {kind}; pictures are columns of bytes, such as "
-                        "a Parquet file or a source of `images` has"
+                        "a Parquet file or a source of `images` has, of objects {bytes, path}, or of lists of either"
                     )
         for name, where in written.items():
             if name in source.columns:
                 raise ConfigError(f"{where}: the source has a column {name!r} already; choose another name")
         for column in self.job.keep:
+            if source.columns[column] == ANY:
+                raise ConfigError(
+                    f"keep: {column!r} is inside text, or inside values of several kinds, so that its type is not known; "
+                    f"keep the whole: {column.partition('.')[0]}"
+                )
             if column in OWN_COLUMNS:
                 raise ConfigError(
                     f"keep: {column!r} is a column of every outcome; rename it in the source to pass it through"
@@ -262,14 +269,3 @@ def failed(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
 
 def _texts(variables: Mapping[str, Any]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else repr(value) for name, value in variables.items()}
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    """Whether a column may hold pictures: one that was null in the rows that were looked at may, too."""
-    is_of = pa.types
-    return bool(
-        is_of.is_binary(kind)
-        or is_of.is_large_binary(kind)
-        or is_of.is_binary_view(kind)
-        or is_of.is_null(kind)
-    )

@@ -91,7 +91,7 @@ class ReportCards:
             code and RowError(code, message or code, "read")
             for code, message in zip(codes, messages, strict=True)
         ]
-        return list(zip(rows_of(table), errors, strict=True))
+        return list(zip(rows_of(table, self._program.columns), errors, strict=True))
 
     def _card(self, row: dict[str, Any], read: dict[str, Any], error: RowError | None) -> SampleRow:
         from raygen.evaluate.report import SampleRow

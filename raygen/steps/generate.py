@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from raygen.data.messages import checked_messages
+from raygen.data.pictures import pictures_in
 from raygen.data.tools import checked_tools, whole_tools
 from raygen.engines.base import GenerateRequest
 from raygen.errors import RowError
@@ -132,7 +133,9 @@ class GenerateStep(Step):
         content: Any = self._prompt.render(row)
         if self.config.images:
             parts: list[dict[str, Any]] = [
-                _image_part(row.get(column), column) for column in self.config.images
+                _image_part(data, column)
+                for column in self.config.images
+                for data in pictures_in(row.get(column), column)
             ]
             content = [*parts, {"type": "text", "text": content}]
         messages = [{"role": "user", "content": content}]
@@ -171,9 +174,7 @@ _MAGIC = (
 )
 
 
-def _image_part(data: Any, column: str) -> dict[str, Any]:
-    if not isinstance(data, bytes):
-        raise RowError("missing_value", f"column {column!r} holds no image bytes in this row")
+def _image_part(data: bytes, column: str) -> dict[str, Any]:
     media_type = next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
     if media_type is None:
         raise RowError("corrupt_media", f"column {column!r}: neither PNG, JPEG, GIF nor WebP")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -60,8 +60,10 @@ class Encoding:
     def __call__(self, task: bytes) -> bytes:
         found = Encoded()
         held: list[pa.Table] = []
-        for place, split, table in read_task(self.origins, task, list(columns_of(self.recipe))):
-            held.append(pa.Table.from_pylist(list(self._encode(table, place, split, found)), schema=ENCODED))
+        wanted = list(columns_of(self.recipe))
+        for place, split, table in read_task(self.origins, task, wanted):
+            encoded = list(self._encode(table, wanted, place, split, found))
+            held.append(pa.Table.from_pylist(encoded, schema=ENCODED))
             if sum(each.nbytes for each in held) >= self.flush_bytes:
                 self._flush(held, found)
         self._flush(held, found)
@@ -77,13 +79,15 @@ class Encoding:
             found.parts.append(write_part(self.store, encoded, "origin", self.slices))
 
     def _encode(
-        self, table: pa.Table, place: int, split: str | None, found: Encoded
+        self, table: pa.Table, wanted: Sequence[str], place: int, split: str | None, found: Encoded
     ) -> Iterator[dict[str, Any]]:
         """Yield a range's rows and their copies as rows of ENCODED; count what is left out."""
         family = family_of(self.recipe, self.directory, self.labels)
         preparation = self.recipe.preparation
         codes, messages = table.column(ERROR_CODE).to_pylist(), table.column(ERROR_MESSAGE).to_pylist()
-        for i, (row_id, row) in enumerate(zip(table.column(ROW_ID).to_pylist(), rows_of(table), strict=True)):
+        for i, (row_id, row) in enumerate(
+            zip(table.column(ROW_ID).to_pylist(), rows_of(table, wanted), strict=True)
+        ):
             found.rows += 1
             try:
                 if codes[i] is not None:
@@ -153,7 +157,7 @@ class Counting:
         assert column is not None
         found: Counter[Any] = Counter()
         for _, _, table in read_task(self.origins, task, [column]):
-            for row in rows_of(table):
+            for row in rows_of(table, [column]):
                 value = row.get(column)
                 if isinstance(value, str | int | float):
                     found[normalise(value) if self.recipe.preparation.normalise else value] += 1

@@ -55,7 +55,7 @@ def plan_origins(recipe: Recipe) -> list[Origin]:
     for name, source, split in given:
         if source is None:
             continue
-        plan = open_source(source).plan(RANGE_ROWS)
+        plan = open_source(source).plan(RANGE_ROWS, wanted)
         _check(plan, name, source, wanted, recipe)
         size_bytes = sum(each.size_bytes for each in plan.inputs)
         origins.append(Origin(name, source, split, plan.inputs, plan.ranges, place, size_bytes))

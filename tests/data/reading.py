@@ -43,7 +43,7 @@ def read_all(source: Source, chunk_rows: int = 3, columns: Sequence[str] | None 
         for table in tables
         for found in zip(
             *(table.column(name).to_pylist() for name in (ROW_ID, ERROR_CODE, ERROR_MESSAGE)),
-            list(rows_of(table)),
+            list(rows_of(table, columns or ())),
             strict=True,
         )
     ]

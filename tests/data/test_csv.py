@@ -170,3 +170,88 @@ def test_errors_name_the_last_line_of_their_record(tmp_path: Path, chunk_rows: i
     path.write_bytes(b'a,b\n1,"x\ny"\n\n1\n2,"never closed\n3,4\n5\n')
     found = [(row.message or "").split(":")[0] for row in read_all(source(path), chunk_rows) if row.code]
     assert found == ["a.csv, line 5", "a.csv, line 6", "a.csv, line 8"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", "^", "]", " "])
+@given(
+    rows=st.lists(st.lists(st.text(st.sampled_from('ab",\n\r ;\t|^]')), min_size=2, max_size=2), min_size=1)
+)
+@PROPERTY
+def test_other_delimiters_are_read_as_they_are_written(delimiter: str, rows: list[list[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows([["a", "b"], *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.csv")
+        path.write_bytes(text.getvalue().encode())
+        found = read_all(source(path, csv={"delimiter": delimiter}))
+    assert [list(row.values.values()) for row in found] == rows
+
+
+def test_a_line_of_empty_fields_between_tabs_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\tb\n\t\n \n1\t2\n")
+    rows = read_all(source(tmp_path / "a.csv", csv={"delimiter": "\t"}))
+    assert [row.values for row in rows] == [{"a": "", "b": ""}, {"a": "1", "b": "2"}]
+
+
+def test_files_without_a_header_get_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf1,x\n2,y\n3\n")
+    rows = read_all(source(tmp_path / "a.csv", key="id", csv={"header": ["id", "q"]}))
+    assert [(row.id, row.values) for row in rows[:2]] == [
+        ("1", {"id": "1", "q": "x"}),
+        ("2", {"id": "2", "q": "y"}),
+    ]
+    assert rows[2].message == "a.csv, line 3: 1 fields; the header has 2"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"csv": {"delimiter": ";;"}}, "one ASCII character"),
+        ({"csv": {"delimiter": '"'}}, "one ASCII character"),
+        ({"csv": {"delimiter": "\\t"}}, "in double quotes"),
+        ({"csv": {"header": []}}, "header"),
+        ({"csv": {"sep": ";"}}, "sep"),
+        ({"csv": {}, "format": "jsonl"}, "only of format csv, not jsonl"),
+    ],
+)
+def test_unfit_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        source(Path("a.csv"), **options)
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_a_file_of_one_column_with_the_key_in_its_name_hints_at_the_delimiter(
+    tmp_path: Path, sign: str
+) -> None:
+    (tmp_path / "a.csv").write_text(f"id{sign}q\n1{sign}2\n")
+    with pytest.raises(SourceError, match=r"no column 'id'; columns: .*source\.csv\.delimiter"):
+        plan(source(tmp_path / "a.csv", key="id"))
+
+
+def test_lines_that_end_in_cr_alone_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"id,q\ra,one\rb,two\r")
+    with pytest.raises(SourceError, match=r"a\.csv: its lines end in a carriage return alone \(CR\)"):
+        plan(source(tmp_path / "a.csv"))
+
+
+def two_headers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,q,old\n1,x,o\n")
+    (tmp_path / "b.csv").write_text("new,q,id,new\nn,y,2,n\n")
+
+
+def test_files_may_differ_in_columns_that_nobody_uses(tmp_path: Path) -> None:
+    two_headers(tmp_path)
+    reader = open_source(source(tmp_path, key="id"))
+    planned = reader.plan(5, ["q"])
+    tables = open_source(source(tmp_path, key="id")).read(planned.inputs, planned.ranges, ["q"])
+    assert [(t["__row_id"].to_pylist(), t["q"].to_pylist()) for t in tables] == [
+        (["1"], ["x"]),
+        (["2"], ["y"]),
+    ]
+
+
+@pytest.mark.parametrize(("used", "lacks"), [("old", "it lacks old"), ("new", "occur twice: new")])
+def test_files_may_not_differ_in_those_that_somebody_uses(tmp_path: Path, used: str, lacks: str) -> None:
+    two_headers(tmp_path)
+    with pytest.raises(SourceError, match=rf"b\.csv: .*{lacks}"):
+        open_source(source(tmp_path)).plan(5, ["q", used])

@@ -127,7 +127,12 @@ def test_keys(tmp_path: Path) -> None:
         ('{"id": 1}\n{"id": ""}', "line 2: .* null or empty"),
         ('{"id": 7}\n{"id": 8}\n{"id": "7"}', r"1 values .*: '7' \(a\.jsonl row 0 and a\.jsonl row 2\)"),
         ('{"id": "a.jsonl#1"}\n{', r"'a\.jsonl#1' \(a\.jsonl row 0 and a\.jsonl row 1\)"),
-        ('{"ID": 1, "q": 2}', "no column 'id' .*columns: ID, q"),
+        (
+            '{"id": 1.5, "q": 2}',
+            r"line 1: the key 'id' holds numbers with a fraction \(1\.5\); a key is text",
+        ),
+        ('{"id": true}\n{"id": 2.5}', r"line 1: the key 'id' holds booleans \(True\)"),
+        ('{"ID": 1, "q": 2}', "no column 'id'; columns: ID, q"),
     ],
 )
 def test_unfit_keys_are_refused(tmp_path: Path, text: str, message: str) -> None:

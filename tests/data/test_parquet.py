@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+import uuid
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,7 @@ def test_files_may_differ_in_columns_and_widths(tmp_path: Path) -> None:
     rows = read_all(source(tmp_path), columns=["c", "a"])
     assert [row.values for row in rows] == [{"c": None, "a": 1}, {"c": 2.5, "a": 2}]
     pq.write_table(pa.table({"a": ["text"]}), tmp_path / "3.parquet")
-    with pytest.raises(SourceError, match=r"3\.parquet: its columns do not fit"):
+    with pytest.raises(SourceError, match=r"3\.parquet: column .a. is string; in 2\.parquet it is int64"):
         plan(source(tmp_path))
 
 
@@ -99,7 +101,10 @@ def test_max_rows(tmp_path: Path) -> None:
         (pa.array(["a", None, "b", None]), r"a\.parquet, row 1, 3: the key column 'id' is null or empty"),
         (pa.array(["a", "", "b", "c"]), "row 1: .* null or empty"),
         (pa.array(["a", "b", "b", "a"]), r"2 values .*'a' \(a\.parquet row 0 and a\.parquet row 3\), 'b' \("),
-        (pa.array([1.5, 2.5, 3.5, 4.5]), "column 'id' is double; a key is text or a whole number"),
+        (
+            pa.array([1.5, 2.5, 3.5, 4.5]),
+            r"column 'id' holds double \(1\.5 in row 0\); a key is text, a whole number or a UUID",
+        ),
         (not_utf8(b"a.parquet#1", b"\xff", b"x", b"y"), r"'a\.parquet#1' \(a\.parquet row 0 and"),
     ],
 )
@@ -268,3 +273,46 @@ def test_times_come_through(tmp_path: Path) -> None:
     when = datetime(2024, 5, 6, 7, 8, 9)
     pq.write_table(pa.table({"when": [when, None]}), tmp_path / "a.parquet")
     assert [row.values["when"] for row in read_all(source(tmp_path))] == [when, None]
+
+
+U = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (pa.array([uuid.UUID(U).bytes], pa.uuid()), U),
+        (pa.array([Decimal("12345678901234567890")], pa.decimal128(20, 0)), "12345678901234567890"),
+        (pa.array([2**64 - 1], pa.uint64()), "18446744073709551615"),
+        (pa.array(["a"]).dictionary_encode(), "a"),
+    ],
+)
+def test_uuids_and_whole_numbers_of_any_size_are_keys(tmp_path: Path, column: pa.Array, text: str) -> None:
+    pq.write_table(
+        pa.table({"id": column, "meta": pa.StructArray.from_arrays([column], ["id"])}), tmp_path / "a.parquet"
+    )
+    for key in ("id", "meta.id"):
+        assert [row.id for row in read_all(source(tmp_path, key=key))] == [text]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([None, True]), r"holds bool \(True in row 1\)"),
+        (pa.array([uuid.UUID(U).bytes], pa.binary(16)), r"holds fixed_size_binary\[16\] \(b'"),
+        (pa.array([Decimal("1.50")]), r"holds decimal128\(3, 2\) \(1\.50 in row 0\)"),
+        (pa.array([[1]]), r"holds list<.*> \(\[1\] in row 0\)"),
+        (pa.array([], pa.float64()), r"holds double; a key is text, a whole number or a UUID"),
+    ],
+)
+def test_what_a_key_column_holds_is_said(tmp_path: Path, column: pa.Array, message: str) -> None:
+    pq.write_table(pa.table({"id": column}), tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match=f"column 'id' {message}"):
+        plan(source(tmp_path, key="id"))
+
+
+def test_keys_may_be_of_other_types_in_other_files(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "q": ["x"]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"id": ["1"], "q": ["y"]}), tmp_path / "2.parquet")
+    with pytest.raises(SourceError, match=r"'1' \(1\.parquet row 0 and 2\.parquet row 0\)"):
+        open_source(source(tmp_path, key="id")).plan(3, ["q"])

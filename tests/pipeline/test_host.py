@@ -276,7 +276,9 @@ def test_kept_columns_are_checked_before_work() -> None:
         (pa.binary(), True),
         (pa.null(), True),
         (pa.string(), False),
-        (pa.list_(pa.binary()), False),
+        (pa.list_(pa.binary()), True),
+        (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), True),
+        (pa.list_(pa.string()), False),
     ],
 )
 def test_pictures_are_columns_of_bytes(kind: pa.DataType, fits: bool) -> None:
