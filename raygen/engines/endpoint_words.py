@@ -19,9 +19,12 @@ TOO_LONG = re.compile(
             r"context length is only [\d,]+",
             # vLLM ("The decoder prompt (length 5000) is longer than the maximum model length of 4096")
             r"longer than the maximum model length",
+            r"max_tokens must be at least 1, got -",  # vLLM of old: nothing is left for an answer
             # Text Generation Inference, Together
             r"`inputs` tokens \+ `max_new_tokens` must be <=",
             r"`inputs` must have less than [\d,]+ tokens",
+            # SGLang ("Input length (5000 tokens) exceeds the maximum allowed length (4095 tokens)")
+            r"exceeds the maximum allowed (input )?length (of |\()[\d,]+ tokens",
             # SGLang ("The input (5000 tokens) is longer than the model's context length (4096 tokens)",
             # "Requested token count exceeds the model's maximum context length of 4096 tokens"), Together
             r"(longer than|exceeds?) (the )?model's (maximum )?(context|allowed input) length",
