@@ -90,6 +90,13 @@ def test_the_seed_can_be_kept_back():
     assert "seed" not in bodies[0]
 
 
+def test_a_seed_is_sent_as_its_lowest_31_bits():
+    bodies: list[dict[str, Any]] = []
+    seeds = (4587555164180902, 2**31 - 1, 2**31, 7)
+    ask(request(seeds=seeds), respond=recorder(bodies), one_request_per_sample=True)
+    assert {body["seed"] for body in bodies} == {4587555164180902 % 2147483648, 2**31 - 1, 0, 7}
+
+
 @pytest.mark.filterwarnings("error::ResourceWarning")
 def test_a_large_request_with_an_image_arrives_whole():
     bodies: list[dict[str, Any]] = []
