@@ -78,6 +78,7 @@ class Source(Frozen):
         return self
 
 
+THINK = ("<think>", "</think>")
 REPLICAS = ("replicas", "cpus_per_replica", "gpus_per_replica")  # of a pooled model
 
 
@@ -101,6 +102,11 @@ class ModelSpec(Frozen):
         {}, max_length=256, description="LoRA adapters that are resident with it: name, reference"
     )
     options: dict[str, Any] = Field({}, description="how the engine runs")
+    reasoning_tags: Literal[True] | tuple[str, str] | None = Field(
+        None,
+        description="what stands between them before an answer is its `reasoning`, and no part of the text: true for "
+        "<think> and </think>, or [opening, closing]; an answer cut off at max_tokens without a tag is all reasoning",
+    )
     placement: Literal["colocated", "pooled"] = Field(
         "colocated", description="in the engine actors with the others, or in a pool of actors of its own"
     )
@@ -111,6 +117,11 @@ class ModelSpec(Frozen):
     gpus_per_replica: float = Field(0, ge=0, description="of a pool")
 
     _ordered = field_validator("replicas")(lambda replicas: replicas and ordered(replicas))
+
+    @property
+    def tags(self) -> tuple[str, str] | None:
+        """Between which words a text is reasoning."""
+        return THINK if self.reasoning_tags is True else self.reasoning_tags
 
     @model_validator(mode="after")
     def _only_pools_have_replicas(self) -> ModelSpec:
@@ -135,6 +146,10 @@ class ModelSpec(Frozen):
         if self.family not in engine.families:
             taken = ", ".join(sorted(engine.families))
             raise ValueError(f"engine {self.engine!r} takes models of family {taken}, not {self.family!r}")
+        if self.tags is not None and self.family != "causal_lm":
+            raise ValueError(f"reasoning_tags: only of models that write; this one is a {self.family}")
+        if self.tags is not None and (not all(map(str.strip, self.tags)) or self.tags[0] == self.tags[1]):
+            raise ValueError("reasoning_tags: [opening, closing], two texts that differ; or true")
         if self.adapters and not engine.takes_adapters:
             raise ValueError(f"engine {self.engine!r} takes no adapters")
         if engine.needs_ref and not self.ref:
@@ -236,6 +251,8 @@ class Job(Frozen):
             spec["options"] = {key: value for key, value in spec["options"].items() if key in deciding}
             for key in ("placement", *REPLICAS):
                 del spec[key]
+            if spec["reasoning_tags"] is None:
+                del spec["reasoning_tags"]
         del whole["source"]["storage"]
         if self.source.csv is None:
             del whole["source"]["csv"]

@@ -98,6 +98,7 @@ def identity_of(model: ResolvedModel, deciding: frozenset[str]) -> dict[str, Any
         "dtype": model.spec.dtype,
         "adapters": {name: adapter.digest for name, adapter in model.adapters.items()},
         "options": options,
+        **({} if model.spec.tags is None else {"reasoning_tags": model.spec.tags}),
     }
 
 

@@ -53,6 +53,7 @@ class Program:
         self.steps = make_steps(job)
         self.sealing = [step for step in self.steps if step.seals]
         self._identities = identities or {}
+        self.tags = {name: spec.tags for name, spec in job.models.items() if spec.tags is not None}
         self._attempts = job.accept.max_attempts_per_row if job.accept is not None else 1
         # Where a row without an accepted sample ends: nowhere before the last refinement of these samples.
         self._hopeful = [
@@ -161,7 +162,7 @@ class Program:
         Args:
             known: what the row has asked before, in another run or before it failed, and was answered.
         """
-        calls = Calls(engines, self._identities, known=known)
+        calls = Calls(engines, self._identities, known=known, tags=self.tags)
         story = Story(row_id, row)
         step = "read"
         try:

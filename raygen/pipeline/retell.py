@@ -93,7 +93,7 @@ def retell(
         ConfigError: a template does not parse, a function cannot be imported.
     """
     program = Program(job, _identities(job, pinned))
-    program.sealing = []  # the record is sealed
+    program.sealing, program.tags = [], {}  # the record is sealed, and has no tags
     told = _Telling(record)
     for step, spec in zip(program.steps, job.steps, strict=True):
         # The checks that a refinement makes again are these same objects.

@@ -77,7 +77,10 @@ def check_steps(job: Job) -> None:
             raise ValueError(
                 f"{where}: no `verify` stands between it and the samples; it would have nothing to mend"
             )
-        checks = 0 if step.verb in ("generate", "refine") else checks + (step.verb == "verify")
+        if step.verb == "generate":  # what it asks of a text is a check of its own
+            checks = int(step.config.constraint is not None or step.config.answer is not None)
+        else:
+            checks = 0 if step.verb == "refine" else checks + (step.verb == "verify")
         if step.verb in ("generate", "refine"):  # what a refine mends gets those anew, and no older ones
             scores, new = set(new) if step.verb == "refine" else set(), set()
         kind.check(step.config, where, job, number, frozenset(scores))

@@ -110,3 +110,13 @@ def check_constraint(constraint: Constraint | None, model: str, where: str, job:
         raise ValueError(
             f"{where}: model {model!r}: engine {spec.engine!r} {fault}; engines that take constraints: {able}"
         )
+    if constraint.json_schema is not None:
+        from jsonschema.exceptions import SchemaError
+
+        from raygen.steps.schemas import dialect_of
+
+        try:  # texts are compared with it afterwards
+            dialect_of(constraint.json_schema)
+        except SchemaError as error:
+            place = ".".join([where, "json_schema", *map(str, error.absolute_path)])
+            raise ValueError(f"{place}: not a JSON schema: {error.message[:200]}") from None

@@ -15,13 +15,16 @@ from raygen.engines.base import (
     ClassifyResult,
     EmbedRequest,
     Engine,
+    GeneratedSample,
     GenerateRequest,
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
 )
+from raygen.engines.finish import finish_of
 from raygen.errors import RowError
 from raygen.steps import record
+from raygen.steps.reasoning import told_apart
 from raygen.steps.record import Record
 
 if TYPE_CHECKING:
@@ -49,12 +52,14 @@ class Calls:
         engines: by the job's names for their models.
         identities: of each model, what decides its answers (`identity_of`).
         known: answers that are recorded already; a call that is among them goes to no engine.
+        tags: of models that write their reasoning into the text: what stands before and behind it.
     """
 
     engines: Mapping[str, Engine]
     identities: Mapping[str, Any]
     usage: Usage = field(default_factory=Usage)
     known: Record | None = None
+    tags: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     _generated: dict[str, tuple[str, GenerateResult]] = field(default_factory=dict)  # key -> model, result
     _others: dict[str, dict[str, Any]] = field(default_factory=dict)  # key -> as outcomes hold it (CALL)
 
@@ -80,6 +85,7 @@ class Calls:
                 "bad_answer",
                 f"the engine returned {len(result.samples)} samples; asked for {len(request.seeds)}",
             )
+        result.samples = [_settled(sample, self.tags.get(model)) for sample in result.samples]
         self.usage.calls += 1
         self.usage.prompt_tokens += result.prompt_tokens or 0
         self.usage.output_tokens += sum(sample.output_tokens or 0 for sample in result.samples)
@@ -148,6 +154,15 @@ class Calls:
         asked = (kind, self.identities.get(model), *asked)
         data = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
         return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _settled(sample: GeneratedSample, tags: tuple[str, str] | None) -> GeneratedSample:
+    """Return a sample as steps see it. Raises RowError `bad_answer`: it is a fragment."""
+    finish = finish_of(sample.finish_reason)
+    if finish is None:
+        raise RowError("bad_answer", f"the text broke off with finish_reason {sample.finish_reason!r}")
+    sample.finish_reason = finish
+    return sample if tags is None else told_apart(sample, tags)
 
 
 async def in_order(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -14,6 +14,7 @@ from raygen.steps.excerpt import excerpt
 from raygen.steps.patterns import Pattern
 from raygen.steps.seeds import seed_of
 from raygen.steps.story import Draft, Story
+from raygen.steps.usable import fault_of
 
 if TYPE_CHECKING:
     from raygen.config import Job
@@ -70,15 +71,15 @@ class DecomposeStep(Step):
         split = await self._ask(
             story, calls, 0, self.config.model, self.config.sampling, self._prompt, self._system, row
         )
-        parts = parts_in(split.text, self._pattern)
+        no_answer = fault_of(split.sample)
+        parts = parts_in(split.text, self._pattern) if no_answer is None else []
         left_out = len(parts) - self.config.most
         more = f"; {left_out} more are left out" if left_out > 0 else ""
         parts = parts[: self.config.most]
         story.decide(self.name, "split", split, detail=f"{len(parts)} parts{more}", model=self.config.model)
         if not parts:
-            story.refuse(
-                self.name, "no_parts", "the question was not split: no part has the form that was asked for"
-            )
+            why = no_answer[1] if no_answer is not None else "no part has the form that was asked for"
+            story.refuse(self.name, "no_parts", f"the question was not split: {why}")
             return
         answered: list[dict[str, str]] = []
         for number, part in enumerate(parts, 1):
@@ -93,8 +94,8 @@ class DecomposeStep(Step):
                 detail=f"{number}. {excerpt(part, KEPT)}",
                 model=self._part_model,
             )
-            if not draft.text.strip():
-                story.refuse(self.name, "no_part_answer", f"part {number} got no answer")
+            if (fault := fault_of(draft.sample)) is not None:
+                story.refuse(self.name, "no_part_answer", f"part {number} got no answer: {fault[1]}")
                 return
             answered.append({"part": part, "answer": draft.text.strip()})
         story.variables[self.config.into] = "\n\n".join(

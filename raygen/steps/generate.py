@@ -16,9 +16,11 @@ from raygen.errors import RowError
 from raygen.step_config import Answer, Generate
 from raygen.steps.base import Step, check_constraint
 from raygen.steps.calls import Calls
+from raygen.steps.constrained import KeepsTo
 from raygen.steps.patterns import Pattern
 from raygen.steps.seeds import seed_of
 from raygen.steps.story import Draft, Story
+from raygen.steps.usable import fault_of
 
 if TYPE_CHECKING:
     from raygen.config import Job
@@ -46,6 +48,7 @@ class GenerateStep(Step):
             self.columns[config.tools] = f"{where}.tools"
         self._tools = whole_tools(config.tools) if isinstance(config.tools, list) else None
         self._padded = job.source.format == "parquet"
+        self._keeps_to = KeepsTo(config.constraint) if config.constraint is not None else None
         self.writes = frozenset({config.into} if config.into else ())
 
     @classmethod
@@ -84,7 +87,7 @@ class GenerateStep(Step):
         return self._adapter.render(row).strip() or None if self._adapter is not None else None
 
     async def run(self, story: Story, calls: Calls) -> None:
-        """Samples without text are rejected at once."""
+        """What is no answer, or does not keep to the constraint, is rejected at once."""
         story.settle(self.config.into)
         request = self.request(story.row_id, story.names(), story.attempt)
         key, result = await calls.generate(self.config.model, request)
@@ -101,7 +104,7 @@ class GenerateStep(Step):
         name: str | None = None,
         model: str | None = None,
     ) -> None:
-        """Look at a new sample: it has to have text, and an answer if one is asked for.
+        """Look at a new sample: it has to be an answer, to keep to the constraint, and to say what is asked for.
 
         Args:
             name, model: of the step that made it, if that was another.
@@ -110,9 +113,10 @@ class GenerateStep(Step):
         detail = f"adapter {request.adapter}" if request.adapter else None
         what = "generated" if draft.parent is None else "refined"
         story.decide(name, what, draft, detail=detail, model=model or self.config.model)
-        if not draft.text.strip():
-            filtered = draft.sample.finish_reason == "content_filter"
-            story.reject(draft, name, "content_filter" if filtered else "empty_output", "there is no text")
+        if (fault := fault_of(draft.sample)) is not None:
+            story.reject(draft, name, *fault)
+        elif self._keeps_to is not None and (wrong := self._keeps_to.fault_in(draft.sample)) is not None:
+            story.reject(draft, name, "constraint_not_met", wrong)
         elif self.config.answer is not None:
             draft.answer = answer_in(draft.text, self.config.answer)
             if draft.answer is None:

@@ -14,6 +14,7 @@ from raygen.engines.base import (
     LikelihoodResult,
     TokenLogprob,
 )
+from raygen.engines.finish import UNTOLD, finish_of
 
 if TYPE_CHECKING:  # a job's validation needs none
     import pyarrow as pa
@@ -69,7 +70,10 @@ class Record:
         self._calls = {call["key"]: call for call in outcome.get("calls") or ()}
 
     def generated(self, key: str, request: GenerateRequest) -> GenerateResult | None:
-        """Return a call's result if all of it is here: every sample, with log-probabilities where they are asked for."""
+        """Return a call's result if all of it is here: every sample, and none that broke off.
+
+        Log-probabilities that are asked for and not here were not given: asking again would not bring them.
+        """
         samples = sorted(self._samples.get(key, ()), key=lambda sample: int(sample["index"]))
         prompt_tokens = samples[0]["usage"]["prompt_tokens"] if samples else 0
         if not samples and key in self._calls:
@@ -77,10 +81,9 @@ class Record:
             prompt_tokens = self._calls[key]["tokens"]
         if len(samples) != len(request.seeds) or any(sample["text"] is None for sample in samples):
             return None
-        found = [_sample(each) for each in samples]
-        if request.sampling.logprobs is not None and any(each.logprobs is None for each in found):
+        if any(finish_of(sample["finish_reason"]) is None for sample in samples):
             return None
-        return GenerateResult(found, prompt_tokens)
+        return GenerateResult([_sample(each) for each in samples], prompt_tokens)
 
     def classified(self, key: str) -> tuple[list[dict[str, float]], int] | None:
         """Return a call's probabilities and its tokens, if they are here."""
@@ -103,7 +106,7 @@ def _sample(held: Mapping[str, Any]) -> GeneratedSample:
     logprobs = held["logprobs"]
     return GeneratedSample(
         held["text"],
-        held["finish_reason"],
+        finish_of(held["finish_reason"]) or UNTOLD,
         tokens,
         logprobs=None if logprobs is None else [_logprob(each) for each in logprobs],
         **{name: held.get(name) for name in BESIDE},

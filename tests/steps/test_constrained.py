@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -9,9 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 from raygen.config import Job
-from raygen.engines.base import GenerateRequest
+from raygen.constraint import Constraint
+from raygen.engines.base import GeneratedSample, GenerateRequest, GenerateResult
 from raygen.step_config import Answer
 from raygen.steps.calls import Calls
+from raygen.steps.constrained import KeepsTo
 from raygen.steps.generate import answer_in
 from tests.steps.scripted import ECHO, NLI, Writer, job_of, run
 
@@ -178,4 +181,151 @@ def test_json_samples_vote_and_are_verified_by_their_answers() -> None:
     found = run(job(step, *checks), Writer(lambda prompt, n: texts[n]), text="rain")
     assert [(each["answer"], each["number"]) for each in found.samples] == [("5", 1)]
     reasons = {each["sample"]: each["decision"] for each in found.attempts if each["step"] == "generate"}
-    assert reasons[3] == "no_answer"  # cut by max_tokens: it is no JSON
+    assert reasons[3] == "constraint_not_met"
+
+
+def fault(constraint: dict[str, Any], text: str, finish: str = "stop", tokens: int | None = 8) -> str | None:
+    return KeepsTo(Constraint.model_validate(constraint)).fault_in(GeneratedSample(text, finish, tokens))
+
+
+WHOLE = {
+    "type": "object",
+    "properties": {"a": {"type": "integer", "maximum": 9}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('{"a": 6}', None),
+        (' {\n "a": 6 }\n', None),
+        ('```json\n{"a": 6}\n```', "it is not JSON"),
+        ('Sure! {"a": 4}', "it is not JSON"),
+        ('{"a": 4} as asked', "it is not JSON"),
+        ('{"a": 4}{"a": 5}', "it is not JSON"),
+        ('{"a":', "it is not JSON"),
+        ('{"a": NaN}', "it is not JSON"),
+        ("{'a': 6}", "it is not JSON"),
+        ('{"a": "6"}', "a: '6' is not of type 'integer'"),
+        ('{"a": 6.5}', "a: 6.5 is not of type 'integer'"),
+        ('{"a": 60}', "a: 60 is greater than the maximum"),
+        ('{"b": 1}', "the value: "),
+        ('{"a": 6, "b": 1}', "the value: Additional properties"),
+        ("[6]", "the value: [6] is not of type 'object'"),
+        ("[" * 5000 + "]" * 5000, "it is not JSON"),
+    ],
+)
+def test_json_that_does_not_fit_is_told(text: str, wrong: str | None) -> None:
+    found = fault({"json_schema": WHOLE}, text)
+    assert found is None if wrong is None else (found or "").startswith(wrong)
+
+
+@pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"type": "number", "multipleOf": 0.01}, "0.07", "0.075"),
+        ({"type": "string", "pattern": "^[a-z]+$"}, '"abc"', '"a1"'),
+        ({"type": "array", "items": [{"type": "integer"}]}, "[1]", '["a"]'),  # as older drafts have it
+        ({"type": "integer", "minimum": 3, "exclusiveMinimum": True}, "4", "3"),
+        ({"$ref": "#/definitions/n", "definitions": {"n": {"type": "integer"}}}, "1", '"1"'),
+        ({"type": "array", "items": {"$ref": "#"}}, "[" * 900 + "]" * 900, "[1]"),
+    ],
+)
+def test_schemas_are_read_as_they_were_written(schema: dict[str, Any], right: str, wrong: str) -> None:
+    assert fault({"json_schema": schema}, wrong) is not None
+    deep = len(right) > 1000  # more than is compared: refused, with the reason
+    assert (fault({"json_schema": schema}, right) is None) is not deep
+    job(generate(constraint={"json_schema": schema}))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "text", "wrong"),
+    [
+        ({"choice": ["yes", "no"]}, "yes", None),
+        ({"choice": ["yes", "no"]}, "yes\n", r"'yes\\n' is none of the choices 'yes', 'no'"),
+        ({"choice": ["yes", "no"]}, "Yes", "'Yes' is none of the choices"),
+        ({"choice": ["a" * 500]}, "b" * 500, "' ... is none of the choices 'aaa"),
+        ({"regex": r"\d{2}-[a-zé]+"}, "12-né", None),
+        ({"regex": r"\d{2}-[a-zé]+"}, "12-", "the regular expression does not allow it to end there"),
+        ({"regex": r"\d{2}-[a-zé]+"}, "12-né!", "does not allow '!' after 5 characters"),
+        ({"regex": r"\d{2}-[a-zé]+"}, "x 12-n", "does not allow 'x 12-n' after 0 characters"),
+        ({"regex": r"\d"}, "\u0663", "does not allow '\u0663' after 0 characters"),
+        ({"grammar": 'start: "(" start ")" | "x"'}, "((x))", None),
+        ({"grammar": 'start: "(" start ")" | "x"'}, "((x)", "the grammar does not allow it to end there"),
+        (
+            {"grammar": 'start: "(" start ")" | "x"'},
+            "(y)",
+            "the grammar does not allow 'y\\)' after 1 characters",
+        ),
+        (
+            {"grammar": 'start: "(" start ")" | "x"'},
+            "x ",
+            "the grammar does not allow ' ' after 1 characters",
+        ),
+    ],
+)
+def test_a_text_that_does_not_keep_to_it_is_told_where(
+    constraint: dict[str, Any], text: str, wrong: str | None
+) -> None:
+    found = fault(constraint, text)
+    assert found is None if wrong is None else re.search(wrong, found or "")
+    cut = fault(constraint, text, "length")
+    assert cut == (None if found is None else f"it was cut off at max_tokens (8 tokens): {found}")
+
+
+def test_of_a_grammar_with_special_tokens_a_whole_text_is_believed() -> None:
+    grammar = {"grammar": 'start: "a" <|im_end|>'}
+    assert fault(grammar, "a") is None
+    assert fault(grammar, "", "length", None) == "it was cut off at max_tokens: it is not all of the grammar"
+
+
+def test_many_texts_do_not_use_a_grammar_up() -> None:
+    keeps = KeepsTo(Constraint(grammar='start: "(" start ")" | /[a-z]+/'))
+    texts = ["(" * n + "abc" + ")" * n for n in range(200)]
+    assert [keeps.fault_in(GeneratedSample(text, "stop", 1)) for text in texts] == [None] * 200
+    assert keeps.fault_in(GeneratedSample("(a", "stop", 1)) is not None
+
+
+class Cut(Writer):
+    """Every text is cut off at a length limit."""
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        result = await super().generate(request)
+        for sample in result.samples:
+            sample.finish_reason = "length"
+        return result
+
+
+def test_a_sample_that_does_not_keep_to_it_is_never_accepted() -> None:
+    step = generate(samples=3, constraint={"json_schema": SCHEMA}, answer={"json_field": "answer"})
+    texts = ['{"thought": "a", "answer": "6"}', 'Sure! {"thought": "a", "answer": 6}', '{"thought": "a"}']
+    found = run(job(step), Writer(lambda prompt, n: texts[n]), text="rain")
+    assert (found.status, found.reason) == ("rejected", "constraint_not_met")
+    said = [each for each in found.attempts if each["decision"] == "constraint_not_met"]
+    assert [each["sample"] for each in said] == [0, 1, 2]
+    assert said[0]["detail"] == "answer: '6' is not of type 'integer'"
+    assert [each["text"] for each in found.samples] == texts
+    found = run(job(step), Cut(lambda prompt, n: '{"thought":'), text="rain")
+    assert (found.status, found.reason) == ("rejected", "constraint_not_met")
+    assert found.attempts[-1]["detail"].startswith("it was cut off at max_tokens (1 token")
+
+
+def test_a_refined_sample_is_looked_at_alike_and_its_finding_is_told() -> None:
+    texts = {"About rain": "Good", "again: Good": "good!", "again: good!": "good"}
+    writer = Writer(lambda prompt, n: texts[prompt.partition(" |")[0]])
+    steps = [
+        generate(constraint={"choice": ["good", "bad"]}),
+        {"refine": {"prompt": "again: {{ sample }} | {{ finding }}", "model": "other", "budget": 2}},
+    ]
+    found = run(job(*steps), writer, text="rain")
+    assert [each["text"] for each in found.samples] == ["good"]
+    assert writer.prompts[1] == "again: Good | 'Good' is none of the choices 'good', 'bad'"
+    decisions = [each["decision"] for each in found.attempts]
+    assert decisions == ["generated", "constraint_not_met", "refined", "constraint_not_met", "refined"]
+
+
+def test_a_schema_that_is_none_is_refused_before_work() -> None:
+    with pytest.raises(ValidationError, match=r"steps\.0\.generate\.constraint"):
+        job(generate(constraint={"json_schema": {"type": "object", "required": "name"}}))

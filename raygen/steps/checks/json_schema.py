@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-import orjson
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.exceptions import SchemaError, best_match
-from jsonschema.validators import extend
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
 
 from raygen.config_parts import is_number
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.patterns import Pattern
+from raygen.steps.schemas import Schema
 from raygen.steps.story import Draft, Story
 
 if TYPE_CHECKING:
     from raygen.config import Job
-
-
-def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
-    if isinstance(value, str) and not Pattern(pattern).occurs_in(value):
-        yield ValidationError(f"{value!r} does not match {pattern!r}")
-
-
-_Bounded = extend(Draft202012Validator, {"pattern": _pattern})  # its own may never end
 
 
 class JsonSchemaCheck(Check):
@@ -37,7 +27,7 @@ class JsonSchemaCheck(Check):
 
     def __init__(self, config: dict[str, Any], step: Step) -> None:
         super().__init__(config, step)
-        self._validator = _Bounded(config)  # it fetches no references
+        self._schema = Schema(config)
 
     @classmethod
     def check(cls, config: dict[str, Any], where: str, job: Job) -> None:
@@ -60,15 +50,8 @@ class JsonSchemaCheck(Check):
         return [self._verdict(draft.text) for draft in drafts]
 
     def _verdict(self, text: str) -> Verdict:
-        try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            return Verdict(False, f"it is not JSON: {error}")
-        wrong = best_match(self._validator.iter_errors(value))
-        if wrong is None:
-            return Verdict(True)
-        place = "/".join(map(str, wrong.absolute_path))
-        return Verdict(False, f"{place or 'the value'}: {wrong.message[:300]}")
+        fault = self._schema.fault_in(text)
+        return Verdict(fault is None, fault)
 
 
 def _references(value: Any) -> Any:

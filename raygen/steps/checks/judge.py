@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from raygen.check_config import Judge
-from raygen.engines.base import GenerateRequest
+from raygen.engines.base import GeneratedSample, GenerateRequest
 from raygen.steps.base import Step
 from raygen.steps.calls import Calls, in_order
 from raygen.steps.checks import Check, Verdict
@@ -14,12 +14,13 @@ from raygen.steps.excerpt import excerpt
 from raygen.steps.patterns import Pattern
 from raygen.steps.seeds import seed_of
 from raygen.steps.story import Draft, Story
+from raygen.steps.usable import fault_of
 
 KEPT = 1000  # characters of a reply that stay in the row's story
 
 
 class JudgeCheck(Check):
-    """A reply without a number is no verdict: the sample is rejected, with the reason `no_verdict`."""
+    """A reply without a number, or that is no answer, is no verdict: the sample is rejected as `no_verdict`."""
 
     reason = "judged_low"
 
@@ -40,7 +41,7 @@ class JudgeCheck(Check):
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         requests = [self._request(story, draft) for draft in drafts]
         answers = await in_order(calls.generate(self.config.model, request) for request in requests)
-        return [self._verdict(result.samples[0].text) for _, result in answers]
+        return [self._verdict(result.samples[0]) for _, result in answers]
 
     def _request(self, story: Story, draft: Draft) -> GenerateRequest:
         names = story.names(draft)
@@ -50,7 +51,10 @@ class JudgeCheck(Check):
         seed = seed_of(self._run_seed, story.row_id, draft.number, story.attempt, self._step)
         return GenerateRequest(story.row_id, messages, self.config.sampling, [seed])
 
-    def _verdict(self, reply: str) -> Verdict:
+    def _verdict(self, said: GeneratedSample) -> Verdict:
+        if (fault := fault_of(said)) is not None:
+            return Verdict(False, f"the judge gives no answer: {fault[1]}", reason="no_verdict")
+        reply = said.text
         kept = excerpt(reply, KEPT)
         number = number_by(self._pattern, reply)
         if number is None:
