@@ -106,7 +106,7 @@ def test_a_part_without_an_answer_rejects_the_row() -> None:
     writer = writer_of("1. a\n2. b\n3. c", {"2 b": " "})
     found = run(job_of(split(), GENERATE), writer, text="trip")
     assert (found.status, found.reason) == ("rejected", "no_part_answer")
-    assert (len(writer.asked), found.attempts[-1]["detail"]) == (3, "part 2 got no answer")
+    assert (len(writer.asked), found.attempts[-1]["detail"]) == (3, "part 2 got no answer: there is no text")
     assert found.variables == {}
 
 
