@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from raygen.data.messages import from_json, without_nulls
@@ -33,6 +33,16 @@ def checked_tools(value: Any, column: str, *, padded: bool = False) -> list[dict
         return whole_tools(without_nulls(value) if padded else value)
     except ValueError as error:
         raise RowError("bad_tools", f"column {column!r}: {error}") from None
+
+
+def unread_tools(columns: Collection[str], messages: Sequence[str]) -> str | None:
+    """Return the column of tools that a source has beside columns of messages, which are all that is read of it."""
+    for column in messages:
+        before, dot, _ = column.rpartition(".")
+        beside = f"{before}{dot}tools"
+        if beside in columns and beside not in messages:
+            return beside
+    return None
 
 
 def whole_tools(tools: Sequence[Any]) -> list[dict[str, Any]]:

@@ -214,7 +214,9 @@ def tokens_of(
         RowError: `prompt_too_long`, they have more than `context` together; `invalid_messages`, `invalid_text`, `empty_prompt`.
     """
     messages = request.messages
-    before = tokenizer.beginning() if messages is None else tokenizer.encode(text_only(messages, "torch"))
+    before = (
+        tokenizer.beginning() if messages is None else tokenizer.encode(text_only(messages, "engine `torch`"))
+    )
     texts = [tokenizer.encode_text(text) for text in request.texts]
     longest = len(before) + max(map(len, texts))
     if longest > context:

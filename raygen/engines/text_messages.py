@@ -8,19 +8,19 @@ from typing import Any
 from raygen.errors import RowError
 
 
-def text_only(messages: Sequence[dict[str, Any]], engine: str) -> list[dict[str, Any]]:
+def text_only(messages: Sequence[dict[str, Any]], taker: str) -> list[dict[str, Any]]:
     """Return the messages with each content as one string.
 
     Args:
-        engine: its name in a job, for the message of an error.
+        taker: who takes them, for the message of an error.
 
     Raises:
         RowError: `engine_unsupported`, one holds an image; `invalid_messages`, one has no text.
     """
-    return [_joined(message, engine) for message in messages]
+    return [_joined(message, taker) for message in messages]
 
 
-def _joined(message: dict[str, Any], engine: str) -> dict[str, Any]:
+def _joined(message: dict[str, Any], taker: str) -> dict[str, Any]:
     content = message.get("content")
     calls = message.get("tool_calls") or message.get("function_call")
     if isinstance(content, str) or (content is None and calls):
@@ -33,7 +33,5 @@ def _joined(message: dict[str, Any], engine: str) -> dict[str, Any]:
             )
         if part.get("type") != "text":
             kind = part.get("type")
-            raise RowError(
-                "engine_unsupported", f"engine `{engine}` takes text only, not a part of type {kind!r}"
-            )
+            raise RowError("engine_unsupported", f"{taker} takes text only, not a part of type {kind!r}")
     return {**message, "content": "".join(part.get("text", "") for part in parts)}

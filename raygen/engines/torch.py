@@ -141,7 +141,7 @@ class TorchEngine(Engine):
         if self._broken is not None:
             raise self._broken
         self.check_adapter(request.adapter)
-        messages = text_only(request.messages, "torch")
+        messages = text_only(request.messages, "engine `torch`")
         prompt, masks = await self._work(
             lambda: (self._lm.encode(messages, request.tools), self._constraints.masks(request))
         )

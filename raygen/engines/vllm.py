@@ -165,7 +165,7 @@ class VLLMEngine(Engine):
         if request.token_mask is not None:
             raise RowError("engine_unsupported", "engine `vllm` takes no token mask")
         self.check_adapter(request.adapter)
-        messages = text_only(request.messages, "vllm")
+        messages = text_only(request.messages, "engine `vllm`")
         sampling = request.sampling
 
         def build() -> Prompt:

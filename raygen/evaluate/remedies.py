@@ -10,7 +10,8 @@ REMEDIES = {
     "missing_value": "Fill the column, or give the template a fallback such as `{{ title or 'untitled' }}`.",
     "not_text": "Print a list or an object with `| tojson`, a loop or `| join(', ')`; chat messages go under `messages`, "
     "pictures under `images`.",
-    "bad_messages": "Write the column as a list of messages, each with a `role` and a `content`.",
+    "bad_messages": "Write the column as a list of messages, each with a `role`, and `content` or the assistant's `tool_calls`.",
+    "bad_tools": "Write the column as a list of tools: `{name, description, parameters}`, parameters as a JSON schema.",
     "bad_request": "The endpoint refused the request: does it take this sampling and these images?",
     "endpoint_4xx": "The endpoint refused the request: the message says why. Check quota, model and address.",
     "endpoint_unavailable": "The endpoint did not answer after all retries: check its health, "

@@ -7,6 +7,8 @@ from typing import Any
 
 from raygen.data.messages import checked_messages
 from raygen.data.template import Template
+from raygen.data.tools import checked_tools, whole_tools
+from raygen.engines.text_messages import text_only
 from raygen.errors import ConfigError, RowError
 from raygen.models.chat_tokenizer import ChatTokenizer
 from raygen.models.messages import first_line
@@ -34,6 +36,7 @@ class ChatExamples:
             raise ConfigError(
                 "objective.messages: the base has no chat template; use `prompt` and `completion`"
             )
+        self._padded = any(source.format == "parquet" for source in recipe.sources)
         self._templates = {
             name: Template(text, f"objective.{name}")
             for name in ("text", "system", "prompt", "completion")
@@ -50,7 +53,7 @@ class ChatExamples:
                 raise RowError("missing_value", "objective.completion: nothing is left to learn in this row")
             pieces = self._completion(texts)
         else:
-            pieces = self._chat_pieces(self._text_messages(row))
+            pieces = self._chat_pieces(*self._chat_of(row))
         ids = [token for piece, _ in pieces for token in piece]
         targets = [token if learnt else IGNORED for piece, learnt in pieces for token in piece]
         if len(ids) > self._max_tokens:
@@ -77,26 +80,51 @@ class ChatExamples:
         before = self._tokens(prompt if system is None else f"{system}\n{prompt}", specials=True)
         return [(before, False), ([*self._tokens(completion), self._eos()], True)]
 
-    def _chat_pieces(self, messages: list[dict[str, Any]]) -> list[tuple[list[int], bool]]:
-        """Cut a chat before and behind everything that the assistant says."""
+    def _chat_pieces(
+        self, messages: list[dict[str, Any]], learnt_from: int = 0, tools: list[dict[str, Any]] | None = None
+    ) -> list[tuple[list[int], bool]]:
+        """Cut a chat before and behind everything of the assistant's that is to be learnt.
+
+        Args:
+            learnt_from: number of the first message that may be.
+        """
+        messages = self._chat.with_tools(messages, tools)
+        turns = [n for n, each in enumerate(messages) if each["role"] == "assistant" and n >= learnt_from]
+        if not turns:
+            where = "" if learnt_from == 0 else " of the completion"
+            raise RowError("no_targets", f"no message{where} is the assistant's")
         pieces: list[tuple[list[int], bool]] = []
         done = ""
-        for number, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            asked = self._render(messages[:number], ask=True)
-            answered = self._render(messages[: number + 1], ask=False)
-            if not (asked.startswith(done) and answered.startswith(asked)):
+        for number in turns[-1:] if self._objective.turns == "last" else turns:
+            answered = self._render(messages[: number + 1], tools, ask=False)
+            asked = self._render(messages[:number], tools, ask=True) if number else self._opening(tools)
+            if not asked.startswith(done):
                 raise RowError(
                     "bad_messages",
-                    f"the base's chat template writes what stands before message {number} otherwise once it follows",
+                    f"the base's chat template writes what stands before message {number} otherwise once it follows; "
+                    "`objective.turns: last` learns from each chat's last turn alone",
+                )
+            if not answered.startswith(asked):
+                raise RowError(
+                    "bad_messages",
+                    f"the base's chat template begins message {number} (assistant) otherwise than where it lets the "
+                    "assistant speak",
                 )
             said, rest = self._turn(answered[len(asked) :])
             pieces += [(self._tokens(asked[len(done) :]), False), (said, True), (rest, False)]
             done = answered
-        if not pieces:
-            raise RowError("no_targets", "no message is the assistant's")
         return pieces[:-1]  # nothing is learnt from what comes after the last turn
+
+    def _opening(self, tools: list[dict[str, Any]] | None) -> str:
+        """Return what stands before the assistant's words where nobody spoke before: no template is asked for nothing."""
+        mark = "raygenmark"
+        user = [{"role": "user", "content": mark}]
+        asked = self._render(user, tools, ask=True)
+        before = self._render(user, tools, ask=False)
+        opened = self._render([{"role": "assistant", "content": mark}], tools, ask=False).partition(mark)[0]
+        if not (asked.startswith(before) and opened.endswith(asked[len(before) :])):
+            raise RowError("bad_messages", "the base's chat template lets no chat begin with the assistant")
+        return opened
 
     def _turn(self, text: str) -> tuple[list[int], list[int]]:
         """Return a turn's tokens up to the one that ends it, and those after it (a newline, with most templates)."""
@@ -106,17 +134,36 @@ class ChatExamples:
             return [*ids, self._eos()], []
         return ids[: ends[-1] + 1], ids[ends[-1] + 1 :]
 
-    def _text_messages(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        column = self._objective.messages
-        messages = checked_messages(row.get(column or ""), column)
+    def _chat_of(
+        self, row: Mapping[str, Any]
+    ) -> tuple[list[dict[str, Any]], int, list[dict[str, Any]] | None]:
+        """Return a row's messages, the number of the first to learn from, and its tools."""
+        columns, tools = self._objective.messages, self._objective.tools
+        if isinstance(columns, tuple):
+            prompt, completion = (self._text_messages(row, column) for column in columns)
+            messages, learnt_from = [*prompt, *completion], len(prompt)
+        else:
+            messages, learnt_from = self._text_messages(row, columns or ""), 0
+        if isinstance(tools, str):
+            return messages, learnt_from, checked_tools(row.get(tools), tools, padded=self._padded)
+        return messages, learnt_from, whole_tools(tools) if tools else None
+
+    def _text_messages(self, row: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
+        messages = checked_messages(row.get(column), column, padded=self._padded)
         for number, message in enumerate(messages):
-            if not isinstance(message["content"], str):
-                raise RowError("bad_messages", f"message {number} of column {column!r} is no text")
+            try:
+                messages[number : number + 1] = text_only([message], "training")
+            except RowError as error:
+                raise RowError(
+                    "bad_messages", f"message {number} of column {column!r}: {error.message}"
+                ) from None
         return messages
 
-    def _render(self, messages: list[dict[str, Any]], *, ask: bool) -> str:
+    def _render(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, ask: bool
+    ) -> str:
         try:
-            return self._chat.template.render(messages, ask=ask)
+            return self._chat.template.render(messages, ask=ask, tools=tools)
         except Exception as error:  # templates are programs of the model's maker: any error is possible
             raise RowError(
                 "bad_messages", f"the base's chat template refuses them: {first_line(error)}"

@@ -13,6 +13,7 @@ from raygen.config import Source
 from raygen.data import open_source
 from raygen.data.base import InputFile, Range, SourcePlan
 from raygen.data.template import Template
+from raygen.data.tools import unread_tools
 from raygen.errors import ConfigError, SourceError
 from raygen.train.recipe import Recipe
 
@@ -32,6 +33,7 @@ class Origin:
     ranges: list[Range]
     first_place: int  # of its first row, among the rows of all origins
     size_bytes: int
+    notes: tuple[str, ...] = ()  # worth telling the user
 
     @property
     def rows(self) -> int:
@@ -58,7 +60,8 @@ def plan_origins(recipe: Recipe) -> list[Origin]:
         plan = open_source(source).plan(RANGE_ROWS, wanted)
         _check(plan, name, source, wanted, recipe)
         size_bytes = sum(each.size_bytes for each in plan.inputs)
-        origins.append(Origin(name, source, split, plan.inputs, plan.ranges, place, size_bytes))
+        notes = _notes(plan, name, recipe)
+        origins.append(Origin(name, source, split, plan.inputs, plan.ranges, place, size_bytes, notes))
         place += origins[-1].rows
     return origins
 
@@ -70,9 +73,9 @@ def columns_of(recipe: Recipe) -> dict[str, str]:
     for template in templates_of(recipe):
         for column in sorted(template.columns):
             found.setdefault(column, template.where)
-    for name in ("messages", "label"):
-        column = getattr(objective, name)
-        if column is not None:
+    for name in ("messages", "tools", "label"):
+        named = getattr(objective, name)
+        for column in [named] if isinstance(named, str) else named if isinstance(named, tuple) else ():
             found.setdefault(column, f"objective.{name}")
     for column in recipe.augmentation.columns if recipe.augmentation.copies else ():
         found.setdefault(column, "augmentation.columns")
@@ -108,6 +111,18 @@ def _check(plan: SourcePlan, name: str, source: Source, wanted: dict[str, str], 
             raise ConfigError(
                 f"augmentation.columns: column {column!r} of {name} is {kind}; only text can be changed"
             )
+
+
+def _notes(plan: SourcePlan, name: str, recipe: Recipe) -> tuple[str, ...]:
+    objective = recipe.objective
+    messages = [objective.messages] if isinstance(objective.messages, str) else list(objective.messages or ())
+    unread = unread_tools(plan.columns, messages) if objective.tools is None else None
+    if unread is None:
+        return ()
+    return (
+        f"{name} has a column {unread!r} beside {messages[0]!r}, and the recipe does not read it: "
+        f"`objective.tools: {unread}` tells the model of the tools",
+    )
 
 
 def tasks_of(origins: Sequence[Origin]) -> list[bytes]:

@@ -84,6 +84,8 @@ class _Preparation:
         self._clear(keep=())  # what a killed one left
         origins = plan_origins(self._recipe)
         rows = sum(origin.rows for origin in origins)
+        for note in (note for origin in origins for note in origin.notes):
+            self._say(note)
         self._say(f"preparing {count(rows, 'row')}")
         tasks = tasks_of(origins)
         labels = self._labels(origins, tasks)

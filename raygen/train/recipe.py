@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from raygen.config import Frozen, Name, Source, digest_of
+from raygen.data.tools import whole_tools
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Template = Annotated[str, Field(min_length=1, description="a Jinja2 template over the row's columns")]
@@ -24,8 +25,19 @@ class Objective(Frozen):
     system: Template | None = None
     prompt: Template | None = None
     completion: Template | None = Field(None, description="what the loss is taken on")
-    messages: str | None = Field(
-        None, description="a column of chat messages; the loss is taken on the assistant's"
+    messages: str | tuple[str, str] | None = Field(
+        None,
+        description="a column of chat messages; the loss is taken on the assistant's. Or two, [PROMPT, COMPLETION]: on the "
+        "assistant's of the second alone",
+    )
+    tools: str | list[dict[str, Any]] | None = Field(
+        None,
+        description="tools that the chat's model is told of: a column of lists of them, or the list itself",
+    )
+    turns: Literal["all", "last"] | None = Field(
+        None,
+        description="of the assistant's: all (if unset), or the last alone, for templates that write earlier turns otherwise "
+        "once another follows",
     )
     label: str | None = Field(None, description="the column of a classifier's label: its name, or its number")
     labels: tuple[str, ...] | None = Field(
@@ -189,7 +201,11 @@ class Recipe(Frozen):
         if self.family == "classifier":
             ways = (({"text", "label"}, {"pair", "labels"}),)
         else:
-            ways = (({"text"}, set()), ({"prompt", "completion"}, {"system"}), ({"messages"}, set()))
+            ways = (
+                ({"text"}, set()),
+                ({"prompt", "completion"}, {"system"}),
+                ({"messages"}, {"tools", "turns"}),
+            )
         if not any(needed <= given <= needed | beside for needed, beside in ways):
             allowed = "; or ".join(
                 " and ".join(sorted(needed)) + (f" (perhaps {', '.join(sorted(beside))})" if beside else "")
@@ -198,6 +214,11 @@ class Recipe(Frozen):
             raise ValueError(
                 f"objective of family {self.family!r}: given {', '.join(sorted(given)) or 'nothing'}; wanted {allowed}"
             )
+        if isinstance(self.objective.tools, list):
+            try:
+                whole_tools(self.objective.tools)
+            except ValueError as error:
+                raise ValueError(f"objective.tools: {error}") from None
         if self.batch.max_tokens > self.batch.micro_tokens:
             raise ValueError(
                 "batch.max_tokens is more than batch.micro_tokens: the longest example would not fit"
@@ -207,6 +228,11 @@ class Recipe(Frozen):
         if self.test_source is not None and self.preparation.test:
             raise ValueError("test_source: set preparation.test to 0, or drop one of them")
         return self
+
+    @property
+    def sources(self) -> list[Source]:
+        """All that it reads rows from."""
+        return [each for each in (self.source, self.validation_source, self.test_source) if each is not None]
 
     @property
     def output_uri(self) -> str:

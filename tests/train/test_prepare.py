@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,25 @@ def test_a_template_that_prints_lists_is_refused_before_any_row_is_read(tmp_path
         ConfigError, match=r"objective\.text: 'text' holds lists, not text: chat messages go in"
     ):
         prepared_of(recipe_of(write(tmp_path / "s.jsonl", rows)), tmp_path / "run")
+
+
+def test_a_column_of_tools_that_nobody_reads_is_told_once(tmp_path: Path) -> None:
+    rows = [{"id": f"r{n}", "chat": f"[{n}]", "tools": "[]", "text": "x"} for n in range(40)]
+    source = write(tmp_path / "s.jsonl", rows)
+
+    def said(**objective: Any) -> list[str]:
+        told: list[str] = []
+        recipe = recipe_of(source, objective=objective)
+        store = LocalStore(str(tmp_path / str(len(objective))))
+        with contextlib.suppress(SourceError):  # these words are no chats
+            prepare(recipe, tmp_path, store, say=told.append, spread=in_process)
+        return [line for line in told if "tools" in line]
+
+    assert said(messages="chat") == [
+        "source has a column 'tools' beside 'chat', and the recipe does not read it: `objective.tools: tools` tells the model "
+        "of the tools"
+    ]
+    assert said(messages="chat", tools="tools") == said(text="{{ text }}") == []
 
 
 def test_too_many_broken_rows_stop_it_and_are_named(tmp_path: Path) -> None:
