@@ -89,6 +89,11 @@ def value_at(row: Mapping[str, Any], path: str, default: Any = None) -> Any:
     return default
 
 
+def is_in_text(row: Mapping[str, Any], path: str) -> bool:
+    """Does a path of a row lead into a text, which is read as JSON?"""
+    return any(rest and isinstance(row.get(head), str) for head, rest in _cuts(path))
+
+
 def spread(row: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
     """Return a row with what stands at these paths beside its columns, by the path's name; null where there is nothing."""
     new = [path for path in paths if path not in row]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from raygen.data.messages import from_json, without_nulls
+from raygen.data.paths import ANY, type_at
 from raygen.errors import RowError
 
 
@@ -35,12 +38,12 @@ def checked_tools(value: Any, column: str, *, padded: bool = False) -> list[dict
         raise RowError("bad_tools", f"column {column!r}: {error}") from None
 
 
-def unread_tools(columns: Collection[str], messages: Sequence[str]) -> str | None:
+def unread_tools(columns: Mapping[str, pa.DataType], messages: Sequence[str]) -> str | None:
     """Return the column of tools that a source has beside columns of messages, which are all that is read of it."""
     for column in messages:
         before, dot, _ = column.rpartition(".")
         beside = f"{before}{dot}tools"
-        if beside in columns and beside not in messages:
+        if beside not in messages and type_at(columns, beside) not in (None, ANY):
             return beside
     return None
 

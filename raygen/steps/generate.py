@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from raygen.data.messages import checked_messages
+from raygen.data.paths import is_in_text
 from raygen.data.pictures import pictures_in
 from raygen.data.tools import checked_tools, whole_tools
 from raygen.engines.base import GenerateRequest
@@ -47,7 +48,7 @@ class GenerateStep(Step):
         if isinstance(config.tools, str):
             self.columns[config.tools] = f"{where}.tools"
         self._tools = whole_tools(config.tools) if isinstance(config.tools, list) else None
-        self._padded = job.source.format == "parquet"
+        self._typed = job.source.format == "parquet"
         self._keeps_to = KeepsTo(config.constraint) if config.constraint is not None else None
         self.writes = frozenset({config.into} if config.into else ())
 
@@ -127,13 +128,16 @@ class GenerateStep(Step):
     def _tools_of(self, row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         column = self.config.tools
         if isinstance(column, str):
-            return checked_tools(row.get(column), column, padded=self._padded)
+            return checked_tools(row.get(column), column, padded=self._is_padded(row, column))
         return self._tools or None
+
+    def _is_padded(self, row: Mapping[str, Any], column: str) -> bool:
+        return self._typed and not is_in_text(row, column)
 
     def _messages(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
         if self._prompt is None:
-            column = self.config.messages
-            return checked_messages(row.get(column or ""), column, padded=self._padded)
+            column = self.config.messages or ""
+            return checked_messages(row.get(column), column, padded=self._is_padded(row, column))
         content: Any = self._prompt.render(row)
         if self.config.images:
             parts: list[dict[str, Any]] = [

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raygen.data.messages import checked_messages
+from raygen.data.paths import is_in_text
 from raygen.data.template import Template
 from raygen.data.tools import checked_tools, whole_tools
 from raygen.engines.text_messages import text_only
@@ -36,7 +37,7 @@ class ChatExamples:
             raise ConfigError(
                 "objective.messages: the base has no chat template; use `prompt` and `completion`"
             )
-        self._padded = any(source.format == "parquet" for source in recipe.sources)
+        self._typed = any(source.format == "parquet" for source in recipe.sources)
         self._templates = {
             name: Template(text, f"objective.{name}")
             for name in ("text", "system", "prompt", "completion")
@@ -145,11 +146,15 @@ class ChatExamples:
         else:
             messages, learnt_from = self._text_messages(row, columns or ""), 0
         if isinstance(tools, str):
-            return messages, learnt_from, checked_tools(row.get(tools), tools, padded=self._padded)
+            return (
+                messages,
+                learnt_from,
+                checked_tools(row.get(tools), tools, padded=self._is_padded(row, tools)),
+            )
         return messages, learnt_from, whole_tools(tools) if tools else None
 
     def _text_messages(self, row: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
-        messages = checked_messages(row.get(column), column, padded=self._padded)
+        messages = checked_messages(row.get(column), column, padded=self._is_padded(row, column))
         for number, message in enumerate(messages):
             try:
                 messages[number : number + 1] = text_only([message], "training")
@@ -158,6 +163,9 @@ class ChatExamples:
                     "bad_messages", f"message {number} of column {column!r}: {error.message}"
                 ) from None
         return messages
+
+    def _is_padded(self, row: Mapping[str, Any], column: str) -> bool:
+        return self._typed and not is_in_text(row, column)
 
     def _render(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, ask: bool

@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from raygen.data.tools import checked_tools
+from raygen.data.tools import checked_tools, unread_tools
 from raygen.errors import RowError
 
 INNER: dict[str, Any] = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
@@ -62,3 +62,13 @@ def test_a_fault_names_the_tool(value: Any, words: str) -> None:
     with pytest.raises(RowError, match=f"column 'tools'.*{words}") as refused:
         checked_tools(value, "tools")
     assert refused.value.code == "bad_tools"
+
+
+def test_tools_that_nobody_reads_stand_beside_the_messages() -> None:
+    body = pa.struct([("messages", pa.list_(pa.string())), ("tools", pa.string())])
+    columns = {"chat": pa.string(), "tools": pa.string(), "body": body, "text": pa.string()}
+    assert unread_tools(columns, ["chat"]) == "tools"
+    assert unread_tools(columns, ["body.messages"]) == "body.tools"
+    assert unread_tools(columns, ["text.messages"]) is None  # what stands inside text is not known
+    assert unread_tools(columns, []) is None
+    assert unread_tools({"chat": pa.string()}, ["chat"]) is None

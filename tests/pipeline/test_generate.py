@@ -148,6 +148,10 @@ def test_parquets_padding_is_no_part_of_a_history() -> None:
     chat = [{"role": "assistant", "content": None, "tool_calls": [call]}]
     asked = step(prompt=None, messages="chat").request("r", {"chat": chat}).messages
     assert asked[0]["tool_calls"] == [{"function": {"name": "f", "arguments": {"a": 1}}}]
+    # What stands inside text has not been through a column's type: a null there was written by somebody.
+    inside = {"body": "{...}", "body.chat": chat}
+    asked = step(prompt=None, messages="body.chat").request("r", inside).messages
+    assert asked[0]["tool_calls"] == [{"function": {"name": "f", "arguments": {"a": 1, "b": None}}}]
 
 
 def test_tools_are_part_of_what_is_asked_only_where_there_are_some() -> None:
