@@ -81,7 +81,7 @@ class GenerateStep(Step):
             seeds,
             self.adapter_of(row),
             constraint=self.config.constraint,
-            tools=self._tools_of(row),
+            tools=self.tools_of(row),
         )
 
     def adapter_of(self, row: Mapping[str, Any]) -> str | None:
@@ -114,7 +114,7 @@ class GenerateStep(Step):
         detail = f"adapter {request.adapter}" if request.adapter else None
         what = "generated" if draft.parent is None else "refined"
         story.decide(name, what, draft, detail=detail, model=model or self.config.model)
-        if (fault := fault_of(draft.sample)) is not None:
+        if (fault := fault_of(draft.sample, may_call=bool(request.tools))) is not None:
             story.reject(draft, name, *fault)
         elif self._keeps_to is not None and (wrong := self._keeps_to.fault_in(draft.sample)) is not None:
             story.reject(draft, name, "constraint_not_met", wrong)
@@ -125,7 +125,8 @@ class GenerateStep(Step):
                     draft, name, "no_answer", "there is no final answer in the form that was asked for"
                 )
 
-    def _tools_of(self, row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    def tools_of(self, row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """Return the tools that the model is told of. Raises RowError `bad_tools`."""
         column = self.config.tools
         if isinstance(column, str):
             return checked_tools(row.get(column), column, padded=self._is_padded(row, column))

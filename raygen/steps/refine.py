@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class RefineStep(Step):
     """Rounds, until enough samples are accepted or the row's budget is spent: each mends the rejected samples of the last.
 
-    What the generate step says of a sample's text, its constraint and its answer, holds for the mended ones.
+    What the generate step says of a sample's text, its constraint, its tools and its answer, holds for the mended ones.
     """
 
     about_samples = frozenset({"sample", "answer", "finding"})
@@ -87,5 +87,7 @@ class RefineStep(Step):
         seed = seed_of(self._run_seed, story.row_id, draft.number, story.attempt, self.name)
         sampling = self.config.sampling or self._generate.config.sampling
         adapter = self._generate.adapter_of(story.names()) if self.config.model is None else None
-        constraint = self._generate.config.constraint
-        return GenerateRequest(story.row_id, messages, sampling, [seed], adapter, constraint=constraint)
+        constraint, tools = self._generate.config.constraint, self._generate.tools_of(story.names())
+        return GenerateRequest(
+            story.row_id, messages, sampling, [seed], adapter, constraint=constraint, tools=tools
+        )

@@ -9,14 +9,20 @@ from raygen.steps.excerpt import excerpt
 QUOTED = 500  # characters of a refusal in a finding
 
 
-def fault_of(sample: GeneratedSample) -> tuple[str, str] | None:
-    """Say why a sample is no answer: the reason that programs match on, and a line for people. None: it is one."""
+def fault_of(sample: GeneratedSample, may_call: bool = False) -> tuple[str, str] | None:
+    """Say why a sample is no answer: the reason that programs match on, and a line for people. None: it is one.
+
+    Args:
+        may_call: was the model told of tools, so that calling one is an answer?
+    """
     if sample.finish_reason == FILTERED:
         left = "what came before is a part of a text" if sample.text.strip() else "there is no text"
         return "content_filter", f"a content filter ended it; {left}"
     if sample.refusal is not None:
         return "refused", f"the model refuses: {excerpt(sample.refusal, QUOTED)}"
     if sample.text.strip():
+        return None
+    if may_call and sample.tool_calls:
         return None
     if sample.tool_calls is not None or sample.finish_reason == CALLED:
         return "tool_calls", "the model calls a tool instead of writing a text"

@@ -168,3 +168,30 @@ def test_a_record_of_an_older_version_is_read() -> None:
     request = GenerateRequest("r", [], job_of(GENERATE).steps[0].config.sampling, [1])
     found = Record({"samples": [], "discarded": [], "calls": [held]}).generated("k", request)
     assert found == GenerateResult([GeneratedSample("5", "stop", 1)], 3)
+
+
+TOOL = {"type": "function", "function": {"name": "f"}}
+
+
+def test_calling_a_tool_is_an_answer_where_the_model_was_told_of_one() -> None:
+    told = {"generate": {**GENERATE["generate"], "tools": [TOOL]}}
+    sample = GeneratedSample("", "tool_calls", 9, tool_calls=CALLS)
+    found = run(job_of(told), Says(About=sample), text="rain")
+    assert (found.status, found.samples[0]["tool_calls"]) == ("accepted", CALLS)
+    named = {"generate": {**GENERATE["generate"], "tools": "given"}}
+    for given, status in (([TOOL], "accepted"), ([], "rejected"), (None, "rejected")):
+        assert run(job_of(named), Says(About=sample), text="rain", given=given).status == status
+    nothing = GeneratedSample("", "tool_calls", 9)
+    assert run(job_of(told), Says(About=nothing), text="rain").reason == "tool_calls"
+
+
+def test_a_refinement_is_told_of_the_same_tools() -> None:
+    told = {"generate": {**GENERATE["generate"], "tools": "given"}}
+    model = Says()
+    steps = (
+        told,
+        {"verify": {"matches": {"pattern": "never"}}},
+        {"refine": {"prompt": "Mend {{ sample }}", "budget": 1}},
+    )
+    run(job_of(*steps), model, text="rain", given=[TOOL])
+    assert [request.tools for request in model.asked] == [[TOOL], [TOOL]]
