@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import date as Date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -218,6 +219,9 @@ class Job(Frozen):
     steps: tuple[Step, ...] = Field(min_length=1, max_length=64)
     keep: tuple[str, ...] = ()
     seed: int = Field(0, ge=0, le=2**63 - 1)
+    date: Date | None = Field(
+        None, description="that chat templates show when they print one; unset: the day of planning, UTC"
+    )
     accept: Accept | None = None
     sink: Sink = Sink()
     execution: Execution = Execution()
@@ -256,8 +260,9 @@ class Job(Frozen):
         del whole["source"]["storage"]
         if self.source.csv is None:
             del whole["source"]["csv"]
-        if self.accept is None:
-            del whole["accept"]
+        for key in ("accept", "date"):
+            if whole[key] is None:
+                del whole[key]
         whole["steps"] = [step.model_dump(mode="json", exclude_none=True) for step in self.steps]
         return whole
 

@@ -46,6 +46,8 @@ class ResolvedModel:
     path: str | None  # local directory with safetensors and tokenizer; None for engines without weights
     digest: str  # sha256 of the weights, or a name for what has none
     adapters: Mapping[str, ResolvedAdapter] = field(default_factory=dict)  # by the job's name for it
+    date: str | None = None  # that the clock of its chat template shows, if the template asks for it
+    former: bool = False  # of a run that was planned before dates were: its calls are named as they were then
 
 
 @dataclass(slots=True)
@@ -176,6 +178,7 @@ class Engine(ABC):
     needs_ref: ClassVar[bool] = True  # does the job have to name a `ref`?
     takes_adapters: ClassVar[bool] = False
     takes_constraints: ClassVar[bool] = False  # does it keep to what a request's `constraint` says?
+    templated: ClassVar[bool] = False  # does it write prompts by the model's own chat template?
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
     accepts_images: ClassVar[bool] = False

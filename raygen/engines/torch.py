@@ -28,6 +28,7 @@ from raygen.engines.base import (
 from raygen.engines.likelihood import Scoring, tokens_of
 from raygen.engines.sample import Sample
 from raygen.engines.stopping import StopRule
+from raygen.engines.templated import TEMPLATE_OPTIONS
 from raygen.engines.text_messages import text_only
 from raygen.engines.text_stream import TextStream
 from raygen.engines.torch_load import load
@@ -51,7 +52,8 @@ class TorchEngine(Engine):
     takes_constraints = True
     gives_likelihoods = True
     shares_steps = True
-    deciding_options = frozenset({"context_tokens"})
+    templated = True
+    deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS
 
     class Options(TorchOptions):
         pass

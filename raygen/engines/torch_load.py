@@ -12,6 +12,7 @@ from raygen.engines.likelihood import Likelihoods
 from raygen.engines.memory import Memory
 from raygen.engines.prefixes import Prefixes
 from raygen.engines.stepper import Stepper
+from raygen.engines.templated import rules_of
 from raygen.engines.torch_options import TorchOptions
 from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineError
@@ -30,7 +31,9 @@ class Loaded:
     stepper: Stepper
     likelihoods: Likelihoods
     turn: AbstractContextManager[Any]  # held while computing: engines of one process take turns
-    computes: str  # for the lineage: with how many threads, and in which dtype when it is not the job's
+    computes: (
+        str  # for the lineage: with how many threads, in which dtype when it is not the job's, dated when
+    )
 
 
 def load(model: ResolvedModel, options: TorchOptions) -> Loaded:
@@ -51,9 +54,11 @@ def load(model: ResolvedModel, options: TorchOptions) -> Loaded:
     from raygen.models.lora import load_lora
 
     try:
-        lm = load_causal_lm(model.path, model.spec.dtype, device, ATTENTION)
+        lm = load_causal_lm(model.path, model.spec.dtype, device, ATTENTION, rules_of(model))
         if str(lm.model.dtype) != f"torch.{model.spec.dtype}":
             computes += f", computed in {str(lm.model.dtype).removeprefix('torch.')}"
+        if model.date is not None:
+            computes += f", prompts dated {model.date}"
         context = min(lm.context_tokens, options.context_tokens or lm.context_tokens)
         positions, blocks = kv_budget(
             lm.model, context, options.max_batch, options.kv_cache_gib, options.prefix_share, model.name

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from raygen.config import Frozen
 from raygen.engines.scheduler import PIECE
+from raygen.engines.templated import TemplateOptions
 
 
-class TorchOptions(Frozen):
+class TorchOptions(TemplateOptions):
     """What a job may say under `options` of a model on the torch engine."""
 
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads; one for each core if unset")

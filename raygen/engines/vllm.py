@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
-from raygen.config import Frozen
 from raygen.engines.base import (
     Engine,
     GenerateChunk,
@@ -26,6 +25,7 @@ from raygen.engines.base import (
     ResolvedModel,
     TokenLogprob,
 )
+from raygen.engines.templated import TEMPLATE_OPTIONS, TemplateOptions, rules_of
 from raygen.engines.text_messages import text_only
 from raygen.engines.vllm_params import sampling_params, structured_outputs
 from raygen.engines.vllm_process import VLLMProcess
@@ -62,9 +62,10 @@ class VLLMEngine(Engine):
     takes_adapters = True
     takes_constraints = True
     replayable = False  # its kernels may round differently in another batch
-    deciding_options = frozenset({"context_tokens"})
+    templated = True
+    deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS
 
-    class Options(Frozen):
+    class Options(TemplateOptions):
         max_batch: int = Field(256, ge=1, le=8192, description="samples generated at once")
         context_tokens: int | None = Field(
             None,
@@ -127,7 +128,7 @@ class VLLMEngine(Engine):
             raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
         from raygen.models.chat_tokenizer import load_chat_tokenizer
 
-        self._chat: ChatTokenizer = load_chat_tokenizer(self.model.path)
+        self._chat: ChatTokenizer = load_chat_tokenizer(self.model.path, rules_of(self.model))
         self._process.load(self.options, self._chat.context_tokens)
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
@@ -314,9 +315,10 @@ class VLLMEngine(Engine):
 
     @property
     def version(self) -> str:
+        dated = f", prompts dated {self.model.date}" if self.model.date is not None else ""
         for package in PACKAGES:
             try:
-                return f"{package} {version(package)}, torch {version('torch')}"
+                return f"{package} {version(package)}, torch {version('torch')}{dated}"
             except PackageNotFoundError:
                 continue
         return "vllm (not installed)"

@@ -21,6 +21,7 @@ CLOCK = "strftime_now"  # how transformers calls the function by which a templat
 RANDOM = ("random", "lipsum")  # a filter and a function of Jinja that give something else each time
 MARK = "raygenmark"  # plain enough to come out of any template as it went in
 SYSTEM_ROLES = ("system", "developer")
+_SYSTEM, _USER = {"role": "system", "content": MARK}, {"role": "user", "content": "a"}
 # What every template is given by transformers or by the chat itself.
 GIVEN = frozenset(
     {
@@ -77,65 +78,43 @@ class ChatTemplate:
                     f"the model's chat template leaves the text of {role} messages out; put it into a user's message",
                 )
 
-    def fault(self, *, prompt: bool = False, system: bool = False) -> str | None:
-        """Say why a run with these rules would not do what it says; None: it would.
-
-        Args:
-            prompt: does it ask with a user's text?
-            system: does it give a system text beside?
-        """
+    def argument_fault(self) -> str | None:
+        """Say which argument would change nothing, as `template.NAME: why`; None: each does something."""
+        read = self._reads if self._tokenizer.chat_template else set()
+        name = next((name for name in self._rules.arguments if name not in read), None)
+        if name is None:
+            return None
         if not self._tokenizer.chat_template:
-            return (
-                "it has no chat template, so `template` would change nothing"
-                if self._rules.arguments
-                else None
-            )
-        return self._argument_fault() or self._chance_fault() or self._chat_fault(prompt, system)
+            return f"template.{name}: the model has no chat template"
+        known = ", ".join(sorted(read - GIVEN)) or "none"
+        return f"template.{name}: the model's chat template never reads it; arguments that it reads: {known}"
 
-    def _argument_fault(self) -> str | None:
-        reserved = sorted((GIVEN | set(self._tokenizer.special_tokens_map)) & set(self._rules.arguments))
-        if reserved:
-            return f"template.{reserved[0]}: what a chat template is given in any case cannot be set"
-        read = self._reads
-        for name in self._rules.arguments:
-            if name not in read:
-                known = ", ".join(sorted(read - GIVEN)) or "none"
-                return f"template.{name}: its chat template never reads it; arguments that it reads: {known}"
-        return None
-
-    def _chance_fault(self) -> str | None:
+    def chance_fault(self) -> str | None:
+        """Say why a prompt could not be told again; None: the template writes the same text each time."""
+        if not self._tokenizer.chat_template:
+            return None
         from jinja2 import nodes
 
-        drawn = [each.name for each in self._program.find_all(nodes.Filter)]
-        drawn += [each.name for each in self._program.find_all(nodes.Name)]
-        chance = next((name for name in RANDOM if name in drawn), None)
-        return (
-            f"its chat template draws at random (`{chance}`): no prompt could be told again"
-            if chance
-            else None
-        )
+        found = {each.name for kind in (nodes.Filter, nodes.Name) for each in self._program.find_all(kind)}
+        drawn = next((name for name in RANDOM if name in found), None)
+        if drawn is None:
+            return None
+        return f"the model's chat template draws at random (`{drawn}`), so that no prompt could be told again"
 
-    def _chat_fault(self, prompt: bool, system: bool) -> str | None:
-        remedy = "put the text into `prompt`"
-        user = {"role": "user", "content": f"{MARK}user"}
+    def system_fault(self) -> str | None:
+        """Say why a system text would not reach the model; None: it would."""
+        if not self._tokenizer.chat_template:
+            return None
         try:
-            if prompt and user["content"] not in self.render([user]):
-                return "its chat template leaves the user's text out"
-        except Exception as error:  # noqa: BLE001 - any error is possible
-            return f"its chat template refuses a plain user message: {first_line(error)}"
-        try:
-            if system and MARK not in self.render(
-                [{"role": "system", "content": MARK}, {**user, "content": "a"}]
-            ):
-                return f"its chat template leaves the system text out: {remedy}"
-        except Exception as error:  # noqa: BLE001 - any error is possible
-            return f"its chat template refuses a system text ({first_line(error)}): {remedy}"
-        return None
+            text = self.render([_SYSTEM, _USER])
+        except Exception as error:  # noqa: BLE001 - templates are programs of the model's maker
+            return f"the model's chat template refuses a system message ({first_line(error)})"
+        return None if MARK in text else "the model's chat template leaves the system text out"
 
     def _drops(self, role: str) -> bool:
         if role not in self._dropped:
             try:
-                text = self.render([{"role": role, "content": MARK}, {"role": "user", "content": "a"}])
+                text = self.render([{**_SYSTEM, "role": role}, _USER])
             except Exception:  # noqa: BLE001 - it refuses the role: that is told with the row
                 text = MARK
             self._dropped[role] = MARK not in text
@@ -171,6 +150,16 @@ class ChatTemplate:
         return moment.strftime(form)
 
 
+def refuse_given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Check arguments of a chat template before there is one. Raises ValueError: it is given them in any case."""
+    for name in arguments:
+        if name in GIVEN:
+            raise ValueError(f"{name!r} is what every chat template is given; it cannot be set")
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} is no name that a template could read")
+    return arguments
+
+
 def template_text(directory: Path) -> str:
     """Return the chat templates in a model directory, one behind the other; nothing is loaded or run."""
     files = [directory / "chat_template.jinja", directory / "chat_template.json"]
@@ -186,5 +175,11 @@ def template_text(directory: Path) -> str:
 
 
 def reads_clock(directory: Path) -> bool:
-    """May the prompts of this model depend on the date?"""
+    """May prompts by the chat template of a model directory depend on the date?"""
     return CLOCK in template_text(directory)
+
+
+def may_draw(directory: Path) -> bool:
+    """May its chat template draw at random? A look at its text; `chance_fault` tells."""
+    text = template_text(directory)
+    return any(name in text for name in RANDOM)

@@ -13,7 +13,7 @@ from raygen.data import open_source
 from raygen.engines.base import ResolvedModel
 from raygen.evaluate.display import count
 from raygen.pipeline.host import EngineHost
-from raygen.pipeline.models import resolve_models
+from raygen.pipeline.models import as_planned, resolve_models
 from raygen.pipeline.prepare import plan_job, prepare
 from raygen.pipeline.program import Program
 from raygen.runs.outcome import FAILED
@@ -76,6 +76,7 @@ def forecast(
     else:
         models = resolve_models(job)
         plan, pinned = plan_job(job, models), None
+        models = as_planned(models, plan)
     rows_per_s = prompt = output = elapsed = start_s = budget_rows = budget = None
     sampled = failed = 0
     if sample and plan.rows:

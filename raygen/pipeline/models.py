@@ -11,6 +11,7 @@ from raygen.config import Job
 from raygen.engines import engine_class
 from raygen.engines.base import ResolvedAdapter, ResolvedModel
 from raygen.errors import ConfigError, EngineError, ModelReferenceError
+from raygen.runs.plan import Plan
 from raygen.steps import STEPS, load
 from raygen.steps.base import Step
 
@@ -78,10 +79,35 @@ def pinned(models: dict[str, ResolvedModel]) -> dict[str, dict[str, Any]]:
         name: {
             "ref": model.spec.ref,
             "digest": model.digest,
+            **({"date": model.date} if model.date is not None and not model.former else {}),
             **({"adapters": {n: a.digest for n, a in model.adapters.items()}} if model.adapters else {}),
         }
         for name, model in models.items()
     }
+
+
+def dated(models: dict[str, ResolvedModel], date: str, former: bool = False) -> dict[str, ResolvedModel]:
+    """Set the clocks of the chat templates that ask for the time.
+
+    Args:
+        date: `2026-11-30`.
+        former: was the run planned before dates were pinned?
+    """
+    from raygen.models.chat_template import reads_clock
+
+    def asks(model: ResolvedModel) -> bool:
+        templated = engine_class(model.spec.engine).templated
+        return templated and model.path is not None and reads_clock(Path(model.path))
+
+    return {
+        name: replace(model, date=date if asks(model) else None, former=former)
+        for name, model in models.items()
+    }
+
+
+def as_planned(models: dict[str, ResolvedModel], plan: Plan) -> dict[str, ResolvedModel]:
+    """Return the models as a run's plan has them: their clocks show its date."""
+    return dated(models, plan.day, former=plan.date is None)
 
 
 def identity_of(model: ResolvedModel, deciding: frozenset[str]) -> dict[str, Any]:
@@ -99,6 +125,7 @@ def identity_of(model: ResolvedModel, deciding: frozenset[str]) -> dict[str, Any
         "adapters": {name: adapter.digest for name, adapter in model.adapters.items()},
         "options": options,
         **({} if model.spec.tags is None else {"reasoning_tags": model.spec.tags}),
+        **({"date": model.date} if model.date is not None and not model.former else {}),
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from raygen.config import Job
 from raygen.data import open_source
 from raygen.engines.base import ResolvedModel
 from raygen.errors import KeyNotFoundError
-from raygen.pipeline.models import pinned, resolve_models
+from raygen.pipeline.asks import check_asks
+from raygen.pipeline.models import as_planned, dated, pinned, resolve_models
 from raygen.pipeline.program import Program
 from raygen.runs.commit import Commit
 from raygen.runs.manifest import MANIFEST_KEY
@@ -37,7 +39,20 @@ def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
     program = Program(job)
     names = listed(job)
     source = open_source(job.source).plan(job.sink.chunk_rows, program.columns)
-    return new_plan(job, source, pinned(models), program.check_columns(source), names)
+    kept = program.check_columns(source)
+    check_asks(program, models)
+    day = str(job.date or _reused_date(job) or datetime.now(UTC).date())
+    return new_plan(job, source, pinned(dated(models, day)), kept, names, day)
+
+
+def _reused_date(job: Job) -> str | None:
+    """A run that takes over what another one was answered asks on that one's day: else no prompt would be the same."""
+    if not job.execution.reuse:
+        return None
+    try:
+        return Plan.load(open_store(job.execution.reuse, job.source.storage)).date
+    except KeyNotFoundError:  # said when the run is looked for
+        return None
 
 
 def prepare(job: Job) -> Prepared:
@@ -61,7 +76,7 @@ def prepare(job: Job) -> Prepared:
     if resumed:
         check_resume(plan, job, pinned(models), store.uri)
         reuse = None if store.exists(MANIFEST_KEY) else _reuse(job, plan, store)
-    return Prepared(store, job, plan, models, resumed, {}, reuse)
+    return Prepared(store, job, plan, as_planned(models, plan), resumed, {}, reuse)
 
 
 def _reuse(job: Job, plan: Plan, store: Store) -> Reuse | None:
@@ -75,7 +90,7 @@ def _reuse(job: Job, plan: Plan, store: Store) -> Reuse | None:
 def prepare_retry(store: Store, job: Job) -> Prepared | None:
     """Prepare a child run of the failed rows; None when no row failed. Raises UserError."""
     Program(job).require()
-    models = resolve_models(job)
+    models = as_planned(resolve_models(job), Plan.load(store))
     found = plan_retry(store, job, pinned(models))
     if found is None:
         return None

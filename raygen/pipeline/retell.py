@@ -237,7 +237,7 @@ def _resolved(job: Job, name: str, pinned: Mapping[str, Mapping[str, Any]]) -> R
     """Return a model as it was when the run began, without its weights."""
     model = pinned.get(name, {})
     adapters = {each: ResolvedAdapter("", "", digest) for each, digest in model.get("adapters", {}).items()}
-    return ResolvedModel(name, job.models[name], None, model.get("digest", ""), adapters)
+    return ResolvedModel(name, job.models[name], None, model.get("digest", ""), adapters, model.get("date"))
 
 
 def _unresolved(job: Job, name: str, pinned: Mapping[str, Mapping[str, Any]]) -> ResolvedModel:

@@ -36,9 +36,10 @@ def retry_run(
     store = open_store(run_uri)
     plan = planned(store)
     for each in overrides:
-        if each.split("=")[0].split(".")[0] in ("source", "sink", "keep", "seed", "accept"):
+        if each.split("=")[0].split(".")[0] in ("source", "sink", "keep", "seed", "date", "accept"):
             raise UserError(
-                f"--set {each}: a retry keeps the run's source, sink, keep, seed and accept; change models, steps or execution"
+                f"--set {each}: a retry keeps the run's source, sink, keep, seed, date and accept; "
+                "change models, steps or execution"
             )
     job = validate(override(plan.job, overrides), Job, run_uri)
     if job.deduplicate != deduplication_of(plan):

@@ -26,7 +26,7 @@ from raygen.errors import (
 from raygen.evaluate.display import count
 from raygen.pipeline.host import EngineHost
 from raygen.pipeline.machine import machine_name
-from raygen.pipeline.models import resolve_models
+from raygen.pipeline.models import as_planned, resolve_models
 from raygen.pipeline.program import Program
 from raygen.pipeline.show import chunks_of, merged_of
 from raygen.runs.commit import Commit, digest_of_ids, read_commit, read_data
@@ -231,7 +231,7 @@ def _replay(
     for name, spec in job.models.items():
         if not engine_class(spec.engine).replayable:
             found.notes.append(f"model {name!r}: engine {spec.engine!r} does not promise the same text twice")
-    models = resolve_models(job)
+    models = as_planned(resolve_models(job), plan)
     for name, model in models.items():
         if model.digest != plan.models[name]["digest"]:
             raise RunConflictError(

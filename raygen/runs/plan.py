@@ -7,6 +7,7 @@ import hashlib
 import time
 import uuid
 from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -38,6 +39,14 @@ class Plan:
     attempt_limit_s: float
     only: dict[int, list[int]] | None = None  # a retry: chunk -> positions of the rows to generate again
     parent: str | None = None  # a retry: Manifest.digest of the run that it mends
+    date: str | None = (
+        None  # that chat templates show; None: planned before dates were pinned, so the day of that
+    )
+
+    @property
+    def day(self) -> str:
+        """What the clocks of chat templates show: 2026-11-30."""
+        return self.date or datetime.fromtimestamp(self.created_s, UTC).date().isoformat()
 
     @property
     def rows(self) -> int:
@@ -61,6 +70,8 @@ class Plan:
     def _record(self) -> dict[str, Any]:
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
         record["version"] = PLAN_VERSION
+        if self.date is None:
+            del record["date"]  # digests of former plans stay what they were
         record["inputs"] = [asdict(each) for each in self.inputs]
         record["chunks"] = [list(astuple(chunk)) for chunk in self.chunks]
         schema = pa.schema(list(self.kept.items()))
@@ -101,10 +112,12 @@ def new_plan(
     models: dict[str, dict[str, Any]],
     kept: dict[str, pa.DataType],
     names: list[str],
+    date: str,
 ) -> Plan:
     """Describe a run that has not begun.
 
     Args:
+        date: that chat templates show.
         models: a model's name -> its `ref` and `digest`.
         names: `listed(job)`, taken before the source was planned: a file that arrives in between is then noticed.
     """
@@ -121,6 +134,7 @@ def new_plan(
         chunks=source.ranges,
         kept=kept,
         attempt_limit_s=job.execution.attempt_limit_s,
+        date=date,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -13,9 +14,19 @@ from raygen.steps.calls import Calls
 from raygen.steps.story import Story
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.config import Job, Sampling
     from raygen.constraint import Constraint
     from raygen.runs.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A way in which a step asks a language model: for what can be refused before work."""
+
+    where: str  # the job's key
+    model: str
+    system: bool = False  # with a system text of the job's?
+    sampling: Sampling | None = None
 
 
 class Step(ABC):
@@ -44,6 +55,7 @@ class Step(ABC):
             str, str
         ] = {}  # what it reads, columns or variables -> the job's key that names them
         self.writes: frozenset[str] = frozenset()  # variables
+        self.asks: list[Ask] = []
         self.templates: list[Template] = []
 
     def template(self, text: str, key: str, given: frozenset[str] = frozenset()) -> Template:

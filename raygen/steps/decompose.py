@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raygen.data.template import Template
 from raygen.engines.base import GenerateRequest
 from raygen.step_config import Decompose, Sampling
-from raygen.steps.base import Step
+from raygen.steps.base import Ask, Step
 from raygen.steps.calls import Calls
 from raygen.steps.excerpt import excerpt
 from raygen.steps.patterns import Pattern
@@ -49,6 +49,10 @@ class DecomposeStep(Step):
         self._part_model = answer.model or config.model
         self._part_sampling = answer.sampling or config.sampling
         self.writes = frozenset({config.into})
+        self.asks = [
+            Ask(where, config.model, self._system is not None, config.sampling),
+            Ask(f"{where}.answer", self._part_model, self._part_system is not None, self._part_sampling),
+        ]
 
     @classmethod
     def models(cls, config: Decompose) -> Iterable[tuple[str, str, str]]:

@@ -15,7 +15,7 @@ from raygen.data.tools import checked_tools, whole_tools
 from raygen.engines.base import GenerateRequest
 from raygen.errors import RowError
 from raygen.step_config import Answer, Generate
-from raygen.steps.base import Step, check_constraint
+from raygen.steps.base import Ask, Step, check_constraint
 from raygen.steps.calls import Calls
 from raygen.steps.constrained import KeepsTo
 from raygen.steps.patterns import Pattern
@@ -51,6 +51,7 @@ class GenerateStep(Step):
         self._typed = job.source.format == "parquet"
         self._keeps_to = KeepsTo(config.constraint) if config.constraint is not None else None
         self.writes = frozenset({config.into} if config.into else ())
+        self.asks.append(Ask(where, config.model, config.system is not None, config.sampling))
 
     @classmethod
     def models(cls, config: Generate) -> Iterable[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from raygen.engines.base import GenerateRequest
 from raygen.step_config import Refine
-from raygen.steps.base import Step, check_constraint
+from raygen.steps.base import Ask, Step, check_constraint
 from raygen.steps.calls import Calls
 from raygen.steps.generate import GenerateStep
 from raygen.steps.seeds import seed_of
@@ -39,6 +39,8 @@ class RefineStep(Step):
         # What it generates is looked at like what it mends.
         self._generate = generate
         self._model = config.model or generate.config.model
+        sampling = config.sampling or generate.config.sampling
+        self.asks.append(Ask(where, self._model, config.system is not None, sampling))
         again = max([begun, *(n for n, step in enumerate(before) if isinstance(step, RefineStep))])
         self._checks = before[again + 1 :]
 

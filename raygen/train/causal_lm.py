@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from raygen.errors import ConfigError
+from raygen.models.chat_template import TemplateRules
 from raygen.models.chat_tokenizer import context_of, load_chat_tokenizer
 from raygen.train.base import IGNORED, Evaluated, Example, Family, Meter
 from raygen.train.base_model import (
@@ -53,7 +54,8 @@ class CausalLMFamily(Family):
         self.check_base(directory)
         self._config = read_config(directory)
         self.packs = keeps_apart(self._config)
-        self._chat = load_chat_tokenizer(str(directory))
+        date = str(recipe.date) if recipe.date is not None else None
+        self._chat = load_chat_tokenizer(str(directory), TemplateRules(date, recipe.template or {}))
         self._examples = ChatExamples(recipe, self._chat)
 
     @classmethod
@@ -68,6 +70,7 @@ class CausalLMFamily(Family):
     def check(self) -> None:
         check_metric(self.recipe, {"loss", "perplexity"})
         check_length(self.recipe, context_of(self._config))
+        self._examples.check()
         model = make_empty(AutoModelForCausalLM, self._prepared_config())
         trained = self.recipe.trained
         if trained.lora is not None:

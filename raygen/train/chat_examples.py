@@ -44,6 +44,16 @@ class ChatExamples:
             if (text := getattr(objective, name)) is not None
         }
 
+    def check(self) -> None:
+        """Raises ConfigError: something of the recipe would not reach the model, by its chat template."""
+        template = self._chat.template
+        if fault := template.argument_fault():
+            raise ConfigError(fault)
+        if fault := template.chance_fault():
+            raise ConfigError(f"base: {fault}")
+        if self._objective.system is not None and (fault := template.system_fault()):
+            raise ConfigError(f"objective.system: {fault}; put the text into `prompt`")
+
     def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
         """Raises RowError; see Family.encode."""
         texts = {name: template.render(row) for name, template in self._templates.items()}
@@ -162,6 +172,7 @@ class ChatExamples:
                 raise RowError(
                     "bad_messages", f"message {number} of column {column!r}: {error.message}"
                 ) from None
+        self._chat.template.check_roles(messages)
         return messages
 
     def _is_padded(self, row: Mapping[str, Any], column: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import orjson
 from raygen.config import digest_of
 from raygen.errors import SourceError
 from raygen.evaluate.display import count
+from raygen.models.chat_template import reads_clock
 from raygen.storage import Store
 from raygen.train.base import SPLITS, Block
 from raygen.train.encoding import MOST_LABELS, Counting, Encoded, Encoding, family_of, too_many_labels
@@ -70,7 +72,8 @@ class _Preparation:
         self, recipe: Recipe, directory: Path, store: Store, spread: Spread, budget_bytes: int, say: Say,
         progress: Progress | None,
     ) -> None:  # fmt: skip
-        self._recipe = recipe
+        # Every task writes chats of the same day.
+        self._recipe = recipe.model_copy(update={"date": recipe.date or datetime.now(UTC).date()})
         self._directory = str(directory)
         self._store = store
         self._spread = spread
@@ -184,7 +187,9 @@ class _Preparation:
         names = ("rows", *SPLITS, "broken", "too_long", "duplicates", "augmented")
         broken = [{"row_id": row, "code": code, "message": text} for _, row, code, text in self._broken]
         digest = digest_of({"labels": labels, "shards": [(shard.split, shard.digest) for shard in shards]})
-        return Prepared(keys, blocks, labels, {name: self._counts[name] for name in names}, broken, digest)
+        counts = {name: self._counts[name] for name in names}
+        date = str(self._recipe.date) if reads_clock(Path(self._directory)) else None
+        return Prepared(keys, blocks, labels, counts, broken, digest, date)
 
     def _check_broken(self, rows: int) -> None:
         """As soon as it is certain: nobody waits an hour for it."""

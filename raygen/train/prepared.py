@@ -26,6 +26,7 @@ class Prepared:
     counts: dict[str, int]  # rows; examples of each split; broken, too_long, duplicates, augmented
     broken: list[dict[str, Any]]  # the first MOST_BROKEN: row_id, code, message
     digest: str  # of all blocks' content, whatever their files are called
+    date: str | None = None  # that the base's chat template shows, if it prints one
 
     def save(self, store: Store) -> None:
         blocks = {

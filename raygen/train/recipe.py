@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date as Date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raygen.config import Frozen, Name, Source, digest_of
 from raygen.data.tools import whole_tools
+from raygen.models.chat_template import refuse_given
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Template = Annotated[str, Field(min_length=1, description="a Jinja2 template over the row's columns")]
@@ -161,6 +163,15 @@ class Recipe(Frozen):
     )
     test_source: Source | None = None
     objective: Objective
+    template: dict[str, Any] | None = Field(
+        None,
+        max_length=64,
+        description="arguments of the base's chat template, such as enable_thinking: false",
+    )
+    date: Date | None = Field(
+        None,
+        description="that the base's chat template shows if it prints one; unset: the day of preparing, UTC",
+    )
     preparation: Preparation = Preparation()
     augmentation: Augmentation = Augmentation()
     trained: Trained = Trained()
@@ -185,6 +196,8 @@ class Recipe(Frozen):
     output: str | None = Field(
         None, description="the run directory: a path or s3://bucket/prefix; runs/<name> if unset"
     )
+
+    _allowed = field_validator("template")(lambda given: given if given is None else refuse_given(given))
 
     @field_validator("workers")
     @classmethod
@@ -219,6 +232,8 @@ class Recipe(Frozen):
                 whole_tools(self.objective.tools)
             except ValueError as error:
                 raise ValueError(f"objective.tools: {error}") from None
+        if self.template and not (self.objective.completion or self.objective.messages):
+            raise ValueError("template: only what a causal_lm learns of chats is written by a chat template")
         if self.batch.max_tokens > self.batch.micro_tokens:
             raise ValueError(
                 "batch.max_tokens is more than batch.micro_tokens: the longest example would not fit"
@@ -249,7 +264,8 @@ class Recipe(Frozen):
             "threads",
             "checkpoints",
         }
-        return self.model_dump(mode="json", exclude=outside)
+        unset = {key for key in ("template", "date") if getattr(self, key) is None}
+        return self.model_dump(mode="json", exclude=outside | unset)
 
     def digest(self) -> str:
         return digest_of(self.identity())

@@ -12,6 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from raygen.errors import ConfigError, RowError
+from raygen.models.chat_template import TemplateRules
+from raygen.models.chat_tokenizer import load_chat_tokenizer
 from raygen.models.lora import load_lora
 from raygen.train.base import IGNORED, Example
 from raygen.train.causal_lm import PACKABLE, CausalLMFamily, token_losses
@@ -294,3 +296,51 @@ def test_a_row_with_a_token_that_the_base_has_no_row_for_is_broken(
         family.encode("r", {"t": "an <odd> ant"})
     assert broken.value.code == "invalid_text"
     assert family.encode("r", {"t": "an ant"})
+
+
+def base_with(folder: Path, chat_template: str, **changes: Any) -> CausalLMFamily:
+    base = save_tiny(folder, tiny_model(), chat_template)
+    family = family_of(recipe_of(base, **changes))
+    assert isinstance(family, CausalLMFamily)
+    return family
+
+
+def test_a_system_text_that_the_base_would_not_see_is_refused(tmp_path: Path) -> None:
+    objective = {"system": "be kind", "prompt": "{{ q }}", "completion": "{{ a }}"}
+    template = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
+    with pytest.raises(ConfigError, match=r"objective\.system: .* leaves the system text out; put the text"):
+        base_with(tmp_path, template, objective=objective).check()
+    base_with(tmp_path, TURNS, objective=objective).check()
+
+
+def test_a_row_whose_system_message_the_base_would_not_see_is_broken(tmp_path: Path) -> None:
+    template = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
+    family = base_with(tmp_path, template, objective={"messages": "chat"})
+    chat = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]
+    assert family.encode("r", {"chat": chat})
+    with pytest.raises(RowError, match="leaves the text of system messages out") as broken:
+        family.encode("r", {"chat": [{"role": "system", "content": "be kind"}, *chat]})
+    assert broken.value.code == "invalid_messages"
+
+
+def test_arguments_of_the_template_are_those_of_generation(tmp_path: Path) -> None:
+    template = "{% if thoughts is defined and not thoughts %}quick: {% endif %}" + TURNS
+    family = base_with(tmp_path, template, template={"thoughts": False})
+    family.check()
+    example = family.encode("r", {"q": "w", "a": "the"})
+    assert shown(example)[0].startswith("quick: <|user|>w")
+    chat = load_chat_tokenizer(family.recipe.base, TemplateRules(arguments={"thoughts": False}))
+    asked = chat.encode([{"role": "user", "content": "w"}])
+    assert example.input_ids[: len(asked)] == asked
+    with pytest.raises(ConfigError, match=r"template\.thinking: .* never reads it; .* thoughts"):
+        base_with(tmp_path, template, template={"thinking": True}).check()
+
+
+def test_a_template_that_prints_a_date_shows_that_of_the_recipe(tmp_path: Path) -> None:
+    family = base_with(tmp_path, "{{ strftime_now('%d %b %Y') }}" + TURNS, date="2026-01-31")
+    assert shown(family.encode("r", {"q": "w", "a": "the"}))[0].startswith("31 Jan 2026<|user|>w")
+
+
+def test_arguments_without_a_chat_are_refused(base: Path) -> None:
+    with pytest.raises(ValueError, match="template: only what a causal_lm learns of chats"):
+        recipe_of(base, objective={"text": "{{ t }}"}, template={"thoughts": False})

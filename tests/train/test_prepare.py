@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +367,16 @@ def test_progress_ends_at_all_rows(tmp_path: Path) -> None:
     prepared_of(recipe, tmp_path / "run", progress=lambda done, of: seen.append((done, of)))
     assert seen[-1] == (200, 200)
     assert seen == sorted(seen)
+
+
+def test_the_day_of_preparing_is_kept_where_the_base_prints_one(tmp_path: Path) -> None:
+    recipe = recipe_of(write(tmp_path / "rows.jsonl", many(30)))
+    assert prepared_of(recipe, tmp_path / "plain")[0].date is None
+    (tmp_path / "chat_template.jinja").write_text("{{ strftime_now('%Y') }}")
+    today = {datetime.now(UTC).date()}
+    found, store = prepared_of(recipe, tmp_path / "dated")
+    today.add(datetime.now(UTC).date())
+    assert found.date in {str(day) for day in today}
+    assert Prepared.load(store) == found
+    said, _ = prepared_of(recipe.model_copy(update={"date": date(2026, 1, 31)}), tmp_path / "said")
+    assert said.date == "2026-01-31"

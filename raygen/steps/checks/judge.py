@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from raygen.check_config import Judge
 from raygen.engines.base import GeneratedSample, GenerateRequest
-from raygen.steps.base import Step
+from raygen.steps.base import Ask, Step
 from raygen.steps.calls import Calls, in_order
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.excerpt import excerpt
@@ -33,6 +33,7 @@ class JudgeCheck(Check):
         self._pattern = Pattern(config.pattern)
         self._prompt = step.template(config.prompt, "judge.prompt")
         self._system = step.template(config.system, "judge.system") if config.system is not None else None
+        step.asks.append(Ask(f"{step.where}.judge", config.model, config.system is not None, config.sampling))
 
     @classmethod
     def models(cls, config: Judge) -> Iterable[tuple[str, str, str]]:

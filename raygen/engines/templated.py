@@ -1,0 +1,28 @@
+"""Templated: what engines share that write prompts by a model's own chat template: options, and the template's rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from raygen.config import Frozen
+from raygen.engines.base import ResolvedModel
+from raygen.models.chat_template import TemplateRules, refuse_given
+
+TEMPLATE_OPTIONS = frozenset({"template"})  # they decide what is generated
+
+
+class TemplateOptions(Frozen):
+    template: dict[str, Any] = Field(
+        {},
+        max_length=64,
+        description="arguments of the model's chat template, such as enable_thinking: false",
+    )
+
+    _allowed = field_validator("template")(refuse_given)
+
+
+def rules_of(model: ResolvedModel) -> TemplateRules:
+    """Return how a run uses a model's chat template."""
+    return TemplateRules(model.date, model.spec.options.get("template") or {}, model.former)

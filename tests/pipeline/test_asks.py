@@ -1,0 +1,126 @@
+"""What steps ask of their models, looked at before work: system texts, template arguments, token ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raygen.config import Job
+from raygen.errors import ConfigError
+from raygen.pipeline.models import resolve_models
+from raygen.pipeline.prepare import prepare
+from raygen.storage import open_store
+from tests.pipeline.traced_run import traced_job
+from tests.tiny_llama import save_tiny
+
+USER_ONLY = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+REFUSING = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    "{{ m.content }}{% endfor %}"
+)
+THINKING = "{{ enable_thinking }}{% for m in messages %}{{ m.content }}{% endfor %}"
+GENERATE: dict[str, Any] = {"model": "writer", "prompt": "{{ text }}"}
+JUDGE = {"model": "writer", "system": "be strict", "prompt": "{{ sample }}", "at_least": 3}
+
+
+def job_of(
+    folder: Path, chat_template: str | None, *steps: dict[str, Any], engine: str = "torch", **options: Any
+) -> Job:
+    save_tiny(folder / "model", chat_template=chat_template)
+    writer = {"family": "causal_lm", "engine": engine, "ref": str(folder / "model"), "options": options}
+    return traced_job(folder, list(steps), 2, models={"writer": writer})
+
+
+def refusal(job: Job) -> str:
+    with pytest.raises(ConfigError) as refused:
+        prepare(job)
+    assert not list(open_store(job.output_uri).list(""))  # nothing was begun
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("engine", ["torch", "vllm"])
+@pytest.mark.parametrize(
+    ("template", "words"), [(USER_ONLY, "leaves the system text out"), (REFUSING, "no system role")]
+)
+def test_a_system_text_that_the_template_does_not_take_is_refused(
+    tmp_path: Path, template: str, words: str, engine: str
+) -> None:
+    job = job_of(tmp_path, template, {"generate": {**GENERATE, "system": "be kind"}}, engine=engine)
+    message = refusal(job)
+    assert message.startswith("steps.0.generate.system: model 'writer': the model's chat template ")
+    assert words in message
+    assert message.endswith("; put the text into `prompt`")
+
+
+@pytest.mark.parametrize(
+    ("step", "key"),
+    [
+        ({"verify": {"judge": JUDGE}}, "steps.1.verify.judge.system"),
+        ({"refine": {"prompt": "{{ sample }}", "system": "mend it"}}, "steps.2.refine.system"),
+        (
+            {
+                "decompose": {
+                    "model": "writer",
+                    "prompt": "{{ text }}",
+                    "answer": {"prompt": "{{ part }}", "system": "s"},
+                }
+            },
+            "steps.0.decompose.answer.system",
+        ),
+    ],
+)
+def test_so_is_that_of_every_other_step(tmp_path: Path, step: dict[str, Any], key: str) -> None:
+    generate, check = {"generate": GENERATE}, {"verify": {"length": {"at_least": 1}}}
+    steps = {"decompose": [step, generate], "refine": [generate, check, step]}
+    job = job_of(tmp_path, USER_ONLY, *steps.get(next(iter(step)), [generate, step]))
+    assert refusal(job).startswith(f"{key}: ")
+
+
+def test_a_template_that_takes_it_is_not_refused(tmp_path: Path) -> None:
+    generate = {"generate": {**GENERATE, "system": "be kind"}}
+    for number, template in enumerate((None, "{% for m in messages %}{{ m.content }}{% endfor %}")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        prepare(job_of(folder, template, generate))
+
+
+def test_an_argument_that_the_template_never_reads_is_refused(tmp_path: Path) -> None:
+    job = job_of(tmp_path, THINKING, {"generate": GENERATE}, template={"thinking": False})
+    assert refusal(job) == (
+        "models.writer.options.template.thinking: the model's chat template never reads it; arguments that it reads: "
+        "enable_thinking"
+    )
+    prepare(job_of(tmp_path, THINKING, {"generate": GENERATE}, template={"enable_thinking": False}))
+
+
+def test_arguments_are_part_of_what_a_run_is(tmp_path: Path) -> None:
+    given = [
+        job_of(tmp_path, THINKING, {"generate": GENERATE}, template={"enable_thinking": on})
+        for on in (True, False)
+    ]
+    assert given[0].identity() != given[1].identity()
+    with pytest.raises(ValueError, match=r"template: .*'messages' is what every chat template is given"):
+        job_of(tmp_path, THINKING, {"generate": GENERATE}, template={"messages": []})
+
+
+def test_a_template_that_draws_at_random_is_refused(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "{{ range(9) | random }}{{ messages[0].content }}", {"generate": GENERATE})
+    assert refusal(job).startswith("models.writer: the model's chat template draws at random (`random`)")
+
+
+@pytest.mark.parametrize("sampling", [{"stop_token_ids": [3, 266]}, {"logit_bias": {266: 1.0}}])
+def test_token_ids_outside_the_vocabulary_are_refused(tmp_path: Path, sampling: dict[str, Any]) -> None:
+    key = next(iter(sampling))
+    generate = {"generate": {**GENERATE, "sampling": sampling}}
+    assert refusal(job_of(tmp_path, None, generate)) == (
+        f"steps.0.generate.sampling.{key}: token 266; the tokens of model 'writer' are 0 to 265"
+    )
+
+
+def test_a_model_of_unknown_vocabulary_is_left_to_its_engine(tmp_path: Path) -> None:
+    job = job_of(tmp_path, None, {"generate": {**GENERATE, "sampling": {"stop_token_ids": [266]}}})
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert resolve_models(job)
+    prepare(job)
