@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from raygen.evaluate.display import count
+
 # Of this moment: summed over living engines. All others are totals since an engine's start.
 GAUGES = frozenset({"in_flight", "waiting", "limit", "kv_positions", "kv_limit"})
 
@@ -43,6 +45,22 @@ def kv_use(figures: Mapping[str, float], of: str = "kv_positions") -> float | No
     """
     limit = figures.get("kv_limit")
     return figures.get(of, 0) / limit if limit else None
+
+
+def missing_lines(figures: Mapping[str, float]) -> list[str]:
+    """Say what endpoints left out beside the texts, a line each."""
+    answers, samples = int(figures.get("usage_missing", 0)), int(figures.get("logprobs_missing", 0))
+    lines = []
+    if answers:
+        lines.append(
+            f"the endpoint did not say how many tokens {count(answers, 'answer')} took: null in `usage`, 0 in totals "
+            "and budgets"
+        )
+    if samples:
+        lines.append(
+            f"{count(samples, 'sample')} came without log-probabilities that were asked for: null there"
+        )
+    return lines
 
 
 def merged_figures(sessions: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -70,6 +70,9 @@ class SampleRow:
     input: dict[str, Any]  # bytes of a picture are shown as one, other bytes as their size
     prompt: str | None = None
     outputs: Sequence[tuple[str | None, str | None, int | None]] = ()  # text, finish reason, seed
+    beside: Sequence[
+        Sequence[tuple[str, str]]
+    ] = ()  # of each output: what came beside the text, and its words
     error: tuple[str, str] | None = None  # code, message
     # Samples put aside on the way: number, step that made it, text, what was found.
     discarded: Sequence[tuple[int, str, str | None, str | None]] = ()
@@ -256,7 +259,12 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
             inputs.append((display.cut(name, 100), fold(value), picture))
         reason = fold(row.reason) if row.reason else None
         prompt = fold(row.prompt) if row.prompt else None
-        outputs = [(fold(text or ""), finish, seed) for text, finish, seed in list(row.outputs)[:OUTPUTS]]
+        outputs = [
+            (fold(text or ""), finish, seed, [(name, fold(words)) for name, words in said])
+            for (text, finish, seed), said in zip(
+                row.outputs[:OUTPUTS], [*row.beside, *[()] * OUTPUTS], strict=False
+            )
+        ]
         discarded = [
             (number, step, fold(text or ""), finding and display.cut(finding, 300))
             for number, step, text, finding in list(row.discarded)[:DISCARDED]
@@ -274,7 +282,8 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
             "discarded": discarded,
             "discarded_total": len(row.discarded),
         }
-        texts = [*(t for _, t, _ in inputs), *(t for t, _, _ in outputs), reason, prompt]
+        texts = [*(t for _, t, _ in inputs), *(t for t, *_ in outputs), reason, prompt]
+        texts += [words for *_, said in outputs for _, words in said]
         texts += [text for _, _, text, _ in discarded]
         shown = "".join(t.whole + (t.preview or "") for t in texts if t)
         text_bytes += len(escape(display.visible(shown)).encode()) + 1000  # and the card's own markup

@@ -120,7 +120,15 @@ class Monitor:
 
     def unwatch(self) -> None:
         with self._lock:
-            self._execution = None
+            execution, self._execution = self._execution, None
+        if execution is not None:
+            with contextlib.suppress(Exception):  # what happened since the last tick
+                self._session.engine = execution.gauges()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the engines of this session say of their work, as last read."""
+        return dict(self._session.engine)
 
     def found(self, chunks: int) -> None:
         """Take note of chunks that were committed before this session."""

@@ -12,6 +12,7 @@ from raygen.data import open_source
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, rows_of
 from raygen.data.messages import told_calls
 from raygen.errors import RaygenError, RowError
+from raygen.evaluate.beside import beside
 from raygen.pipeline.attributed import attributions
 from raygen.pipeline.program import Program
 from raygen.pipeline.retell import Judged, Retold, retell
@@ -107,6 +108,7 @@ class ReportCards:
             read,
             self._prompt(row, read, told),
             outputs,
+            [beside(sample) for sample in row["samples"]],
             failure,
             _discarded(row) if several else (),
         )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 from raygen.config import Job
+from raygen.engines.figures import missing_lines
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
 from raygen.evaluate.display import count
 from raygen.pipeline.monitor import Budget, Display, Monitor
@@ -107,6 +108,7 @@ def drive(
                 return _finished(store, plan, Manifest.load(store), say)
             _see(store, plan, done, known, target)
         if len(done) < len(plan.todo) and not target.reached:
+            _say_missing(monitor, say)
             return monitor.interrupted()
         if missing := done - committed_chunks(store):
             raise StorageError(
@@ -118,7 +120,13 @@ def drive(
         known.update((commit.chunk, commit) for commit in read_commits(store, unread))
         manifest = finish(store, plan, known.values(), _duplicates(run, known, say))
         monitor.finished()
+    _say_missing(monitor, say)
     return _finished(store, plan, manifest, say)
+
+
+def _say_missing(monitor: Monitor, say: Callable[[str], None]) -> None:
+    for line in missing_lines(monitor.figures):
+        say(line)
 
 
 def _duplicates(run: Prepared, commits: dict[int, Commit], say: Callable[[str], None]) -> Duplicates | None:

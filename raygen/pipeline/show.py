@@ -10,13 +10,16 @@ from typing import Any
 
 import orjson
 
+from raygen.engines.finish import LENGTH
 from raygen.errors import ConfigError, KeyNotFoundError
+from raygen.evaluate.beside import beside
 from raygen.runs.commit import Commit, committed_chunks, read_commits, read_data
 from raygen.runs.outcome import OWN_COLUMNS, STATUSES
 from raygen.runs.retries import Merged, read_merged
 from raygen.runs.status import planned
 from raygen.storage import Store, open_store
 
+MOST, BESIDE_MOST = 2000, 300  # characters of a sample's text, and of what stands beside it
 WIDEST = 60  # characters of a kept value
 
 
@@ -85,18 +88,30 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     if row["error"]:
         yield f"    {row['error']['step']}: {visible(row['error']['message'])}"
     for sample in row["samples"]:
-        text = visible(sample["text"]) if sample["text"] is not None else f"[{sample['media_type']}]"
+        text = shown(sample["text"], MOST) if sample["text"] is not None else f"[{sample['media_type']}]"
         if sample["answer"] is not None:
-            text += f"  => {visible(sample['answer'])}"
+            text += f"  => {shown(sample['answer'], MOST)}"
+        if sample["finish_reason"] == LENGTH:
+            text += "  (cut off at max_tokens)"
         indent = f"    {sample['index']}: "
         yield from textwrap.wrap(text, 110, initial_indent=indent, subsequent_indent=" " * 7) or [
             f"{indent}(empty)"
         ]
+        for name, words in beside(sample):
+            said = f"{name}: {shown(words, BESIDE_MOST)}"
+            yield from textwrap.wrap(said, 110, initial_indent=" " * 7, subsequent_indent=" " * 9)
 
 
 def _in_a_line(value: Any) -> str:
     text = " ".join(visible(str(value)).split())
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
+
+
+def shown(text: str, most: int) -> str:
+    """Return a text for a terminal; of a longer one than `most` characters its beginning."""
+    if len(text) <= most:
+        return visible(text)
+    return f"{visible(text[:most])} … ({len(text) - most:,} more characters; --json has all)"
 
 
 def visible(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import yaml
 
-from raygen.engines.figures import merged_figures
+from raygen.engines.figures import merged_figures, missing_lines
 from raygen.evaluate.display import count
 from raygen.pipeline.report_cards import ReportCards
 from raygen.pipeline.step_counts import Ranking, RejectedRow, StepCounts, rejections_of, score_names
@@ -57,6 +57,8 @@ def report_data(store: Store) -> ReportData:
     )
     if (accept := acceptance(merged.plan, merged.rows, finished=True)) is not None:
         notes.append(f"{accept.line[0].upper()}{accept.line[1:]}.")
+    engine = merged_figures(session.engine for session in sessions)
+    notes += [f"{line[0].upper()}{line[1:]}." for line in missing_lines(engine)]
     return report.ReportData(
         title=merged.plan.name,
         run_uri=store.uri,
@@ -70,7 +72,7 @@ def report_data(store: Store) -> ReportData:
         tokens=report.Tokens(**merged.tokens),
         calls=merged.calls,
         throughput=_throughput(sessions),
-        engine=merged_figures(session.engine for session in sessions),
+        engine=engine,
         errors=errors,
         reasons=dict(reasons),
         lengths=lengths,

@@ -16,6 +16,7 @@ from raygen.pipeline.retell import Prompt, Retold, retell
 from raygen.runs.outcome import ACCEPTED, OWN_COLUMNS
 from raygen.runs.plan import Plan
 from raygen.steps import step_names
+from raygen.steps.record import BESIDE
 from raygen.steps.story import DROPPED, GOES_ON, MADE
 from raygen.storage import open_store
 
@@ -137,7 +138,7 @@ def _blocks(record: Mapping[str, Any], job: Job | None, told: Retold) -> list[di
             decision["made"] = {
                 **{
                     key: sample[key]
-                    for key in ("text", "answer", "finish_reason", "seed", "usage", "media_type")
+                    for key in ("text", "answer", *BESIDE, "finish_reason", "seed", "usage", "media_type")
                 },
                 "call": sample["call"],
                 "mends": sample["parent"],

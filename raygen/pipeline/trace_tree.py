@@ -9,14 +9,16 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from raygen.data.messages import told_calls
+from raygen.evaluate.beside import beside
 from raygen.evaluate.display import as_text, count
-from raygen.pipeline.show import plain, visible
+from raygen.pipeline.show import plain, shown, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
 PIPE_WIDTH = 120  # columns, where nothing says how wide it is
+MOST = 20_000  # characters of one text
 SHORT = 48  # characters of a step's setting that are named beside it
 STATUS_STYLES = {"accepted": "bold green", "rejected": "bold yellow", "failed": "bold red"}
 WORD_STYLES = {
@@ -79,7 +81,7 @@ def tree_of(trace: Mapping[str, Any]) -> Tree:
 def _text(value: Any, style: str = "") -> Text:
     from rich.text import Text
 
-    return Text(visible(value if isinstance(value, str) else as_text(value)), style)
+    return Text(shown(value if isinstance(value, str) else as_text(value), MOST), style)
 
 
 def _fields(tree: Tree, values: Mapping[str, Any]) -> None:
@@ -187,6 +189,8 @@ def _sample(tree: Tree, decision: Mapping[str, Any], fates: Mapping[int, str]) -
     if made["because"]:
         branch.add(_text(f"because of sample {made['mends']}: {made['because']}", "italic"))
     branch.add(_text(made["text"] if made["text"] is not None else f"[{made['media_type']}]"))
+    for name, words in beside(made):
+        branch.add(_text(f"{name}: ", "cyan").append_text(_text(words, "not bold default")))
 
 
 def _decision(tree: Tree, decision: Mapping[str, Any], values: Mapping[str, Any], sample: str | None) -> None:

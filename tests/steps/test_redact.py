@@ -196,6 +196,29 @@ class TestRedacted:
             assert found.calls == []
             assert_gone(found)
 
+    def test_what_came_beside_a_text_is_redacted_too(self) -> None:
+        mail, card = "ana.silva@example.com", "4111 1111 1111 1111"
+        calls = [{"function": {"name": "send", "arguments": json.dumps({"to": f"é\n{mail}", "n": 4})}}]
+
+        class Thinking(Writer):
+            async def generate(self, request: GenerateRequest) -> GenerateResult:
+                said = GeneratedSample("Done.", "stop", 3, reasoning=f"I write to {mail}", refusal=None)
+                said.tool_calls = json.dumps(calls)
+                if request.messages[-1]["content"] != "About x":
+                    said = GeneratedSample("", "stop", 3, refusal=f"Not with card {card}")
+                return GenerateResult([said], 2)
+
+        found = run(job_of(GENERATE, REDACT), Thinking(lambda prompt, n: ""), text="x")
+        [sample] = found.samples
+        assert (sample["text"], sample["reasoning"]) == ("Done.", "I write to <email>")
+        [call] = json.loads(sample["tool_calls"])
+        assert json.loads(call["function"]["arguments"]) == {"to": "é\n<email>", "n": 4}
+        assert sample["call"] is None
+        found = run(job_of(GENERATE, REDACT), Thinking(lambda prompt, n: ""), text="y")
+        assert (found.reason, found.samples[0]["refusal"]) == ("refused", "Not with card <credit_card>")
+        assert "<credit_card>" in found.attempts[-1]["detail"]
+        assert_gone(found)
+
     def test_an_answer_of_a_judge_is_not_recorded_with_it(self) -> None:
         judge = {"verify": {"judge": {"model": "other", "prompt": "Is it kind? {{ sample }}", "at_least": 3}}}
         judged = f"{TEXT} Score: 5"
