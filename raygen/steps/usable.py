@@ -22,8 +22,10 @@ def fault_of(sample: GeneratedSample, may_call: bool = False) -> tuple[str, str]
         return "refused", f"the model refuses: {excerpt(sample.refusal, QUOTED)}"
     if sample.text.strip():
         return None
-    if may_call and sample.tool_calls:
+    if may_call and sample.tool_calls and sample.finish_reason != LENGTH:
         return None
+    if sample.tool_calls is not None and sample.finish_reason == LENGTH:
+        return "tool_calls", "the call of a tool may have been cut off at max_tokens"
     if sample.tool_calls is not None or sample.finish_reason == CALLED:
         return "tool_calls", "the model calls a tool instead of writing a text"
     if sample.reasoning is not None:

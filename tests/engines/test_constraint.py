@@ -27,6 +27,7 @@ from raygen.engines.stopping import StopRule
 from raygen.engines.torch import TorchEngine
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.chat_tokenizer import ChatTokenizer
+from raygen.steps.constrained import KeepsTo
 from tests.engines.test_stepper import Bench
 from tests.engines.test_torch import answer, ask, engine_of, mixed_requests, with_engine
 from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
@@ -187,7 +188,13 @@ def test_constrained_rows_keep_to_it_and_change_no_neighbour(
         assert request.constraint is not None
         for sample in result.samples:
             ended += sample.finish_reason == "stop"
-            assert sample.finish_reason == "length" or keeps(request.constraint.kind, sample.text), sample
+            # The look at texts afterwards agrees: it finds fault with what was cut off, and with nothing else.
+            fault = KeepsTo(request.constraint).fault_in(sample)
+            assert fault is None or (sample.finish_reason, fault.startswith("it was cut off")) == (
+                "length",
+                True,
+            )
+            assert fault is not None or keeps(request.constraint.kind, sample.text), sample
     assert ended >= 12
 
 

@@ -41,6 +41,7 @@ NO_ANSWERS = [
     (GeneratedSample("9", "stop", 1, refusal="I can't help"), "refused", "I can't help"),
     (GeneratedSample("", "tool_calls", 9, tool_calls=CALLS), "tool_calls", "calls a tool"),
     (GeneratedSample("", "tool_calls", 9), "tool_calls", "calls a tool"),
+    (GeneratedSample("", "length", 9, tool_calls=CALLS), "tool_calls", "may have been cut off"),
     (GeneratedSample("", "stop", 9, tool_calls=CALLS, reasoning="hm"), "tool_calls", "calls a tool"),
     (GeneratedSample("", "length", 1024, reasoning="9, or"), "only_reasoning", r"max_tokens \(1,024 tokens\) went into"),
     (GeneratedSample("", "length", None, reasoning="9, or"), "only_reasoning", "max_tokens went into reasoning"),
