@@ -16,6 +16,13 @@ from raygen.models.messages import first_line
 from raygen.train.base import IGNORED, Example
 from raygen.train.recipe import Recipe
 
+SPOKEN = (
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+)  # fields of what an assistant says and thinks
+
 
 class ChatExamples:
     """Encodes rows as a recipe's objective says.
@@ -121,6 +128,7 @@ class ChatExamples:
                     f"the base's chat template begins message {number} (assistant) otherwise than where it lets the "
                     "assistant speak",
                 )
+            _check_whole(messages[number], answered[len(done) :], number)
             said, rest = self._turn(answered[len(asked) :])
             pieces += [(self._tokens(asked[len(done) :]), False), (said, True), (rest, False)]
             done = answered
@@ -200,3 +208,15 @@ class ChatExamples:
         if own is None and not self._chat.eos_ids:
             raise RowError("no_targets", "the base names no token that ends a text")
         return int(own if own is not None else min(self._chat.eos_ids))
+
+
+def _check_whole(message: Mapping[str, Any], written: str, number: int) -> None:
+    """Raise RowError `bad_messages` when a part of what is to be learnt was left out: but for white space it has to be there."""
+    bare = "".join(written.split())
+    for field in SPOKEN:
+        text = message.get(field)
+        if isinstance(text, str) and "".join(text.split()) not in bare:
+            raise RowError(
+                "bad_messages",
+                f"the base's chat template leaves out a part of the {field} of message {number} (assistant)",
+            )

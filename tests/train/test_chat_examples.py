@@ -126,6 +126,20 @@ def test_a_template_that_rewrites_earlier_turns_is_learnt_from_by_the_last() -> 
     )
 
 
+def test_thoughts_that_a_template_always_takes_out_break_the_row() -> None:
+    hush = PLAIN.replace("message.content }}", "message.content.split('</think>')[-1] }}")
+    code, message = code_of(examples(hush, messages="chat", turns="last"), {"chat": THOUGHTS})
+    assert (code, "leaves out a part of the content of message 3" in message) == ("bad_messages", True)
+    assert shown(examples(hush, messages="chat").encode("r", {"chat": said("a?", "b")}))[1] == "b</s>"
+    beside = [*said("a?"), {"role": "assistant", "content": "b", "reasoning_content": "x"}]
+    code, message = code_of(examples(PLAIN, messages="chat"), {"chat": beside})
+    assert (code, "of the reasoning_content of message 1" in message) == ("bad_messages", True)
+    spaced = PLAIN.replace("{{ message.content }}", "{{ message.content | trim }}")
+    assert (
+        shown(examples(spaced, messages="chat").encode("r", {"chat": said("a?", " b  c\n")}))[1] == "b  c</s>"
+    )
+
+
 def test_the_last_turn_of_a_template_that_rewrites_it_too_is_refused() -> None:
     shy = PLAIN.replace(
         "{{ message.content }}", "{% if loop.last %}{{ message.content }}{% endif %}"
