@@ -118,7 +118,12 @@ def check_printable(paths: Sequence[tuple[str, ...]], where: str, columns: Mappi
         if kind is not None and pa.types.is_nested(kind):
             name = ".".join(path)
             what = "objects" if pa.types.is_struct(kind) or pa.types.is_map(kind) else "lists"
-            raise ConfigError(f"{where}: {name!r} holds {what}, not text: {_way_out(name, _example(kind))}")
+            way = _way_out(name, _example(kind))
+            if where in ("objective.prompt", "objective.completion"):
+                way = way.replace(
+                    f"`messages: {name}`", "`messages: [PROMPT, COMPLETION]`, the names of two columns,"
+                )
+            raise ConfigError(f"{where}: {name!r} holds {what}, not text: {way}")
 
 
 def _example(kind: pa.DataType) -> Any:
@@ -134,7 +139,8 @@ def _way_out(name: str, value: Any) -> str:
     if isinstance(value, bytes | bytearray):
         return "pictures go beside the prompt: `images: [COLUMN]`"
     if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
-        return "chat messages go in whole: `messages: COLUMN` instead of a template; `| tojson` prints them as JSON"
+        column = name.strip("'") if name.strip("'").replace(".", "").isidentifier() else "COLUMN"
+        return f"chat messages go in whole: `messages: {column}` instead of a template; `| tojson` prints them as JSON"
     if isinstance(value, list | tuple | dict):
         return "`| tojson` prints it as JSON, a loop its parts, `| join(', ')` a list of texts"
     return "print a text or a number"

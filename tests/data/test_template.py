@@ -68,7 +68,7 @@ ROW = {
         ("{{ list }}", "not_text", "'list' holds a list, not text; `| tojson`"),
         ("{{ object }}", "not_text", "'object' holds an object"),
         ("{{ object.inner['list'] }}", "not_text", r"'object\.inner\.list' holds a list"),
-        ("{{ chat }}", "not_text", "'chat' holds a list, not text; chat messages go in whole: `messages: COLUMN`"),
+        ("{{ chat }}", "not_text", "'chat' holds a list, not text; chat messages go in whole: `messages: chat`"),
         ("{{ map }}", "not_text", "'map' holds a list"),
         ("{{ null }}", "missing_value", "'null' is null"),
         ("{{ nan }}", "missing_value", "'nan' is NaN"),
@@ -137,6 +137,13 @@ def test_a_template_that_prints_a_column_of_lists_or_objects_is_refused_before_w
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         Template(text, "here").check(COLUMNS)
+
+
+def test_a_recipe_is_told_of_the_pair_of_columns() -> None:
+    with pytest.raises(
+        ConfigError, match=r"`messages: \[PROMPT, COMPLETION\]`, the names of two columns, instead"
+    ):
+        Template("{{ chat }}", "objective.completion").check(COLUMNS)
 
 
 @pytest.mark.parametrize(
