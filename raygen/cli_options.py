@@ -34,7 +34,7 @@ Reuse = Annotated[
     typer.Option(
         "--reuse",
         metavar="RUN",
-        help="take over what another run of the same rows computed, where this job asks the same",
+        help="take over what another run computed of the same rows (by their ids), where this job asks the same",
     ),
 ]
 Inline = Annotated[bool, typer.Option("--inline", help="work in this process, without Ray")]

@@ -185,7 +185,7 @@ class Execution(Frozen):
     )
     reuse: str | None = Field(
         None,
-        description="another run of the same rows and chunks: what it recorded of calls that this job makes too is not "
+        description="another run of these rows, or of some of them: what it recorded of calls that this job makes too is not "
         "computed again. Empty: none, where the run began with one",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pyarrow as pa
@@ -58,6 +58,8 @@ class SourcePlan:
 class SourceReader(ABC):
     """One source format. Rows stream: memory is bounded by one chunk, whatever the size of the input."""
 
+    numbered: ClassVar[bool] = False  # are rows without a key called by their file and their number in it?
+
     def __init__(self, source: Source) -> None:
         self.source = source
 
@@ -103,6 +105,16 @@ class SourceReader(ABC):
         has the value that its folders give, or null. A row that cannot be read has an error and nulls.
         Raises SourceError when an input changed since it was planned.
         """
+
+    def ids(self, inputs: Sequence[InputFile], ranges: Sequence[Range]) -> Iterator[pa.Array]:
+        """Yield the row ids of each range, in order, reading as little as that takes. Raises as `read` does."""
+        if self.source.key is None and self.numbered:
+            for each in ranges:
+                name = inputs[each.file].name
+                yield pa.array([f"{name}#{row}" for row in range(each.first_row, each.first_row + each.rows)])
+            return
+        for table in self.read(inputs, ranges, []):
+            yield table.column(ROW_ID).combine_chunks()
 
     def group(self, inputs: Sequence[InputFile], ranges: Sequence[Range], size: int) -> list[list[Range]]:
         """Cut `ranges` into groups that one reading task serves; those of files without random access are wider."""

@@ -39,6 +39,10 @@ class FolderReader(SourceReader):
             ranges.append(Range(start, start, stop, stop - start, 0))
         return SourcePlan(pinned, ranges, dict(self.columns), sampled=False)
 
+    def ids(self, inputs: Sequence[InputFile], ranges: Sequence[Range]) -> Iterator[pa.Array]:
+        for each in ranges:
+            yield pa.array([file.name for file in inputs[each.start : each.stop]], pa.string())
+
     def read(
         self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
     ) -> Iterator[pa.Table]:

@@ -25,6 +25,8 @@ class ParquetReader(SourceReader):
     In what nobody reads they may differ altogether.
     """
 
+    numbered = True
+
     def pin(self, chunk_rows: int, used: Collection[str] | None) -> SourcePlan:
         inputs = list_inputs(self.source)
         pinned: list[InputFile] = []

@@ -61,6 +61,7 @@ class _Seen:
 class RecordReader(SourceReader):
     """A format whose rows are records of one or more lines. A subclass says what a record is and holds."""
 
+    numbered = True
     header_lines = 0  # lines before the first row
     planning = False
     used: Collection[str] | None = None  # while planning; None: all columns

@@ -11,14 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from raygen.data import open_source
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
-from raygen.errors import CorruptDataError, RowError, UserError
+from raygen.errors import RowError, UserError
 from raygen.pipeline.program import Program
 from raygen.pipeline.show import chunks_of, merged_of, visible
-from raygen.runs.commit import Commit, read_data
+from raygen.runs.commit import Commit, read_data, read_ids
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.plan import Plan
 from raygen.runs.retries import retry_prefixes
@@ -48,7 +47,9 @@ def find_row(store: Store, row_id: str) -> FoundRow:
     row_id = row_id.encode("utf-8", "replace").decode()  # no id holds what is no UTF-8
     with ThreadPoolExecutor(READERS) as pool:
         while some := list(islice(places, 4 * READERS)):
-            for (where, commit), ids in zip(some, pool.map(lambda place: _ids(*place), some), strict=True):
+            for (where, commit), ids in zip(
+                some, pool.map(lambda place: read_ids(*place), some), strict=True
+            ):
                 position = pc.index(ids, row_id).as_py()
                 if position >= 0:
                     merged = merged_of(store)
@@ -68,16 +69,7 @@ def find_row(store: Store, row_id: str) -> FoundRow:
     )
 
 
-def _ids(store: Store, commit: Commit) -> pa.ChunkedArray:
-    """Read a chunk's row ids, and nothing else of it."""
-    try:
-        with store.open(commit.data) as file:
-            return pq.ParquetFile(file, pre_buffer=False).read(["row_id"], use_threads=False).column(0)
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptDataError(f"{store.uri_of(commit.data)}: its row ids cannot be read: {error}") from error
-
-
-def _similar(ids: pa.ChunkedArray, row_id: str) -> Iterator[str]:
+def _similar(ids: pa.Array, row_id: str) -> Iterator[str]:
     """Yield ids that share a half with this one, whatever their case: one slip of the hand leaves one half as it was."""
     half = len(row_id) // 2
     lower = pc.utf8_lower(ids)

@@ -68,7 +68,7 @@ class InlineExecution:
             return Report(todo.chunk, problem=parcel.problem)
         try:
             attempt = self._work.begin(self._store, todo)
-            known = self._work.recorded(todo) if attempt is not None else None
+            known = self._work.recorded(todo, parcel.rows) if attempt is not None else None
         except StorageError as error:
             return Report(todo.chunk, problem=str(error))
         if attempt is None:

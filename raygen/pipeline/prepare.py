@@ -14,6 +14,7 @@ from raygen.pipeline.models import as_planned, dated, pinned, resolve_models
 from raygen.pipeline.program import Program
 from raygen.runs.commit import Commit
 from raygen.runs.manifest import MANIFEST_KEY
+from raygen.runs.overlap import Overlap
 from raygen.runs.plan import Plan, check_resume, listed, new_plan, pin
 from raygen.runs.retries import plan_retry, read_merged
 from raygen.runs.reuse import Reuse, find_reuse
@@ -31,6 +32,7 @@ class Prepared:
     resumed: bool
     carried: dict[int, tuple[Store, Commit]]
     reuse: Reuse | None = None
+    overlap: Overlap | None = None  # with the run that is reused, where its chunks are others
     standing: tuple[tuple[Store, Commit], ...] = ()  # a retry: all chunks of the run that it mends
 
 
@@ -69,22 +71,22 @@ def prepare(job: Job) -> Prepared:
         resumed = True
     except KeyNotFoundError:
         plan = plan_job(job, models)
-        reuse = _reuse(job, plan, store)
+        reuse, overlap = _reuse(job, plan, store)
         resumed = not pin(store, plan)
         if resumed:
             plan = Plan.load(store)
     if resumed:
         check_resume(plan, job, pinned(models), store.uri)
-        reuse = None if store.exists(MANIFEST_KEY) else _reuse(job, plan, store)
-    return Prepared(store, job, plan, as_planned(models, plan), resumed, {}, reuse)
+        reuse, overlap = (None, None) if store.exists(MANIFEST_KEY) else _reuse(job, plan, store)
+    return Prepared(store, job, plan, as_planned(models, plan), resumed, {}, reuse, overlap)
 
 
-def _reuse(job: Job, plan: Plan, store: Store) -> Reuse | None:
+def _reuse(job: Job, plan: Plan, store: Store) -> tuple[Reuse | None, Overlap | None]:
     """Find the run that is to be reused: what the job says now, or else what it said when the run began."""
     uri = job.execution.reuse
     if uri is None:
         uri = plan.job.get("execution", {}).get("reuse")
-    return find_reuse(uri, plan, store, job.source.storage) if uri else None
+    return find_reuse(uri, plan, store, job.source) if uri else (None, None)
 
 
 def prepare_retry(store: Store, job: Job) -> Prepared | None:

@@ -21,7 +21,9 @@ from raygen.runs.duplicate_finder import find_duplicates
 from raygen.runs.duplicates import Duplicates, deduplication_of, write_duplicates
 from raygen.runs.enough import Target, acceptance
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
+from raygen.runs.overlap import Overlap
 from raygen.runs.plan import Plan
+from raygen.runs.reuse import Reuse
 from raygen.storage import Store, open_store
 
 MAX_GROUPS = 512  # reading tasks a pass: each is an object in Ray's store before the first row is read
@@ -71,10 +73,7 @@ def drive(
         reuse=run.reuse,
     )  # fmt: skip
     if run.reuse is not None:
-        there = len(committed_chunks(open_store(run.reuse.uri, run.reuse.storage)))
-        say(
-            f"reusing {run.reuse.uri}: {there:,} of {count(len(plan.chunks), 'chunk is', 'chunks are')} committed there"
-        )
+        say(_reusing(run, run.reuse))
     done = committed_chunks(store) & set(plan.todo)
     if run.resumed:
         say(
@@ -94,7 +93,7 @@ def drive(
             with _cluster(inline):
                 while not monitor.stopping:
                     before = len(done)
-                    problem = _pass(work, inline, plan, done, known, store, monitor, target, say)
+                    problem = _pass(work, inline, plan, done, known, store, monitor, target, say, run.overlap)
                     if len(done) == len(plan.todo) or target.reached:
                         break
                     if len(done) == before and not monitor.stopping:
@@ -129,6 +128,18 @@ def _say_missing(monitor: Monitor, say: Callable[[str], None]) -> None:
         say(line)
 
 
+def _reusing(run: Prepared, reuse: Reuse) -> str:
+    """Say how much of this run's rows the reused one has."""
+    if run.overlap is not None:
+        rows = count(run.plan.rows, "row has", "rows have")
+        unread = run.overlap.unread
+        less = f"; nothing is reused of {count(len(unread), 'chunk')}, such as {unread[0]}" if unread else ""
+        return f"reusing {reuse.uri}: {run.overlap.rows:,} of {rows} an outcome there{less}"
+    there = len(committed_chunks(open_store(reuse.uri, reuse.storage)))
+    chunks = count(len(run.plan.chunks), "chunk is", "chunks are")
+    return f"reusing {reuse.uri}: {there:,} of {chunks} committed there"
+
+
 def _duplicates(run: Prepared, commits: dict[int, Commit], say: Callable[[str], None]) -> Duplicates | None:
     """Find the duplicates in the whole merged run, and write them down."""
     config = deduplication_of(run.plan)
@@ -158,10 +169,11 @@ def _pass(
     monitor: Monitor,
     target: Target,
     say: Callable[[str], None],
+    overlap: Overlap | None,
 ) -> str | None:
     """Work once through all chunks that are left; returns the last problem. Marks what was committed in `done`."""
     problem = None
-    todos = grouped(work.job, plan, todos_of(plan, done), MAX_GROUPS)
+    todos = grouped(work.job, plan, todos_of(plan, done, overlap), MAX_GROUPS)
     if inline:
         from raygen.pipeline.inline import InlineExecution as Execution
     else:

@@ -112,13 +112,14 @@ class Generate:
             return _row(todo, STOPPED)
         try:
             attempt = self._work.begin(self._store, todo)
-            known = self._work.recorded(todo) if attempt is not None else None
+            rows = _unpack(table)
+            known = self._work.recorded(todo, rows) if attempt is not None else None
         except StorageError as error:
             return _row(todo, PROBLEM, message=str(error))
         if attempt is None:
             return _row(todo, DONE)
         try:
-            result = self._host.run_chunk(_unpack(table), known)
+            result = self._host.run_chunk(rows, known)
         except PoolLostError as error:
             return _row(todo, PROBLEM, message=str(error))
         return _row(
@@ -222,9 +223,14 @@ def _unpack(data: Any) -> pa.Table:
 
 
 def _pack_todo(todo: Todo) -> list[Any]:
-    return [todo.chunk, list(astuple(todo.range)), todo.only]
+    return [todo.chunk, list(astuple(todo.range)), todo.only, todo.there]
 
 
 def _unpack_todo(packed: list[Any]) -> Todo:
-    chunk, place, only = packed
-    return Todo(chunk, Range(*place), None if only is None else tuple(only))
+    chunk, place, only, there = packed
+    return Todo(
+        chunk,
+        Range(*place),
+        None if only is None else tuple(only),
+        None if there is None else tuple(there),
+    )

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raygen.config import Job, StorageOptions
 from raygen.data import open_source
@@ -26,19 +27,25 @@ from raygen.pipeline.host import ChunkResult, EngineHost
 from raygen.pipeline.program import Program
 from raygen.runs.commit import Attempt, Commit, chunk_name, commit_chunk, digest_of_ids, read_data
 from raygen.runs.manifest import MANIFEST_KEY
+from raygen.runs.overlap import Overlap
 from raygen.runs.plan import Plan
 from raygen.runs.reuse import Reuse
-from raygen.steps.record import RecordedRows
+from raygen.steps.record import RecordedRows, recorded_columns
 from raygen.storage import Store, open_store
 
 
 @dataclass(frozen=True)
 class Todo:
-    """One chunk to do. `only` are the positions of its rows that a retry generates again."""
+    """One chunk to do.
+
+    `only` are the positions of its rows that a retry generates again; `there` the chunks of the reused run that hold its
+    rows, None: the chunk of its own number.
+    """
 
     chunk: int
     range: Range
     only: tuple[int, ...] | None = None
+    there: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,20 +143,33 @@ class Work:
             return None
         return Attempt(self.attempt_limit_s)
 
-    def recorded(self, todo: Todo) -> RecordedRows | None:
+    def recorded(self, todo: Todo, rows: pa.Table) -> RecordedRows | None:
         """Return what a chunk's rows were answered before: in the run that this one reuses, or before they failed.
 
-        A record that is damaged or gone costs work, and is no reason to stop.
+        A record that is damaged or gone costs work, and is no reason to stop. No more than one chunk of the other run, and
+        what it holds of these rows, is in memory at once.
 
         Raises:
             StorageError: the store does not answer; to ask it again is cheaper than to compute anew.
         """
-        try:
-            if todo.only is not None:
-                return RecordedRows(read_data(*self.carried[todo.chunk]))
-            return RecordedRows(self.reuse.outcomes(todo.chunk)) if self.reuse is not None else None
-        except (CorruptDataError, KeyNotFoundError) as error:
-            return RecordedRows(note=f"nothing of chunk {todo.chunk} is reused: {error}")
+        if todo.only is not None:
+            try:
+                return RecordedRows([read_data(*self.carried[todo.chunk])])
+            except (CorruptDataError, KeyNotFoundError) as error:
+                return RecordedRows(note=f"nothing of chunk {todo.chunk} is reused: {error}")
+        if self.reuse is None:
+            return None
+        found, notes = [], []
+        for chunk in (todo.chunk,) if todo.there is None else todo.there:
+            try:
+                outcomes = self.reuse.outcomes(chunk)
+            except (CorruptDataError, KeyNotFoundError) as error:
+                notes.append(f"nothing of chunk {chunk} is reused: {error}")
+                continue
+            if outcomes is not None:
+                wanted = pc.is_in(outcomes.column("row_id"), rows.column(ROW_ID).combine_chunks())
+                found.append(recorded_columns(outcomes.filter(wanted)))
+        return RecordedRows(found, "; ".join(notes) or None)
 
     def write(
         self, store: Store, parcel_ids: str, todo: Todo, result: ChunkResult, started_s: float
@@ -205,10 +225,15 @@ def _added(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
     return {kind: before[kind] + now[kind] for kind in before}
 
 
-def todos_of(plan: Plan, done: set[int]) -> list[Todo]:
+def todos_of(plan: Plan, done: set[int], overlap: Overlap | None = None) -> list[Todo]:
     """What is left to do, in the order of the plan."""
     return [
-        Todo(chunk, plan.chunks[chunk], None if plan.only is None else tuple(plan.only[chunk]))
+        Todo(
+            chunk,
+            plan.chunks[chunk],
+            None if plan.only is None else tuple(plan.only[chunk]),
+            None if overlap is None else overlap.of(chunk),
+        )
         for chunk in plan.todo
         if chunk not in done
     ]

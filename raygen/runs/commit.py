@@ -248,6 +248,16 @@ def read_data(store: Store, commit: Commit, columns: list[str] | None = None) ->
     return lifted(decode_data(data, columns))
 
 
+def read_ids(store: Store, commit: Commit) -> pa.Array:
+    """Read a chunk's row ids, and nothing else of it. Raises CorruptDataError, KeyNotFoundError."""
+    try:
+        with store.open(commit.data) as file:
+            found = pq.ParquetFile(file, pre_buffer=False).read(["row_id"], use_threads=False).column(0)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptDataError(f"{store.uri_of(commit.data)}: its row ids cannot be read: {error}") from error
+    return found.combine_chunks()
+
+
 def read_checked(store: Store, key: str, size_bytes: int, sha256: str, about: str) -> bytes:
     """Read an object whose digest is recorded elsewhere. Raises CorruptDataError, KeyNotFoundError."""
     data: bytes = b""

@@ -175,14 +175,13 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
         RunConflictError: one line that names what differs and what to do.
     """
     differences = changed_keys(plan.identity, job.identity())
-    all_anew = any(each.startswith(("source", "sink", "seed")) for each in differences)
+    all_anew = any(each.startswith(("source.key", "source.format", "seed")) for each in differences)
     for name, model in models.items():
         before = plan.models.get(name, {}).get("digest")
         if before is not None and before != model["digest"]:
             differences.append(f"model {name!r}: weights were {before[:19]}, now {model['digest'][:19]}")
     if not differences:
         differences = _changed_inputs(plan, job)
-        all_anew = bool(differences)
     if differences:
         shown = "; ".join(differences[:4]) + (
             f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
@@ -191,7 +190,7 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
         if plan.only is not None:
             remedy = "Finish this retry as it began"
         elif not all_anew:
-            # What comes before an edited step is the same as it was.
+            # What comes before an edited step is the same as it was, and so are the rows of a source that has grown.
             remedy = (
                 f"Restore the old settings, or take over what still holds: --output ANOTHER --reuse {where}"
             )

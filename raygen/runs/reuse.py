@@ -1,25 +1,39 @@
-"""Reuse: another run of the same rows, whose recorded answers a run takes over instead of asking its models again.
+"""Reuse: another run of these rows, or of some of them, whose recorded answers are taken over instead of asking models again.
 
 Answers are found by what was asked of which weights (Calls.key), so nothing that does not hold any more is ever taken.
-That both runs have the same rows in the same chunks makes them found at all: it is checked before work begins.
+Seeds hang on row ids: an answer is found where the row has the id that it had. In which chunks is settled before work.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
-from raygen.config import StorageOptions
-from raygen.errors import ConfigError, KeyNotFoundError, UserError
-from raygen.runs.commit import read_commit, read_data
+from raygen.config import Source, StorageOptions
+from raygen.data import open_source
+from raygen.errors import ConfigError, CorruptDataError, KeyNotFoundError, UserError
+from raygen.runs.commit import (
+    Commit,
+    committed_chunks,
+    digest_of_ids,
+    read_commit,
+    read_commits,
+    read_data,
+    read_ids,
+)
 from raygen.runs.manifest import MANIFEST_KEY
+from raygen.runs.overlap import Overlap, find_overlap
 from raygen.runs.plan import Plan, changed_keys
 from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store, open_store
 
-REMEDY = "Give a run of the same rows in the same chunks, or leave --reuse out"
+REMEDY = "Give a run of these rows, or leave --reuse out"
+READERS = 16  # chunks whose ids are read at once
 
 
 @dataclass(frozen=True)
@@ -48,16 +62,19 @@ class Reuse:
         return None
 
 
-def find_reuse(uri: str, plan: Plan, store: Store, storage: StorageOptions) -> Reuse:
+def find_reuse(uri: str, plan: Plan, store: Store, source: Source) -> tuple[Reuse, Overlap | None]:
     """Look at the run that is to be reused.
 
     Args:
-        plan, store: of the run that reuses it.
+        plan, store: of the run that reuses it. source: its own.
+
+    Returns:
+        The run; and where its rows are, unless they are the same rows in the same chunks.
 
     Raises:
-        UserError: there is no run; it is this one; or its rows or chunks are others, which are named.
+        UserError: there is no run; it is this one; or it has none of these rows: what differs is named.
     """
-    found = open_store(uri, storage)
+    found = open_store(uri, source.storage)
     if found.uri == store.uri:
         raise ConfigError(
             f"execution.reuse: {uri} is the output of this very run; choose another --output for it"
@@ -69,14 +86,45 @@ def find_reuse(uri: str, plan: Plan, store: Store, storage: StorageOptions) -> R
             f"execution.reuse: {found.uri}: no run here (no plan.json). Give the directory that `raygen run` printed; "
             "to go on without one: --reuse ''"
         ) from None
+    finished = [each for each in retry_prefixes(found) if found.exists(f"{each}{MANIFEST_KEY}")]
+    reuse = Reuse(found.uri, source.storage, tuple(reversed(finished)))
     differences = _differences(other, plan)
-    if differences:
+    if not differences:
+        return reuse, None
+    unread: list[str] = []
+    try:
+        overlap = find_overlap(
+            _ids_there(found, unread), enumerate(open_source(source).ids(plan.inputs, plan.chunks))
+        )
+    except ConfigError as error:
+        raise ConfigError(f"execution.reuse: {found.uri} does not fit: {error}. {REMEDY}") from None
+    if plan.rows and not overlap.rows:
         more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
         raise ConfigError(
-            f"execution.reuse: {found.uri} does not fit: {'; '.join(differences[:4])}{more}. {REMEDY}"
+            f"execution.reuse: {found.uri} does not fit: it has no outcome of any of these {plan.rows:,} rows, going by "
+            f"their row ids: {'; '.join(differences[:4])}{more}. {REMEDY}"
         )
-    finished = [each for each in retry_prefixes(found) if found.exists(f"{each}{MANIFEST_KEY}")]
-    return Reuse(found.uri, storage, tuple(reversed(finished)))
+    overlap.unread = unread
+    return reuse, overlap
+
+
+def _ids_there(store: Store, unread: list[str]) -> Iterator[tuple[int, pa.Array]]:
+    """Yield the row ids of every committed chunk; none of one that cannot be read, which is added to `unread`."""
+
+    def ids_of(commit: Commit) -> pa.Array:
+        try:
+            ids = read_ids(store, commit)
+            if digest_of_ids(ids) == commit.ids:
+                return ids
+            unread.append(f"chunk {commit.chunk}: {commit.data} has other row ids than were committed")
+        except (CorruptDataError, KeyNotFoundError) as error:
+            unread.append(f"chunk {commit.chunk}: {error}")
+        return pa.array([], pa.string())
+
+    commits = read_commits(store, sorted(committed_chunks(store)))
+    with ThreadPoolExecutor(READERS) as pool:
+        while some := list(islice(commits, 4 * READERS)):
+            yield from zip((each.chunk for each in some), pool.map(ids_of, some), strict=True)
 
 
 def _differences(before: Plan, now: Plan) -> list[str]:

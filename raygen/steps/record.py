@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -122,21 +122,26 @@ class RecordedRows:
     """What a chunk's outcomes recorded, row by row; a row is unpacked when its turn comes.
 
     Args:
-        outcomes: None: nothing is recorded.
-        note: why nothing is, if that is worth knowing.
+        outcomes: tables of them, such as a chunk's.
+        note: why something is not recorded, if that is worth knowing.
     """
 
-    def __init__(self, outcomes: pa.Table | None = None, note: str | None = None) -> None:
+    def __init__(self, outcomes: Sequence[pa.Table] = (), note: str | None = None) -> None:
         self.note = note
-        self._table: pa.Table | None = None
-        self._places: dict[str, int] = {}
-        if outcomes is not None:
-            columns = [name for name in COLUMNS if name in outcomes.column_names]
-            self._table = outcomes.select(columns).combine_chunks()
-            self._places = {row_id: n for n, row_id in enumerate(outcomes.column("row_id").to_pylist())}
+        self._tables = [recorded_columns(table) for table in outcomes]
+        self._places = {
+            row_id: (table, place)
+            for table in self._tables
+            for place, row_id in enumerate(table.column("row_id").to_pylist())
+        }
 
     def of(self, row_id: str) -> Record | None:
-        place = self._places.get(row_id)
-        if place is None or self._table is None:
+        if row_id not in self._places:
             return None
-        return Record(self._table.slice(place, 1).to_pylist()[0])
+        table, place = self._places[row_id]
+        return Record(table.slice(place, 1).to_pylist()[0])
+
+
+def recorded_columns(outcomes: pa.Table) -> pa.Table:
+    """Return of outcomes what their record consists of."""
+    return outcomes.select([name for name in COLUMNS if name in outcomes.column_names]).combine_chunks()

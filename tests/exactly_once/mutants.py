@@ -156,7 +156,7 @@ def no_checksum(patch: pytest.MonkeyPatch) -> None:
 def ranges_from_blocks(patch: pytest.MonkeyPatch) -> None:
     """A chunk's rows are those of the block at its place in this session's stream, not the plan's."""
 
-    def streamed(plan: Plan, done: set[int]) -> list[Todo]:
+    def streamed(plan: Plan, done: set[int], overlap: None) -> list[Todo]:
         left = todos_of(plan, done)
         return [replace(todo, range=plan.chunks[place]) for place, todo in enumerate(left)]
 

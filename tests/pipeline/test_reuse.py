@@ -41,8 +41,8 @@ def steps(
     ]
 
 
-def write_rows(path: Path, rows: int) -> Path:
-    numbers = range(rows)
+def write_rows(path: Path, rows: int, first: int = 0) -> Path:
+    numbers = range(first, first + rows)
     pq.write_table(
         pa.table({"id": [f"p{n}" for n in numbers], "text": [f"passage {n}" for n in numbers]}), path
     )
@@ -233,24 +233,18 @@ def test_a_finished_run_does_not_look_for_what_it_reused(source: Path, before: P
     assert again(source, None, tmp_path / "after").state == "finished"
 
 
-def other_rows(source: Path, tmp_path: Path) -> dict[str, Any]:
-    return {
-        "source": {"format": "parquet", "uri": str(write_rows(tmp_path / "other.parquet", 39)), "key": "id"}
-    }
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda s, t: {"sink": {"chunk_rows": 10}}, "sink.chunk_rows was 8, now 10"),
-        (lambda s, t: {"source": {"format": "parquet", "uri": str(s)}}, 'source.key was "id", now null'),
+        (lambda s, t: {"source": {"format": "parquet", "uri": str(s)}}, r'source\.key was "id", now null'),
         (
-            lambda s, t: {"source": {"format": "parquet", "uri": str(s), "key": "id", "max_rows": 12}},
-            "source.max_rows was null, now 12",
+            lambda s, t: {
+                "source": {"format": "parquet", "uri": str(write_rows(t / "o.parquet", 9, 100)), "key": "id"}
+            },
+            r"input \S+/rows\.parquet is gone; input \S+/o\.parquet is new",
         ),
-        (other_rows, r"input \S+/rows.parquet is gone; input \S+/other.parquet is new"),
     ],
-    ids=["chunks", "key", "rows", "inputs"],
+    ids=["key", "inputs"],
 )
 def test_a_run_of_other_rows_is_refused_before_work(
     source: Path,
@@ -259,17 +253,112 @@ def test_a_run_of_other_rows_is_refused_before_work(
     change: Callable[[Path, Path], dict[str, Any]],
     says: str,
 ) -> None:
+    none = r"it has no outcome of any of these [\d,]+ rows, going by their row ids"
     with pytest.raises(
-        ConfigError, match=rf"execution\.reuse: {before} does not fit: .*{says}.*leave --reuse out"
+        ConfigError, match=rf"execution\.reuse: {before} does not fit: {none}: .*{says}.*leave --reuse out"
     ):
         again(source, before, tmp_path / "after", **change(source, tmp_path))
     assert not (tmp_path / "after").exists()
 
 
-def test_changed_contents_are_other_rows(source: Path, before: Path, tmp_path: Path) -> None:
-    write_rows(source, 41)
-    with pytest.raises(ConfigError, match=r"rows\.parquet has changed"):
-        again(source, before, tmp_path / "after")
+def as_fresh(rows: Path, before: object, output: Path, **changes: Any) -> dict[str, int]:
+    """Run with what another run recorded, check the outcomes against a run without, and return the calls."""
+    result = again(rows, before, output, **changes)
+    again(rows, None, output.with_name("fresh"), **changes)
+    assert outcomes(output).equals(outcomes(output.with_name("fresh")))
+    return result.calls
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 5, 10, 100])
+def test_other_chunks_of_the_same_rows_are_reused(
+    source: Path, before: Path, tmp_path: Path, chunk_rows: int
+) -> None:
+    calls = as_fresh(source, before, tmp_path / "after", sink={"chunk_rows": chunk_rows})
+    assert calls == {"reused": 2 * FEW, "computed": 0}
+
+
+def test_a_file_that_has_grown_is_reused_as_far_as_it_went(
+    source: Path, before: Path, tmp_path: Path
+) -> None:
+    write_rows(source, FEW + 3)
+    assert as_fresh(source, before, tmp_path / "after") == {"reused": 2 * FEW, "computed": 2 * 3}
+
+
+def test_fewer_rows_and_then_more_are_reused(source: Path, tmp_path: Path) -> None:
+    first = {"source": {"format": "parquet", "uri": str(source), "key": "id", "max_rows": 10}}
+    again(source, None, tmp_path / "ten", **first)
+    more = {"source": {**first["source"], "max_rows": 20}}
+    said: list[str] = []
+    job = job_of(source, tmp_path / "twenty", tmp_path / "ten", **SMALL, **more)
+    assert run_job(job, inline=True, say=said.append).calls == {"reused": 20, "computed": 20}
+    assert said == [f"reusing {tmp_path / 'ten'}: 10 of 20 rows have an outcome there"]
+    assert as_fresh(source, tmp_path / "twenty", tmp_path / "five", **first) == {"reused": 20, "computed": 0}
+
+
+def test_rows_in_another_order_are_found(source: Path, before: Path, tmp_path: Path) -> None:
+    table = pq.read_table(source)
+    new = pa.table({"id": ["new"], "text": ["passage new"]})
+    pq.write_table(pa.concat_tables([new, table.take(list(reversed(range(FEW))))]), source)
+    assert as_fresh(source, before, tmp_path / "after") == {"reused": 2 * FEW, "computed": 2}
+
+
+def test_a_changed_row_is_computed_anew(source: Path, before: Path, tmp_path: Path) -> None:
+    table = pq.read_table(source).to_pydict()
+    table["text"][3] = "another passage"
+    pq.write_table(pa.table(table), source)
+    assert as_fresh(source, before, tmp_path / "after") == {"reused": 2 * (FEW - 1), "computed": 2}
+
+
+@pytest.mark.parametrize("key", ["id", None])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_folder_with_new_files_and_lines_is_reused(tmp_path: Path, kind: str, key: str | None) -> None:
+    def write(name: str, numbers: range) -> None:
+        path = tmp_path / f"in/{name}.{kind}"
+        path.parent.mkdir(exist_ok=True)
+        if kind == "parquet":
+            write_rows(path, len(numbers), numbers.start)
+        elif kind == "jsonl":
+            path.write_text(
+                "".join(json.dumps({"id": f"p{n}", "text": f"passage {n}"}) + "\n" for n in numbers)
+            )
+        else:
+            path.write_text("id,text\n" + "".join(f"p{n},passage {n}\n" for n in numbers))
+
+    rows = {"source": {"format": kind, "uri": str(tmp_path / "in"), "key": key}}
+    write("b", range(11))
+    write("d", range(50, 53))
+    again(tmp_path, None, tmp_path / "before", **rows)
+    write("b", range(13))  # two lines more
+    write("a", range(20, 25))  # before it, and between
+    write("c", range(30, 31))
+    calls = as_fresh(tmp_path, tmp_path / "before", tmp_path / "after", **rows)
+    assert calls == {"reused": 2 * 14, "computed": 2 * 8}
+
+
+def test_of_damaged_chunks_nothing_is_reused_in_a_grown_run(
+    source: Path, before: Path, tmp_path: Path
+) -> None:
+    write_rows(source, FEW + 1)
+    (data,) = (before / "data").glob("00000001-*")
+    data.unlink()
+    (data,) = (before / "data").glob("00000003-*")
+    data.write_bytes(b"PAR1 no more PAR1")
+    assert as_fresh(source, before, tmp_path / "after") == {"reused": 2 * 24, "computed": 2 * 17}
+    said: list[str] = []
+    run_job(job_of(source, tmp_path / "third", before, **SMALL), inline=True, say=said.append)
+    assert (
+        f"{FEW - 16} of {FEW + 1} rows have an outcome there; nothing is reused of 2 chunks, such as chunk"
+        in said[0]
+    )
+
+
+def test_a_grown_run_is_resumed_with_what_it_reuses(source: Path, before: Path, tmp_path: Path) -> None:
+    write_rows(source, FEW + 2)
+    again(source, before, tmp_path / "after")
+    (tmp_path / "after/manifest.json").unlink()
+    (tmp_path / "after/commits/00000005.json").unlink()
+    (tmp_path / "after/commits/00000001.json").unlink()
+    assert again(source, None, tmp_path / "after").calls == {"reused": 2 * FEW, "computed": 2 * 2}
 
 
 def test_the_same_file_elsewhere_is_the_same_rows(source: Path, before: Path, tmp_path: Path) -> None:

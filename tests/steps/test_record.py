@@ -38,7 +38,7 @@ REFINED = {"refine": {"prompt": "{{ sample }} | {{ finding }}", "budget": 2, "un
 
 def stored(*outcomes: Outcome) -> RecordedRows:
     """What is read of outcomes that were written to a run."""
-    return RecordedRows(pq.read_table(io.BytesIO(encode_data(outcome_table(outcomes, LINEAGE, {})))))
+    return RecordedRows([pq.read_table(io.BytesIO(encode_data(outcome_table(outcomes, LINEAGE, {}))))])
 
 
 def again(job: Any, known: Record | None, writer: Any, judge: Any, **row: Any) -> tuple[Outcome, Tally]:
@@ -188,7 +188,7 @@ def test_rows_and_columns_that_are_not_there_have_no_record() -> None:
     assert rows.of("c") is None
     assert RecordedRows().of("a") is None
     assert RecordedRows(note="why").note == "why"
-    older = RecordedRows(outcome_table([Outcome("a", "failed")], LINEAGE, {}).drop_columns(["calls"]))
+    older = RecordedRows([outcome_table([Outcome("a", "failed")], LINEAGE, {}).drop_columns(["calls"])])
     record = older.of("a")
     assert record is not None
     assert record.classified("k") is None
