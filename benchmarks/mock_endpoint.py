@@ -22,7 +22,7 @@ REASONS = {
     429: "Too Many Requests",
     500: "Internal Server Error",
 }
-Reply = tuple[int, dict[str, str], bytes]  # status, further headers, body
+Reply = tuple[int, dict[str, str], bytes]  # status (0: none ever comes), further headers, body
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class MockEndpoint:
         counters.requests += 1
         body = orjson.loads(raw)
         if self.respond is not None and (reply := self.respond(body, head)) is not None:
-            send(reply)
+            if reply[0]:
+                send(reply)
             return
         if options.refuse_above and counters.in_flight >= options.refuse_above:
             counters.refused += 1

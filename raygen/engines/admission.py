@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from raygen.engines.backoff import exponential_s
+from raygen.engines.backoff import MAX_RETRY_AFTER_S, exponential_s
 
 START = 64  # a first burst that a hosted endpoint takes
 DEEPEST_CUT, LIGHTEST_CUT = 0.5, 0.9  # what one signal of overload leaves of the level
@@ -68,6 +68,19 @@ class Admission:
         self._next_ticket += 1
         return self._next_ticket - 1
 
+    @property
+    def next_ticket(self) -> int:
+        """The ticket of the next request to be sent: who has it, or a later one, was sent after now."""
+        return self._next_ticket
+
+    def restart(self) -> None:
+        """Send one request, then two, four ...: the endpoint was away.
+
+        A request that takes its server down with it would else take all the others with it each time; so it has fewer beside
+        it each time, and they are other ones.
+        """
+        self._level, self._threshold = 1.0, float(self._ceiling)
+
     def failed(self, ticket: int) -> None:
         """A request ended in a way that says nothing about load: an error, a time-out, a cancellation."""
         self.in_flight -= 1
@@ -103,7 +116,7 @@ class Admission:
         if self._signals_in_a_row == 1:  # a longer outage must not lower what to come back to
             self._threshold = self._level
         if retry_after_s:
-            self._pause(now, retry_after_s * (1 + 0.05 * self._draw()))
+            self._pause(now, min(retry_after_s, MAX_RETRY_AFTER_S) * (1 + 0.05 * self._draw()))
         elif new_signal:
             self._pause(now, exponential_s(self._signals_in_a_row) * (0.5 + 0.5 * self._draw()))
 

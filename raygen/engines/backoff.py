@@ -11,9 +11,11 @@ BASE_S = 0.5
 CAP_S = 60.0
 MAX_RETRY_AFTER_S = 300.0  # an endpoint that asks for more is asked again after this long
 
+PARDONS = 3
+
 
 def retry_after_s(header: str | None, wall_time: float) -> float | None:
-    """Return the seconds that a `Retry-After` header asks for, capped at MAX_RETRY_AFTER_S.
+    """Return the seconds that a `Retry-After` header asks for; not all of it is waited for (MAX_RETRY_AFTER_S).
 
     Args:
         header: seconds (a fraction is accepted) or an HTTP date; None and nonsense give None.
@@ -31,7 +33,7 @@ def retry_after_s(header: str | None, wall_time: float) -> float | None:
             seconds = parsedate_to_datetime(header).timestamp() - wall_time
         except (ValueError, OverflowError):
             return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if math.isfinite(seconds) else None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def exponential_s(failures: int) -> float:
@@ -42,7 +44,8 @@ def exponential_s(failures: int) -> float:
 class RetryBudget:
     """How often one request may be asked again.
 
-    Errors are counted. Refusals (the endpoint is busy, the request is fine) are bounded by time alone.
+    Errors are counted. Refusals (the endpoint is busy, the request is fine) are bounded by time alone. Requests that did not
+    reach the endpoint cost nothing.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class RetryBudget:
         self.max_retries = max_retries
         self.max_refused_s = max_refused_s
         self.failures = 0
+        self._pardons = PARDONS
         self._refused_since: float | None = None
         self._draw = draw
 
@@ -63,10 +67,24 @@ class RetryBudget:
         self.failures += 1
         if self.failures > self.max_retries:
             return None
-        return max(asked_s or 0.0, self._draw() * exponential_s(self.failures))
+        return max(min(asked_s or 0.0, MAX_RETRY_AFTER_S), self._draw() * exponential_s(self.failures))
+
+    def after_unsent(self) -> float:
+        """Return the seconds to wait after a request that did not reach the endpoint."""
+        return self._draw() * exponential_s(1)
 
     def after_refusal(self, now: float) -> bool:
         """Note a refusal at the monotonic time `now`, in seconds; return whether to ask again."""
         if self._refused_since is None:
             self._refused_since = now
         return now - self._refused_since < self.max_refused_s
+
+    def pardon(self) -> bool:
+        """Forget the last error, or all refusals: the endpoint answered nobody then. Returns whether to ask again.
+
+        Not for ever: a request that takes its server down each time would always be pardoned.
+        """
+        self._pardons -= 1
+        self.failures -= self.failures > 0
+        self._refused_since = None
+        return self._pardons >= 0

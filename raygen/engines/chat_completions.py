@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from raygen.engines.base import GeneratedSample, GenerateRequest
+from raygen.engines.breaker import Why
 from raygen.engines.chat_answer import Fragment, in_order, read_choice, said_in, tokens_of
 from raygen.engines.endpoint_messages import endpoint_messages
 from raygen.engines.endpoint_words import is_too_long
@@ -30,15 +31,23 @@ FIELDS = (
     *("top_p", "stop", "presence_penalty", "frequency_penalty"),
     *("top_k", "min_p", "repetition_penalty", "min_tokens", "stop_token_ids"),
 )
+# What servers say when an account has nothing left to spend, with 400, 402, 403 or 429: no waiting cures it.
+SPENT = {
+    "insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_user_quota",
+}  # fmt: skip
 RETRIED = {408, 409, 425}
+# What the request itself is to blame for, whatever others get: too large, for legal reasons.
+OF_THE_ROW = {414, 431, 451}
 OVERLOADED = {503, 529}
 LONGEST_MESSAGE = 4096  # characters kept of an endpoint's message before it is cleaned and cut
 
 
 class Action(Enum):
     RETRY = "retry"  # ask again: the fault may pass
+    UNSENT = "unsent"  # the request did not get there: ask again, and do not count it against the request
     REFUSED = "refused"  # not now: ask again, and do not count it against the request
     ROW = "row"  # this request will never succeed
+    DENIED = "denied"  # this request will never succeed, or none will: that others are answered tells which
     ENGINE = "engine"  # no request will succeed
 
 
@@ -50,6 +59,13 @@ class Trouble:
     code: str  # of the RowError that it becomes once it is not retried
     message: str  # the endpoint's own, on one line; may still hold secrets
     overload: bool = False  # a sign that fewer requests should be in flight
+    why: int = Why.UNKNOWN  # or the HTTP status
+    asked_s: float | None = None  # the silence that its Retry-After asks for
+
+    @property
+    def says_all(self) -> bool:
+        """Does its message say what is wrong and what to do?"""
+        return self.code in ("unreachable", "redirected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +145,9 @@ def read_answer(status: int, raw: bytes, wanted: int, asked_s: float | None) -> 
         except (ValueError, TypeError, KeyError, AttributeError):
             return Trouble(Action.RETRY, "bad_answer", f"no chat completion: {endpoint_message(raw)}")
     message = f"HTTP {status}: {endpoint_message(raw)}"
+    if status == 402 or (status in (400, 403, 429) and not SPENT.isdisjoint(_error_words(raw))):
+        return Trouble(Action.ENGINE, "insufficient_quota", message)
     if status == 429:
-        # The one 429 that no waiting cures: the account has nothing left to spend.
-        if "insufficient_quota" in _error_words(raw):
-            return Trouble(Action.ENGINE, "insufficient_quota", message)
         return Trouble(Action.REFUSED, "endpoint_unavailable", message, overload=True)
     if status in OVERLOADED:
         action = Action.RETRY if asked_s is None else Action.REFUSED
@@ -140,14 +155,13 @@ def read_answer(status: int, raw: bytes, wanted: int, asked_s: float | None) -> 
     if status in RETRIED or status >= 500:
         return Trouble(Action.RETRY, "endpoint_unavailable", message)
     if status in (401, 403):
-        return Trouble(Action.ENGINE, "unauthorized", message)
-    if status == 404 or status < 400:
-        return Trouble(Action.ENGINE, "not_found", message)
+        return Trouble(Action.DENIED, "blocked", message)
     if status in (400, 413, 422):
         if not TOO_LONG.isdisjoint(_error_words(raw)) or is_too_long(message):
             return Trouble(Action.ROW, "prompt_too_long", message)
         return Trouble(Action.ROW, "endpoint_4xx" if status == 413 else "bad_request", message)
-    return Trouble(Action.ROW, "endpoint_4xx", message)
+    action = Action.ROW if status in OF_THE_ROW else Action.DENIED
+    return Trouble(action, "endpoint_4xx", message)
 
 
 def read_completion(body: Any, wanted: int) -> Answer | Trouble:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
 from raygen.engines.backoff import retry_after_s
+from raygen.engines.breaker import Why
 from raygen.engines.chat_completions import Action, Trouble
 from raygen.engines.endpoint_options import EndpointOptions
 from raygen.engines.endpoint_proxy import Proxy, proxy_of
@@ -85,7 +86,12 @@ class EndpointHTTP:
         # Read even where http:// needs none of them: a wrong path is told before work.
         tls = tls_context(owner, options.ca_file, options.client_cert, options.client_key)
         self._session: aiohttp.ClientSession = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=options.concurrency, keepalive_timeout=KEEPALIVE_S, ssl=tls),
+            connector=aiohttp.TCPConnector(
+                # One more: a probe must not wait for requests that hang.
+                limit=options.concurrency + 1,
+                keepalive_timeout=KEEPALIVE_S,
+                ssl=tls,
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers | own,
             timeout=aiohttp.ClientTimeout(total=options.timeout_s, sock_connect=CONNECT_S),
@@ -105,13 +111,13 @@ class EndpointHTTP:
             async with self._session.post(self._url, data=data, allow_redirects=False) as response:
                 return await self._receive(response)
         except aiohttp.ConnectionTimeoutError:
-            return self._unreachable(f"no connection to {self._way()} in {CONNECT_S:g} s")
+            return self._unsent(f"no connection to {self._way()} in {CONNECT_S:g} s", Why.UNREACHED)
         except TimeoutError:
             message = f"no answer in {self._options.timeout_s:g} s (timeout_s)"
-            return Trouble(Action.RETRY, "timeout", message)
+            return Trouble(Action.RETRY, "timeout", message, why=Why.TIMEOUT)
         except aiohttp.ClientConnectorCertificateError as error:
             fault = certificate_fault(error.certificate_error, self._proxy is not None)
-            return self._of_no_use(f"no connection to {self._way()}: {fault}")
+            return self._of_no_use(f"no connection to {self._way()}: {fault}", Why.TLS)
         except aiohttp.ClientHttpProxyError as error:
             return self._refused_by_proxy(error.status, error.message)
         except aiohttp.ClientConnectorError as error:
@@ -159,7 +165,7 @@ class EndpointHTTP:
                 if not timer.expired():
                     raise
                 message = f"the answer's stream fell silent for {limit_s:g} s (silence_s)"
-                return Trouble(Action.RETRY, "timeout", message)
+                return Trouble(Action.RETRY, "timeout", message, why=Why.TIMEOUT)
             if not data:
                 break
             size += len(data)
@@ -177,7 +183,7 @@ class EndpointHTTP:
     def _redirected(self, status: int, location: str | None) -> Trouble:
         """Redirects are not followed: a key would go where nobody said that it may, a POST become a GET."""
         if location is None:
-            return self._of_no_use(f"{self._way()}: HTTP {status}: a redirect to nowhere")
+            return _redirect(status, f"{self._way()}: HTTP {status}: a redirect to nowhere")
         parts = urlsplit(urljoin(self._shown, location))
         # No user, no query: they may hold secrets.
         target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -185,26 +191,29 @@ class EndpointHTTP:
             remedy = f"if that is the endpoint, say base_url: {target.removesuffix(PATH)}"
         else:
             remedy = "that is no endpoint: a page to sign in at, perhaps; look at base_url"
-        return self._of_no_use(
-            f"{self._way()}: HTTP {status}: redirects to {target}, which is not followed; {remedy}"
+        return _redirect(
+            status, f"{self._way()}: HTTP {status}: redirects to {target}, which is not followed; {remedy}"
         )
 
     def _refused_by_proxy(self, status: int, reason: str) -> Trouble:
         message = f"{self._way()}: the proxy answers HTTP {status} {reason}".rstrip()
         if status == 407:
             return self._of_no_use(
-                f"{message}; it wants a user and a password, http://USER:PASSWORD@HOST:PORT, or others than these"
+                f"{message}; it wants a user and a password, http://USER:PASSWORD@HOST:PORT, or others than these",
+                status,
             )
         if status in (408, 429) or status >= 500:
-            return self._unreachable(message)
-        return self._of_no_use(f"{message}; it does not let this host through, or NO_PROXY should except it")
+            return self._unsent(message, Why.UNREACHED)
+        return self._of_no_use(
+            f"{message}; it does not let this host through, or NO_PROXY should except it", status
+        )
 
     def _no_connection(self, error: aiohttp.ClientConnectorError) -> Trouble:
         import aiohttp
 
         if getattr(error.os_error, "reason", None) == "WRONG_VERSION_NUMBER":
             message = f"no connection to {self._way()}: https:// was said, but no TLS is spoken there"
-            return self._of_no_use(message)
+            return self._of_no_use(message, Why.TLS)
         refused = isinstance(error.os_error, ConnectionRefusedError)
         why = "nothing listens there" if refused else error.os_error.strerror or str(error.os_error)
         where = self._way()
@@ -212,17 +221,20 @@ class EndpointHTTP:
             where = str(self._proxy)
         elif isinstance(error, aiohttp.ClientConnectorDNSError):
             why += " (no proxy is set for it: HTTP_PROXY, HTTPS_PROXY)"
-        return self._unreachable(f"no connection to {where}: {why}")
+        return self._unsent(f"no connection to {where}: {why}", _why(error))
 
     def _way(self) -> str:
         return self._shown if self._proxy is None else f"{self._shown} through {self._proxy}"
 
     def _unreachable(self, message: str) -> Trouble:
-        return Trouble(Action.RETRY, "endpoint_unavailable", message)
+        return Trouble(Action.RETRY, "endpoint_unavailable", message, why=Why.BROKEN)
 
-    def _of_no_use(self, message: str) -> Trouble:
+    def _unsent(self, message: str, why: Why) -> Trouble:
+        return Trouble(Action.UNSENT, "endpoint_unavailable", message, why=why)
+
+    def _of_no_use(self, message: str, why: int) -> Trouble:
         """Say that no request can get through as things are, and what to do about it."""
-        return Trouble(Action.ENGINE, "unreachable", message)
+        return Trouble(Action.DENIED, "unreachable", message, why=why)
 
     def _read_key(self) -> str:
         variable = self._options.key_variable
@@ -261,7 +273,23 @@ def _reply(stream: EventStream) -> Reply | Trouble:
 
 
 def _too_large() -> Trouble:
-    return Trouble(Action.RETRY, "bad_answer", f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+    message = f"an answer of more than {MAX_ANSWER_BYTES} bytes"
+    return Trouble(Action.RETRY, "bad_answer", message, why=Why.NONSENSE)
+
+
+def _redirect(status: int, message: str) -> Trouble:
+    """Of all requests, or of those that a firewall does not like."""
+    return Trouble(Action.DENIED, "redirected", message, why=status)
+
+
+def _why(error: aiohttp.ClientConnectorError) -> Why:
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Why.NAME
+    if isinstance(error, aiohttp.ClientSSLError):
+        return Why.TLS
+    return Why.REFUSED if isinstance(error.os_error, ConnectionRefusedError) else Why.UNREACHED
 
 
 def _secrets(values: list[str], proxy: Proxy | None) -> list[str]:

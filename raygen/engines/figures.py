@@ -10,10 +10,26 @@ from raygen.evaluate.display import count
 GAUGES = frozenset({"in_flight", "waiting", "limit", "kv_positions", "kv_limit"})
 
 POOL = "pool."  # `pool.<model>.<figure>`: of the pools, all of this moment
+# `endpoint.<model>.<figure>`: of endpoints that answer nobody, all of this moment. `silent`: how many engines find them so;
+# the others are times and the like, which cannot be added up.
+ENDPOINT = "endpoint."
 
 
 def is_gauge(key: str) -> bool:
-    return key in GAUGES or key.startswith(POOL)
+    return key in GAUGES or key.startswith((POOL, ENDPOINT))
+
+
+def endpoint_key(model: str, figure: str) -> str:
+    return f"{ENDPOINT}{model}.{figure}"
+
+
+def add_figures(found: dict[str, float], figures: Mapping[str, float]) -> None:
+    """Add an engine's figures to what others said."""
+    for key, value in figures.items():
+        if key.startswith(ENDPOINT) and not key.endswith(".silent"):
+            found[key] = max(found.get(key, 0), value)
+        else:
+            found[key] = found.get(key, 0) + value
 
 
 def pool_figures(figures: Mapping[str, float]) -> dict[str, tuple[int, float | None]]:

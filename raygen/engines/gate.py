@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Iterator
 
 from raygen.engines.admission import Admission
 from raygen.engines.base import EngineStats
@@ -27,8 +28,20 @@ class Gate:
         self._again: deque[asyncio.Future[int]] = deque()
         self._backing_off = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._held = False
         self._shut: str | None = None
         self._show()
+
+    @property
+    def rows(self) -> int:
+        """How many requests are under way or wait."""
+        return self._stats.in_flight + self._stats.waiting
+
+    def hold(self, held: bool) -> None:
+        """Let nobody in, or let them in again."""
+        if held != self._held:
+            self._held = held
+            self._let_in()
 
     async def enter(self, again: bool = False) -> int:
         """Wait for admission; return the ticket to hand back to `served`, `refused` or `failed`.
@@ -37,7 +50,7 @@ class Gate:
         """
         if self._shut is not None:
             raise EngineConfigError(self._shut)
-        ticket = self.admission.admit(self._loop.time())
+        ticket = None if self._held else self.admission.admit(self._loop.time())
         if ticket is not None:  # then nobody waits: whoever could go was let in when the slot became free
             self._show()
             return ticket
@@ -57,11 +70,17 @@ class Gate:
             raise
 
     async def back_off(self, seconds: float) -> None:
-        """Sleep before entering again; such a request counts as waiting."""
+        """Sleep before entering again."""
+        with self.aside():
+            await asyncio.sleep(seconds)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Count a request as waiting that stands in no line."""
         self._backing_off += 1
         self._show()
         try:
-            await asyncio.sleep(seconds)
+            yield
         finally:
             self._backing_off -= 1
             self._show()
@@ -92,6 +111,9 @@ class Gate:
         self._show()
 
     def _let_in(self) -> None:
+        if self._held:
+            self._show()
+            return
         now = self._loop.time()
         for line in (self._again, self._fresh):
             while line:

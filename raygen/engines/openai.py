@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import Field, field_validator
 
+from raygen.config import Sampling
 from raygen.engines.admission import Admission
 from raygen.engines.backoff import RetryBudget
 from raygen.engines.base import Engine, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.breaker import Breaker, Why
 from raygen.engines.chat_completions import (
     LONGEST_MESSAGE,
     Action,
@@ -21,12 +23,14 @@ from raygen.engines.chat_completions import (
     read_answer,
     request_body,
 )
+from raygen.engines.circuit import Circuit
+from raygen.engines.endpoint_end import EndpointEnd
 from raygen.engines.endpoint_http import MESSAGE_CHARS, EndpointHTTP
 from raygen.engines.endpoint_options import EndpointOptions
 from raygen.engines.endpoint_words import option_hint
 from raygen.engines.event_stream import STREAM_FIELDS
 from raygen.engines.gate import Gate
-from raygen.errors import EngineConfigError, EngineError, RowError
+from raygen.errors import RowError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +53,15 @@ class OpenAIEngine(Engine):
 
     class Options(EndpointOptions):
         max_retries: int = Field(6, ge=0, le=100, description="after errors; refusals (429) are not counted")
-        max_refused_s: float = Field(3600.0, gt=0, description="a row that is refused for longer fails")
+        max_refused_s: float = Field(
+            3600.0,
+            gt=0,
+            description="an endpoint that answers nobody for so long ends the run, which can be resumed; a row that is "
+            "refused (429) for so long while others are answered fails",
+        )
+        start_patience_s: float = Field(
+            30.0, ge=0, description="how long an endpoint may be missing of which nothing was heard yet"
+        )
         extra_body: dict[str, Any] = Field({}, description="further fields of every request's body")
         structured_outputs: bool = Field(
             False, description="the endpoint takes vLLM's `structured_outputs`: choice, regex, grammar"
@@ -93,10 +105,16 @@ class OpenAIEngine(Engine):
         """Open the connection pool; nothing is sent. Raises EngineError: the key's variable is not set."""
         user_agent = self.version.replace(" ", "/")
         self._http = EndpointHTTP(f"model {self.model.name!r}", self.options, user_agent)
-        self._gate = Gate(Admission(self.options.concurrency), self.stats)
+        options = self.options
+        self._gate = Gate(Admission(options.concurrency), self.stats)
+        breaker = Breaker(start_patience_s=options.start_patience_s, max_refused_s=options.max_refused_s)
+        self._circuit = Circuit(
+            breaker, self._gate, self.stats, name=self.model.name, probe=self._probe, words=self._end_words
+        )
 
     async def close(self) -> None:
         if self._http is not None:
+            await self._circuit.close()
             await self._http.close()
 
     @property
@@ -106,8 +124,8 @@ class OpenAIEngine(Engine):
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         """Return one sample for every seed: from one request (`n`), from as many as it takes, or one each.
 
-        Raises RowError: bad_request, prompt_too_long, endpoint_4xx, endpoint_unavailable, bad_answer,
-        timeout. EngineError: key or quota refused, no such model or path; every later call fails alike.
+        Raises RowError: bad_request, prompt_too_long, blocked, endpoint_4xx, endpoint_unavailable, bad_answer, timeout.
+        EngineError: nobody is answered any more, or may be; every later call fails alike.
         """
         self.check_constraint(request.constraint)
         seeds = request.seeds
@@ -134,60 +152,62 @@ class OpenAIEngine(Engine):
                 task.cancel()  # one failure fails the row: nobody waits for the others
 
     async def _ask(self, request: GenerateRequest, seeds: list[int]) -> Answer:
-        """Ask once for the samples of these seeds, and again after faults that may pass."""
+        """Ask once for the samples of these seeds, and again after faults that may pass.
+
+        What has failed for good fails its row only if others are answered: else it is the endpoint's, and the row waits.
+        """
         budget = RetryBudget(self.options.max_retries, self.options.max_refused_s)
         again = False
         while True:
-            answer, asked_s = await self._send(request, seeds, again)
+            answer = await self._send(request, seeds, again)
             if isinstance(answer, Answer):
                 if not answer.has_usage:
                     self.stats.extra["usage_missing"] += 1
                 if request.sampling.logprobs is not None:
                     self.stats.extra["logprobs_missing"] += answer.without_logprobs
                 return answer
+            wait_s: float | None = 0.0
+            failure = answer.message
             if answer.action is Action.ROW:
-                raise RowError(answer.code, self._clean(answer.message))
-            if answer.action is Action.REFUSED:
-                if not budget.after_refusal(time.monotonic()):
-                    raise RowError(answer.code, self._clean(answer.message))
+                raise RowError(answer.code, self._clean(failure))
+            if answer.action is Action.DENIED:
+                wait_s = None
+            elif answer.action is Action.REFUSED:
+                wait_s = 0.0 if budget.after_refusal(time.monotonic()) else None
+            elif answer.action is Action.UNSENT:
+                wait_s = budget.after_unsent()
             else:
-                wait_s = budget.after_failure(asked_s)
-                if wait_s is None:
-                    raise RowError(
-                        answer.code, self._clean(f"asked {budget.failures} times: {answer.message}")
-                    )
+                wait_s = budget.after_failure(answer.asked_s)
+                failure = f"asked {budget.failures} times: {failure}"
+            if wait_s is None:
+                if await self._circuit.others_are_answered() or not budget.pardon():
+                    raise RowError(answer.code, self._clean(failure))
+            elif wait_s:
                 await self._gate.back_off(wait_s)
             self.stats.extra["retries"] += 1
             again = True
 
-    async def _send(
-        self, request: GenerateRequest, seeds: list[int], again: bool
-    ) -> tuple[Answer | Trouble, float | None]:
-        """Send one request when the gate lets it, and tell the gate how it went.
-
-        Returns the answer, and the seconds of silence that its `Retry-After` asks for. Raises EngineError.
-        """
+    async def _send(self, request: GenerateRequest, seeds: list[int], again: bool) -> Answer | Trouble:
+        """Send one request when the gate lets it, and say how it went. Raises EngineError."""
         ticket = await self._gate.enter(again)
+        self._circuit.sent()
         try:
             # Built only now: with images, the bodies of all that wait would fill the memory.
-            answer, asked_s = await self._post(self._body(request, seeds), len(seeds))
+            answer = await self._post(self._body(request, seeds), len(seeds))
         except BaseException:
             self._gate.failed(ticket)
             raise
         if isinstance(answer, Trouble):
             self.stats.extra["http_errors"] += 1
-            if answer.overload:
-                self._gate.refused(ticket, asked_s)
-                return answer, asked_s
-            if answer.action is Action.ENGINE:
-                broken = self._broken(answer)  # shuts the gate before a slot becomes free
-                self._gate.failed(ticket)
-                raise broken
-            if answer.action is Action.RETRY:
-                self._gate.failed(ticket)
-                return answer, asked_s
-        self._gate.served(ticket)
-        return answer, asked_s
+            self.stats.extra["refused_429"] += answer.why == 429
+        self._circuit.heard(ticket, answer)
+        return answer
+
+    async def _probe(self) -> Answer | Trouble:
+        """Ask for one token: is anybody answered?"""
+        hello = [{"role": "user", "content": "Hello"}]
+        request = GenerateRequest("probe", hello, Sampling(max_tokens=1), [0])
+        return await self._post(self._body(request, [0]), 1)
 
     def _body(self, request: GenerateRequest, seeds: list[int]) -> bytes:
         options = self.options
@@ -200,43 +220,39 @@ class OpenAIEngine(Engine):
             extra=(STREAM_FIELDS if options.stream else {}) | options.extra_body,
         )
 
-    async def _post(self, body: bytes, wanted: int) -> tuple[Answer | Trouble, float | None]:
+    async def _post(self, body: bytes, wanted: int) -> Answer | Trouble:
         assert self._http is not None, "start() comes first"
         reply = await self._http.post(body)
         if isinstance(reply, Trouble):
-            return reply, None
-        if reply.status == 429:
-            self.stats.extra["refused_429"] += 1
+            return replace(reply, why=reply.why or Why.NONSENSE)
         answer = read_answer(reply.status, reply.raw, wanted, reply.asked_s)
-        if isinstance(answer, Trouble) and answer.code == "bad_request":
-            hint = option_hint(answer.message, orjson.loads(body).keys())
+        if isinstance(answer, Trouble):
+            why = Why.NONSENSE if reply.status == 200 else reply.status
+            answer = replace(answer, why=why, asked_s=reply.asked_s)
+            hint = None
+            if answer.code == "bad_request":
+                hint = option_hint(answer.message, orjson.loads(body).keys())
             if hint is not None:
                 said = self._http.clean(answer.message, MESSAGE_CHARS - len(hint) - 2)  # the hint is not cut
                 answer = replace(answer, message=f"{said}; {hint}")
-        return answer, reply.asked_s
+        return answer
 
-    def _broken(self, trouble: Trouble) -> EngineError:
-        """Shut the gate, and return the error that says why and what to do."""
-        name, options = f"model {self.model.name!r}", self.options
-        if trouble.code == "unreachable":
-            assert self._http is not None
-            message = (
-                f"{name}: {self._http.clean(trouble.message, LONGEST_MESSAGE)}"  # says what to do: whole
-            )
-            self._gate.shut(message)
-            return EngineConfigError(message)
-        if trouble.code == "unauthorized":
-            state = "is set" if self._http and self._http.key else "is not set"
-            remedy = f"the key is refused: environment variable {options.api_key_env} {state}"
-        elif trouble.code == "insufficient_quota":
-            remedy = f"nothing is left to spend on the key in {options.api_key_env}"
-        else:
-            remedy = (
-                f"no model {self.model.spec.ref!r}, or no chat completions, under base_url {options.base_url}"
-            )
-        message = f"{name}: {remedy}; the endpoint says: {self._clean(trouble.message)}"
-        self._gate.shut(message)
-        return EngineConfigError(message)
+    def _end_words(self, trouble: Trouble, since_s: float | None) -> str:
+        """Say why the run ends as a whole."""
+        assert self._http is not None
+        options, breaker = self.options, self._circuit.breaker
+        variable = options.key_variable
+        end = EndpointEnd(
+            self.model.name,
+            self.model.spec.ref or "",
+            options.base_url,
+            "options.headers" if variable is None else f"environment variable {variable}",
+            variable is None or bool(self._http.key),
+        )
+        option = "start_patience_s" if breaker.limit_s == options.start_patience_s else "max_refused_s"
+        patience = f"{breaker.limit_s:g} s ({option})"
+        said = self._http.clean(trouble.message, LONGEST_MESSAGE if trouble.says_all else MESSAGE_CHARS)
+        return end.words(trouble, said, since_s, patience, breaker.worked)
 
     def _clean(self, message: str) -> str:
         assert self._http is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from raygen.engines.figures import is_gauge
+from raygen.engines.figures import add_figures, is_gauge
 
 SILENT_S = 10.0  # an engine that has not posted for longer is gone
 
@@ -34,9 +34,7 @@ class Board:
         for posted_s, figures in self._posts.values():
             alive = now_s - posted_s < SILENT_S
             found["replicas"] += alive
-            for key, value in figures.items():
-                if alive or not is_gauge(key):
-                    found[key] = found.get(key, 0) + value
+            add_figures(found, {k: v for k, v in figures.items() if alive or not is_gauge(k)})
         return found
 
     def stop(self) -> None:

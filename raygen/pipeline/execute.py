@@ -21,6 +21,7 @@ from typing import Any
 import ray
 import ray.data
 
+from raygen.engines.figures import add_figures
 from raygen.pipeline import stages
 from raygen.pipeline.board import start_board
 from raygen.pipeline.cluster import LOGS, capacity
@@ -134,8 +135,7 @@ class RayExecution:
 
     def gauges(self) -> dict[str, Any]:
         found: dict[str, Any] = ray.get(self._board.gauges.remote(self._stopping))
-        for key, value in self._pools.gauges().items():
-            found[key] = found.get(key, 0) + value
+        add_figures(found, self._pools.gauges())
         return found
 
     def close(self) -> None:

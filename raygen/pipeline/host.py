@@ -19,6 +19,7 @@ from raygen.config import Job
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.engines import engine_class
 from raygen.engines.base import Engine, ResolvedModel
+from raygen.engines.figures import add_figures
 from raygen.errors import RowError
 from raygen.pipeline.machine import machine_name
 from raygen.pipeline.models import identity_of
@@ -156,8 +157,7 @@ class EngineHost:
                 "limit": stats.limit,
                 **stats.extra,
             }
-            for key, value in own.items():
-                found[key] = found.get(key, 0) + value
+            add_figures(found, own)
         for status, count in self.tally.rows.items():
             found[f"rows_{status}"] = count
         return found

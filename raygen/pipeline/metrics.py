@@ -22,7 +22,7 @@ class EngineMetrics:
 
         derived = {"prefix_hit_rate": prefix_hit_rate(figures), "kv_use": kv_use(figures)}
         for key, value in {**figures, **derived}.items():
-            if value is None:
+            if value is None or "." in key:  # of one model: no name that Prometheus takes
                 continue
             if key not in self._gauges:
                 self._gauges[key] = Gauge(

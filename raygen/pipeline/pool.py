@@ -19,7 +19,7 @@ import ray
 from raygen.config import Job
 from raygen.engines import engine_class
 from raygen.engines.base import ResolvedModel
-from raygen.engines.figures import POOL, is_gauge
+from raygen.engines.figures import POOL, add_figures, is_gauge
 from raygen.errors import EngineError, RaygenError
 from raygen.pipeline.pooled import PooledEngine, Ready, Roster, in_flight_bound
 from raygen.pipeline.replica import LOST, Failure, RayLink, start_replica
@@ -146,17 +146,14 @@ class Pool:
         ray.kill(member.handle, no_restart=True)
 
     def _bury(self, figures: Mapping[str, float]) -> None:
-        for key, value in figures.items():
-            if not is_gauge(key):
-                self._past[key] = self._past.get(key, 0) + value
+        add_figures(self._past, {key: value for key, value in figures.items() if not is_gauge(key)})
 
     def gauges(self) -> dict[str, float]:
         """Totals and gauges of the replicas together; those of the pool itself are named after it."""
         found = dict(self._past)
         members = list(self.members)
         for member in members:
-            for key, value in member.figures.items():
-                found[key] = found.get(key, 0) + value
+            add_figures(found, member.figures)
         own = {key: found.get(key, 0) for key in ("in_flight", "waiting", "limit")}
         own["replicas"] = sum(member.state == UP for member in members)
         return {**found, **{f"{POOL}{self.model.name}.{key}": value for key, value in own.items()}}
@@ -223,8 +220,7 @@ class Pools:
     def gauges(self) -> dict[str, float]:
         found: dict[str, float] = {}
         for pool in self._pools:
-            for key, value in pool.gauges().items():
-                found[key] = found.get(key, 0) + value
+            add_figures(found, pool.gauges())
         return found
 
     def close(self) -> None:

@@ -23,9 +23,8 @@ def request(row_id: str = "r", prompt: str = "Hello", seeds: tuple[int, ...] = (
 
 
 def engine_of(base_url: str, **options: Any) -> OpenAIEngine:
-    spec = ModelSpec(
-        family="causal_lm", engine="openai", ref="some/model", options={"base_url": base_url, **options}
-    )
+    given = {"base_url": base_url, "start_patience_s": 0.3, "max_refused_s": 3.0, **options}
+    spec = ModelSpec(family="causal_lm", engine="openai", ref="some/model", options=given)
     return OpenAIEngine(ResolvedModel("writer", spec, None, "endpoint"))
 
 
@@ -60,6 +59,11 @@ def failure(respond: Respond, **options: Any) -> RowError:
 
 def replies(status: int, error: dict[str, Any], headers: dict[str, str] | None = None) -> Respond:
     return lambda body, head: (status, headers or {}, orjson.dumps({"error": error}))
+
+
+def only(prompt: str, reply: Reply) -> Respond:
+    """Give this reply to this prompt alone."""
+    return lambda body, head: reply if body["messages"][-1]["content"] == prompt else None
 
 
 def recorder(bodies: list[dict[str, Any]]) -> Respond:

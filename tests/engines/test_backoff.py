@@ -14,7 +14,7 @@ WALL = 1_445_412_420.0  # Wed, 21 Oct 2015 07:27:00 GMT
         ("7", 7.0),
         ("0.25", 0.25),
         ("-3", 0.0),
-        ("86400", MAX_RETRY_AFTER_S),
+        ("86400", 86400.0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 60.0),
         ("Wed, 21 Oct 2015 07:26:00 GMT", 0.0),
         ("soon", None),
@@ -37,6 +37,7 @@ def test_the_jitter_is_full_but_never_below_what_the_endpoint_asks():
     budget = RetryBudget(3, 3600, draw=lambda: 0.0)
     assert budget.after_failure(None) == 0.0
     assert budget.after_failure(2.5) == 2.5
+    assert budget.after_failure(86400.0) == MAX_RETRY_AFTER_S
 
 
 def test_no_retries_at_all():
@@ -48,3 +49,25 @@ def test_refusals_are_bounded_by_time_and_leave_the_retries_alone():
     assert all(budget.after_refusal(100.0 + second) for second in range(60))
     assert not budget.after_refusal(160.0)
     assert budget.after_failure(None) is not None
+
+
+def test_what_did_not_get_there_costs_nothing():
+    budget = RetryBudget(0, 60.0, draw=lambda: 1.0)
+    assert [budget.after_unsent() for _ in range(20)] == [0.5] * 20
+
+
+def test_a_row_is_pardoned_for_what_everybody_met_but_not_for_ever():
+    budget = RetryBudget(1, 60.0)
+    assert budget.after_failure(None) is not None
+    pardons = 0
+    while budget.after_failure(None) is None and budget.pardon():
+        pardons += 1
+    assert pardons == 3
+
+
+def test_a_pardon_forgets_refusals():
+    budget = RetryBudget(1, 60.0)
+    assert budget.after_refusal(0.0)
+    assert not budget.after_refusal(60.0)
+    assert budget.pardon()
+    assert budget.after_refusal(61.0)

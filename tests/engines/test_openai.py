@@ -20,7 +20,7 @@ from raygen.engines import openai as engine_module
 from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.openai import OpenAIEngine
 from raygen.errors import EngineConfigError, EngineError, RowError
-from tests.engines.asked import QUICK, ask, engine_of, failure, recorder, replies, request, run, texts
+from tests.engines.asked import ask, engine_of, failure, only, recorder, replies, request, run, texts
 
 SECRET = "sk-proj-Abc123"
 pytestmark = pytest.mark.usefixtures("quick_endpoints")
@@ -156,14 +156,14 @@ def test_no_message_holds_the_key(monkeypatch: pytest.MonkeyPatch):
     )
     assert isinstance(error, EngineError)
     assert SECRET not in str(error)
-    assert "environment variable MY_KEY is set" in str(error)
+    assert "refused with the key in environment variable MY_KEY" in str(error)
 
 
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
         (401, {}, ["'writer'", "OPENAI_API_KEY is not set", "HTTP 401"]),
-        (403, {}, ["OPENAI_API_KEY is not set"]),
+        (403, {}, ["no key is in use", "OPENAI_API_KEY is not set"]),
         (
             404,
             {"message": "model not found"},
@@ -179,7 +179,7 @@ def test_what_no_row_survives_stops_the_engine(status: int, body: dict[str, Any]
     assert {type(error) for error in errors} == {EngineConfigError}
     assert all(word in str(error) for error in errors for word in words)
     assert "\n" not in str(errors[0])
-    assert mock.counters.requests <= 2  # those who waited are not sent
+    assert mock.counters.requests <= 3  # two rows, and a probe: those who waited are not sent
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 500, 502, 503, 504])
@@ -205,11 +205,13 @@ def test_faults_that_may_pass_are_retried(status: int):
     ],
 )
 def test_retries_come_to_an_end(status: int, raw: bytes, code: str):
-    (error,), _, mock = ask(request(), respond=lambda body, head: (status, {}, raw), max_retries=2)
+    rows = request(prompt="bad"), request("2", "good")
+    (error, good), _, mock = ask(*rows, respond=only("bad", (status, {}, raw)), max_retries=2)
     assert isinstance(error, RowError)
     assert error.code == code
     assert error.message.startswith("asked 3 times: ")
-    assert mock.counters.requests == 3
+    assert texts(good) == [mock_text("good", 1, 0)]
+    assert mock.counters.requests == 5  # and a probe
 
 
 def test_retry_after_of_an_error_is_honoured():
@@ -246,9 +248,14 @@ def test_a_refused_row_goes_before_fresh_ones():
     assert prompts == ["a", "a", "b", "c"]
 
 
-def test_refusals_are_bounded_by_time():
-    error = failure(replies(429, {"message": "busy"}, {"Retry-After": "0.02"}), max_refused_s=0.1)
-    assert (error.code, error.message) == ("endpoint_unavailable", "HTTP 429: busy")
+def test_a_row_that_is_always_refused_while_others_are_answered_fails():
+    busy = orjson.dumps({"error": {"message": "too many tokens"}})
+    rows = request("big", "big"), request("small", "small")
+    (error, _), _, _ = ask(
+        *rows, respond=only("big", (429, {"Retry-After": "0.02"}, busy)), max_refused_s=0.2
+    )
+    assert isinstance(error, RowError)
+    assert (error.code, error.message) == ("endpoint_unavailable", "HTTP 429: too many tokens")
 
 
 def test_a_busy_endpoint_gets_what_it_takes():
@@ -278,25 +285,14 @@ def test_mixed_faults_hit_only_the_rows_they_belong_to():
 
 
 def test_a_slow_answer_is_a_time_out():
-    (error,), _, mock = ask(request(), mock=MockOptions(latency_s=5), timeout_s=0.05, max_retries=1)
+    rows = request(prompt="slow"), request("2", "quick")
+    never: Reply = (0, {}, b"")
+    (error, quick), _, mock = ask(*rows, respond=only("slow", never), timeout_s=0.2, max_retries=1)
     assert isinstance(error, RowError)
     assert error.code == "timeout"
-    assert "0.05 s (timeout_s)" in error.message
-    assert mock.counters.requests == 2
-
-
-def test_nobody_listens():
-    async def main() -> None:
-        async with MockEndpoint(QUICK) as mock:
-            url = mock.url
-        engine = engine_of(url, max_retries=1)
-        await engine.start()
-        with pytest.raises(RowError, match=r"no connection to \S+: nothing listens there") as caught:
-            await engine.generate(request())
-        assert caught.value.code == "endpoint_unavailable"
-        await engine.close()
-
-    run(main())
+    assert "0.2 s (timeout_s)" in error.message
+    assert texts(quick) == [mock_text("quick", 1, 0)]
+    assert mock.counters.requests == 4  # and a probe
 
 
 def test_a_connection_that_breaks_is_retried():
