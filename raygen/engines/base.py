@@ -178,6 +178,7 @@ class Engine(ABC):
     needs_ref: ClassVar[bool] = True  # does the job have to name a `ref`?
     takes_adapters: ClassVar[bool] = False
     takes_constraints: ClassVar[bool] = False  # does it keep to what a request's `constraint` says?
+    takes_quantised: ClassVar[bool] = False  # does it compute with quantised weights as they are?
     templated: ClassVar[bool] = False  # does it write prompts by the model's own chat template?
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?

@@ -62,6 +62,7 @@ class VLLMEngine(Engine):
     takes_adapters = True
     takes_constraints = True
     replayable = False  # its kernels may round differently in another batch
+    takes_quantised = True
     templated = True
     deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS
 

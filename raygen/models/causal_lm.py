@@ -10,10 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from raygen.errors import EngineError
+from raygen.errors import EngineConfigError, EngineError
 from raygen.models.chat_template import AS_IT_IS, TemplateRules
 from raygen.models.chat_tokenizer import ChatTokenizer, context_of, eos_ids_of
 from raygen.models.messages import first_line
+from raygen.models.quantised import in_full
 
 
 @dataclass(slots=True)
@@ -34,21 +35,27 @@ def load_causal_lm(
         rules: of its chat template.
 
     Raises:
+        EngineConfigError: weights are missing.
         EngineError: transformers cannot load it.
     """
     logging.disable_progress_bar()  # one bar an actor would only fill the logs
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             path,
+            **in_full(path),
             dtype=getattr(torch, dtype),
             attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise EngineError(f"cannot load a causal LM from {path}: {first_line(error)}") from error
+    if missing := sorted(report["missing_keys"]):
+        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise EngineConfigError(f"{path} is no whole language model: it has no weights for {some}")
     model.to(device, getattr(torch, compute_dtype(dtype, device))).eval()
     eos_ids = eos_ids_of(model.generation_config, model.config, tokenizer)
     rows = model.get_input_embeddings().weight.shape[0]

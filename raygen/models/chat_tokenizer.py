@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from raygen.errors import EngineError, RowError
+from raygen.errors import EngineConfigError, RowError
 from raygen.models.chat_template import AS_IT_IS, ChatTemplate, TemplateRules
 from raygen.models.messages import first_line
 from raygen.models.tool_chat import ToolChat, has_tools
@@ -130,12 +130,12 @@ def check_known(ids: Sequence[int], rows: int | None, tokenizer: Any) -> None:
 
 
 def load_chat_tokenizer(path: str, rules: TemplateRules = AS_IT_IS) -> ChatTokenizer:
-    """Load the tokenizer of a model directory, and what its configs say; no weights. Raises EngineError."""
+    """Load the tokenizer of a model directory, and what its configs say; no weights. Raises EngineConfigError."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise EngineError(f"cannot load a tokenizer from {path}: {first_line(error)}") from error
+        raise EngineConfigError(f"cannot load a tokenizer from {path}: {first_line(error)}") from error
     try:
         generation = GenerationConfig.from_pretrained(path, local_files_only=True)
     except OSError:  # a model need not have one

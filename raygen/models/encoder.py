@@ -30,6 +30,7 @@ from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.causal_lm import compute_dtype
 from raygen.models.chat_tokenizer import check_known
 from raygen.models.messages import first_line
+from raygen.models.quantised import in_full
 from raygen.models.sentence_files import Pooling, SentenceFiles, read_sentence_files
 from raygen.models.stable_rows import stabilise_rows
 
@@ -201,6 +202,7 @@ def _load(auto: Any, path: str, dtype: str, device: str) -> tuple[Any, Any, list
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             output_loading_info=True,
+            **in_full(path),
             **local,
         )
         try:

@@ -12,6 +12,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from raygen.errors import ModelReferenceError
 from raygen.models.messages import first_line
+from raygen.models.own_code import FILES, check_code
 from raygen.models.weights import MODEL_SUFFIXES, check_names, is_module_config
 
 
@@ -32,7 +33,13 @@ def fetch_repository(repository: str, commit: str, target: Path, where: str) -> 
     wanted = [name for name in files if "/" not in name and name.endswith(MODEL_SUFFIXES)]
     wanted += filter(is_module_config, files)
     try:
+        # What can be refused is refused before the weights are on their way.
+        first = [name for name in wanted if name in FILES]
+        snapshot_download(repository, revision=commit, local_dir=target, allow_patterns=first)
+        check_code(target, where)
         snapshot_download(repository, revision=commit, local_dir=target, allow_patterns=wanted)
+    except ModelReferenceError:
+        raise
     except Exception as error:  # the hub's client passes on whatever its HTTP library of the day raises
         raise ModelReferenceError(f"{where}: the download failed: {first_line(error)}") from error
     shutil.rmtree(target / ".cache", ignore_errors=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from raygen.errors import ModelReferenceError
+from raygen.models.own_code import check_code, json_object
 
 # A model's files: what is fetched, what its digest covers. GGUF files become safetensors on arrival.
 MODEL_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja")
@@ -62,7 +61,7 @@ def check_names(names: Collection[str], where: str) -> None:
 
 
 def check_directory(directory: Path, where: str) -> None:
-    """Refuse a directory that is no complete model or brings code. Runs nothing, imports nothing.
+    """Refuse a directory that is no complete model, or needs code that it brings. Runs nothing that is in it.
 
     Raises:
         ModelReferenceError: in one line, with what to do.
@@ -73,29 +72,14 @@ def check_directory(directory: Path, where: str) -> None:
         raise ModelReferenceError(
             f"{where} has no config.json; a model directory is one that save_pretrained() wrote"
         )
-    for name in ("config.json", "tokenizer_config.json"):
-        if name in names and _json_object(directory / name, where).get("auto_map"):
-            raise ModelReferenceError(
-                f"{where} brings code of its own (`auto_map` in {name}), which raygen never runs; use a "
-                "model that transformers itself knows; if it knows this one, take `auto_map` out of a copy"
-            )
+    check_code(directory, where)
     for index in (name for name in names if name.endswith(".safetensors.index.json")):
-        shards = _json_object(directory / index, where).get("weight_map", {}).values()
+        shards = json_object(directory / index, where).get("weight_map", {}).values()
         missing = sorted({shard for shard in shards if shard not in names})
         if missing:
             raise ModelReferenceError(
                 f"{where} is incomplete: {index} names {missing[0]}, which is not there"
             )
-
-
-def _json_object(path: Path, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ModelReferenceError(f"{where}: {path.name} cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise ModelReferenceError(f"{where}: {path.name} holds no JSON object")
-    return value
 
 
 def hash_file(path: Path) -> str:

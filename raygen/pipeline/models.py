@@ -28,6 +28,7 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
         if not engine_class(spec.engine).has_weights:
             found[name] = ResolvedModel(name, spec, None, f"{spec.engine}:{spec.ref or '-'}")
             continue
+        from raygen.models.quantised import check_quantised
         from raygen.models.reference import resolve
 
         try:
@@ -38,6 +39,9 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
             raise ModelReferenceError(
                 f"models.{name}.ref: {spec.ref} is a LoRA adapter; its model is a `ref`, itself one of `adapters`"
             )
+        if not engine_class(spec.engine).takes_quantised:
+            more = ", a GGUF file, or engine `vllm`" if spec.family == "causal_lm" else ""
+            check_quantised(weights.path, f"models.{name}.ref: {spec.ref}", more)
         adapters = {
             each: _resolve_adapter(ref, f"models.{name}.adapters.{each}", job)
             for each, ref in spec.adapters.items()

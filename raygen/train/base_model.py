@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from raygen.errors import ConfigError
 from raygen.models.messages import first_line
+from raygen.models.quantised import check_quantised, in_full
 from raygen.train.recipe import Recipe
 
 GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # how such classes' names end
@@ -20,9 +21,15 @@ NO_LIMIT = 10**6  # tokenizers that know no limit say a larger one
 
 
 def read_config(directory: Path) -> Any:
-    """Return the base's transformers config. Raises ConfigError: there is none that transformers knows."""
+    """Return the base's transformers config, which lays quantised weights out in full.
+
+    Raises:
+        ConfigError: there is none that transformers knows.
+        ModelReferenceError: its weights are quantised in a way that cannot be undone.
+    """
     try:
-        return AutoConfig.from_pretrained(directory, **LOCAL)
+        check_quantised(directory, f"base: {directory}")
+        return in_full(directory).get("config") or AutoConfig.from_pretrained(directory, **LOCAL)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ConfigError(f"base: transformers does not know {directory}: {first_line(error)}") from None
 

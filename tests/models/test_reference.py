@@ -400,6 +400,18 @@ def test_a_hub_model_with_pickled_weights_or_a_lost_connection_is_refused(hub: d
     assert "the download failed: OSError: connection lost" in refused(f"hf:org/lost@{COMMIT}")
 
 
+def test_a_hub_model_that_needs_its_own_code_is_refused_before_its_weights_are_fetched(
+    hub: dict[str, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+):
+    config = b'{"auto_map": {"AutoModel": "code.Model"}, "model_type": "odd"}'
+    fetched = hub["org/own"] = {**PLAIN, "config.json": config}
+    del fetched["model.safetensors"]  # to ask the imitation for its contents would raise KeyError
+    files = [*fetched, "model.safetensors"]
+    info = SimpleNamespace(sha=COMMIT, siblings=[SimpleNamespace(rfilename=name) for name in files])
+    monkeypatch.setattr("raygen.models.hub.HfApi.model_info", lambda *_, **__: info)
+    assert "transformers has no model type 'odd' itself" in refused(f"hf:org/own@{COMMIT}")
+
+
 def test_a_bucket_model_follows_its_objects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
