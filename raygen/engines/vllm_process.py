@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from raygen.engines.finish import finish_of
 from raygen.engines.orphans import OrphanGuard
 from raygen.engines.vllm_params import engine_args, lora_args
 from raygen.errors import EngineError, RowError
@@ -122,7 +123,7 @@ class VLLMProcess:
             async with aclosing(outputs):
                 async for output in outputs:
                     reason = output.outputs[0].finish_reason
-                    if reason not in (None, "stop", "length"):
+                    if reason is not None and finish_of(reason) is None:
                         raise RowError("generation_failed", f"vLLM ended the text with {reason!r}")
                     yield output
         except RowError:
