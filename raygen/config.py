@@ -217,7 +217,9 @@ class Job(Frozen):
     source: Source
     models: dict[Name, ModelSpec] = Field(min_length=1)
     steps: tuple[Step, ...] = Field(min_length=1, max_length=64)
-    keep: tuple[str, ...] = ()
+    keep: tuple[str, ...] | dict[str, str] = Field(
+        (), description="input columns to pass through; `{column: name}` stores one under another name"
+    )
     seed: int = Field(0, ge=0, le=2**63 - 1)
     date: Date | None = Field(
         None, description="that chat templates show when they print one; unset: the day of planning, UTC"
@@ -235,6 +237,24 @@ class Job(Frozen):
 
         check_steps(self)
         return self
+
+    @field_validator("keep")
+    @classmethod
+    def _kept_once(cls, keep: tuple[str, ...] | dict[str, str]) -> tuple[str, ...] | dict[str, str]:
+        names = list(keep.values()) if isinstance(keep, dict) else []
+        wrong = [name for name in names if not name or name.startswith("__") or names.count(name) > 1]
+        if wrong:
+            raise ValueError(
+                f"{wrong[0]!r}: every column is kept under a name of its own, without __ before it"
+            )
+        return keep
+
+    @property
+    def kept_as(self) -> dict[str, str]:
+        """The columns to pass through: name in the outcome -> column of the source."""
+        if isinstance(self.keep, dict):
+            return {name: column for column, name in self.keep.items()}
+        return {column: column for column in self.keep}
 
     @property
     def output_uri(self) -> str:

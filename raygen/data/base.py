@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-import orjson
 import pyarrow as pa
 
 from raygen.config import Source
 from raygen.data.partitions import partitions_of
 from raygen.data.paths import dotted, spread, type_at
+from raygen.json_text import read_json
 
 # Reserved columns of a chunk's table. A job's own columns may not start with "__".
 ROW_ID = "__row_id"  # string, never null, unique over the source
@@ -53,6 +53,10 @@ class SourcePlan:
         str, pa.DataType
     ]  # of the rows, in order; for untyped formats as seen in a sample; used paths among them
     sampled: bool  # True when `columns` comes from a sample of the rows, not from a schema
+    exact: Mapping[str, pa.DataType] = field(
+        default_factory=dict
+    )  # of columns over all rows, where that was asked for
+    first_fault: str | None = None  # why the first row cannot be read, when none of the sample can
 
 
 class SourceReader(ABC):
@@ -62,13 +66,18 @@ class SourceReader(ABC):
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.exact: Collection[str] = ()  # while planning
 
-    def plan(self, chunk_rows: int, used: Collection[str] | None = None) -> SourcePlan:
+    def plan(
+        self, chunk_rows: int, used: Collection[str] | None = None, exact: Collection[str] = ()
+    ) -> SourcePlan:
         """List and pin the inputs, cut them into ranges of at most `chunk_rows` rows, `max_rows` in all.
 
         Args:
             used: the columns that will be read, and paths into columns: what others hold in some of the files is of no
                 matter. None: all.
+            exact: used columns and paths whose type has to hold every row's value as it is; a format without column types
+                looks at all rows for that.
 
         Returns:
             The plan. Used paths that lead somewhere, and used names that folders give (`lang=en/`), are columns of it.
@@ -77,6 +86,7 @@ class SourceReader(ABC):
         null or has duplicates (says which ids, where), files do not agree on a used column.
         AccessError: bucket or credentials.
         """
+        self.exact = exact
         found = self.pin(chunk_rows, used)
         if not found.columns:
             return found
@@ -138,6 +148,6 @@ def _plain_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
         given = others.to_pylist() if others.num_columns else [{}] * table.num_rows
         for line, folders in zip(table.column(JSON), given, strict=True):
             raw = line.as_py()
-            yield {**folders, **orjson.loads(raw)} if raw is not None else {}
+            yield {**folders, **read_json(raw)} if raw is not None else {}
         return
     yield from table.drop_columns([ROW_ID, ERROR_CODE, ERROR_MESSAGE]).to_pylist()

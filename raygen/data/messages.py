@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import orjson
-
 from raygen.errors import RowError
+from raygen.json_text import read_json
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -44,8 +43,8 @@ def checked_messages(value: Any, column: str | None, *, padded: bool = False) ->
 def from_json(text: str) -> Any:
     """Return what a JSON text holds; None if it is none."""
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return read_json(text)
+    except json.JSONDecodeError:
         return None
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from raygen.json_text import read_json
 
 ANY = pa.json_()  # the type of what stands inside text: JSON, of whatever kind
 
@@ -82,8 +84,8 @@ def value_at(row: Mapping[str, Any], path: str, default: Any = None) -> Any:
                 return value
             if isinstance(value, str):
                 try:
-                    value = orjson.loads(value)
-                except orjson.JSONDecodeError:
+                    value = read_json(value)
+                except json.JSONDecodeError:
                     return default
             return value_at(value, rest, default) if isinstance(value, Mapping) else default
     return default

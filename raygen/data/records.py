@@ -14,13 +14,15 @@ import pyarrow as pa
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, InputFile, Range, SourcePlan, SourceReader
 from raygen.data.columns import SAMPLE_ROWS
 from raygen.data.cutter import Cutter
+from raygen.data.exact import ExactTypes
 from raygen.data.inputs import Found, Opener, changed, list_inputs
 from raygen.data.keys import KeyCheck
 from raygen.data.lines import Fault, Line, LineFile, is_compressed
 from raygen.data.partitions import partitions_of
-from raygen.data.paths import type_at
+from raygen.data.paths import dotted, type_at
 from raygen.errors import RowError, SourceError
 
+HEAD_ROWS = 8  # of an input, looked at together
 WIDEST_GROUP = 64  # ranges of one compressed file that are read, and decompressed, together
 
 # A record with its position and the position behind it.
@@ -53,6 +55,8 @@ class _Seen:
     """What a plan has seen of the rows so far."""
 
     sample: list[Any] = field(default_factory=list)  # the first rows, parsed
+    exact: ExactTypes | None = None  # of the columns that are asked for, over all rows
+    first_fault: str | None = None  # why the first row that cannot be read cannot
     parsed: int = 0
     keyed: int = 0  # how many of the parsed rows had a key
     unkeyed: str | None = None  # why the first of them without a key has none, and where
@@ -100,13 +104,20 @@ class RecordReader(SourceReader):
     def columns_of(self, sample: list[Any]) -> tuple[dict[str, pa.DataType], bool]:
         """Return the plan's columns and whether they come from the sample of parsed rows."""
 
+    def exact_types(self, names: Collection[str]) -> ExactTypes | None:
+        """Return what finds the types of columns over all rows; None: the format has one type for all."""
+        return None
+
+    def check_head(self, head: Sequence[bytes], uri: str) -> None:
+        """Look at the first records of an input. Raises SourceError: they show that it is of another format."""
+
     def pin(self, chunk_rows: int, used: Collection[str] | None) -> SourcePlan:
         self.planning, self.used = True, used
         inputs = list_inputs(self.source)
         cutter = Cutter(chunk_rows, self.source.max_rows)
         pinned: list[InputFile] = []
         with KeyCheck(f"the key column {self.source.key!r}") as check:
-            seen = _Seen()
+            seen = _Seen(exact=self.exact_types(self.exact))
             for number, found in enumerate(inputs):
                 if cutter.full:
                     break
@@ -114,7 +125,9 @@ class RecordReader(SourceReader):
             columns, sampled = self.columns_of(seen.sample)
             self._check_keyed(seen)
             check.finish(inputs)
-        return SourcePlan(pinned, cutter.ranges, columns, sampled)
+        exact = seen.exact.types() if seen.exact is not None else {}
+        whole = {name: kind for name, kind in exact.items() if not dotted([name])}  # some come late
+        return SourcePlan(pinned, cutter.ranges, {**whole, **columns}, sampled, exact, seen.first_fault)
 
     def _plan_file(
         self, number: int, found: Found, cutter: Cutter, check: KeyCheck, seen: _Seen
@@ -123,44 +136,58 @@ class RecordReader(SourceReader):
             start = self.begin(file, found.name)
             cutter.begin(number, start, self.header_lines)
             lines = _LineNumbers(file.lines(start), self.header_lines)
+            folders = {name: text for name, text in partitions_of(found.uri).items() if name in self.exact}
+            head: list[bytes] = []
             for row, (_, stop, record) in enumerate(self.records(iter(lines), start)):
                 line = lines.at(stop)
                 if isinstance(record, Fault) and record.code == "corrupt_archive" and row == 0:
                     raise SourceError(f"{found.uri}: {record.message}")
-                if self.source.key is not None or len(seen.sample) < SAMPLE_ROWS:
+                if row < HEAD_ROWS and isinstance(record, bytes):
+                    head.append(record)
+                if row == HEAD_ROWS and head:
+                    self.check_head(head, found.uri)
+                    head.clear()
+                if self.source.key is not None or seen.exact is not None or len(seen.sample) < SAMPLE_ROWS:
                     where = f"{found.name}, line {line}"
-                    row_id = self._look_at(record, where, seen) or f"{found.name}#{row}"
+                    row_id = self._look_at(record, where, seen, folders) or f"{found.name}#{row}"
                     if self.source.key is not None:
                         check.add(row_id, number, row)
                 if not cutter.add(stop, line):
                     break
+            if head:
+                self.check_head(head, found.uri)
             cutter.end()
             digest = file.digest()
         if digest is not None and found.store.stat(found.info.key).version != found.info.version:
             raise SourceError(f"{found.uri} changed while it was read; run again when it is complete")
         return found.pin(digest)
 
-    def _look_at(self, record: Line, where: str, seen: _Seen) -> str | None:
+    def _look_at(
+        self, record: Line, where: str, seen: _Seen, folders: Mapping[str, str | None]
+    ) -> str | None:
         """Sample a record and return its key, None if it has none or cannot be read."""
-        if isinstance(record, Fault):
-            return None
         try:
+            if isinstance(record, Fault):
+                raise RowError(record.code, record.message)
             value = self.parse(record)
-            seen.parsed += 1
-            if len(seen.sample) < SAMPLE_ROWS:
-                seen.sample.append(value)
-            if self.source.key is None:
-                return None
+        except RowError as error:
+            seen.first_fault = seen.first_fault or f"{where}: {error.message}"
+            return None
+        seen.parsed += 1
+        if len(seen.sample) < SAMPLE_ROWS:
+            seen.sample.append(value)
+        key = None
+        if self.source.key is not None:
             if seen.parsed == SAMPLE_ROWS:
                 self._check_keyed(seen)
-        except RowError:
-            return None
-        try:
-            key = self.key_of(value, where)
-        except RowError as error:
-            seen.unkeyed = seen.unkeyed or f"{where}: {error.message}"
-            return None
-        seen.keyed += 1
+            try:
+                key = self.key_of(value, where)
+            except RowError as error:
+                seen.unkeyed = seen.unkeyed or f"{where}: {error.message}"
+                return None
+            seen.keyed += 1
+        if seen.exact is not None:
+            seen.exact.add({**folders, **value} if folders else value, len(record))
         return key
 
     def _check_keyed(self, seen: _Seen) -> None:
@@ -204,7 +231,7 @@ class RecordReader(SourceReader):
                 kept.append(self.keep(record, value))
             except RowError as error:
                 kept.append(None)
-                where = f"{pinned.name}, line {lines.at(stop)}"
+                where = f"{pinned.name}, line {lines.at(stop)} (row #{row})"  # ids count rows from 0
                 errors[len(ids)] = Fault(error.code, f"{where}: {error.message}")
             ids.append(row_id or f"{pinned.name}#{row}")
         if len(ids) != each.rows:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-import orjson
 import pyarrow as pa
 
 from raygen.config_parts import is_unicode
@@ -23,6 +23,7 @@ from raygen.data.paths import carriers
 from raygen.data.records import row_columns
 from raygen.data.tar import Gap, Member, members
 from raygen.errors import RowError, SourceError
+from raygen.json_text import read_json
 
 KEY = "key"  # the column that holds what the WebDataset library calls __key__
 TEXT_SUFFIXES = frozenset(("json", "txt", "cls"))
@@ -141,10 +142,10 @@ class WebDatasetReader(SourceReader):
             try:
                 text = data.decode()
                 if suffix == "json":
-                    orjson.loads(data)
+                    read_json(data)
             except UnicodeDecodeError as error:
                 raise RowError("wrong_encoding", f"{where}: not UTF-8 at byte {error.start}") from None
-            except orjson.JSONDecodeError as error:
+            except json.JSONDecodeError as error:
                 raise RowError("broken_json", f"{where}: {error}") from None
             return text
         if suffix in IMAGE_SUFFIXES:

@@ -20,6 +20,7 @@ from raygen.engines.chat_answer import Fragment, in_order, read_choice, said_in,
 from raygen.engines.endpoint_messages import endpoint_messages
 from raygen.engines.endpoint_words import is_too_long
 from raygen.errors import RowError
+from raygen.json_text import write_json
 
 if TYPE_CHECKING:
     from raygen.constraint import Constraint
@@ -120,7 +121,7 @@ def request_body(
     if extra:
         body.update(extra)
     try:
-        return orjson.dumps(body)
+        return write_json(body)
     except TypeError as error:
         raise RowError("bad_request", f"the messages cannot be sent as JSON: {error}") from None
 

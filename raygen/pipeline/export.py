@@ -12,9 +12,10 @@ import orjson
 import pyarrow as pa
 
 from raygen.errors import ConfigError, UserError
+from raygen.json_text import write_json
 from raygen.pipeline.show import check_status, plain
 from raygen.runs.commit import encode_data
-from raygen.runs.outcome import OWN_COLUMNS
+from raygen.runs.outcome import OWN_COLUMNS, outcome_rows
 from raygen.runs.view import open_run
 from raygen.storage import open_store
 
@@ -69,12 +70,11 @@ def _parts(tables: Iterator[pa.Table], status: str | None) -> Iterator[pa.Table]
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     table = table.drop_columns("fingerprint")  # bytes that nobody reads
-    for batch in table.to_batches(max_chunksize=1000):
-        yield from batch.to_pylist(maps_as_pydicts="lossy")
+    yield from outcome_rows(table)
 
 
 def _jsonl(table: pa.Table) -> bytes:
-    return b"".join(orjson.dumps(row, default=plain) + b"\n" for row in _rows(table))
+    return b"".join(write_json(row, default=plain) + b"\n" for row in _rows(table))
 
 
 def _webdataset(table: pa.Table) -> bytes:
@@ -97,7 +97,7 @@ def _webdataset(table: pa.Table) -> bytes:
                 if key not in OWN_COLUMNS and not isinstance(value, bytes)
             }
             own = {key: row[key] for key in OWN_COLUMNS if key in row}
-            _add(archive, f"{name}.json", orjson.dumps({**own, **kept}, default=plain))
+            _add(archive, f"{name}.json", write_json({**own, **kept}, default=plain))
     return sink.getvalue()
 
 

@@ -19,6 +19,7 @@ from raygen.pipeline.program import Program
 from raygen.pipeline.show import chunks_of, merged_of, visible
 from raygen.runs.commit import Commit, read_data, read_ids
 from raygen.runs.manifest import MANIFEST_KEY
+from raygen.runs.outcome import outcome_rows
 from raygen.runs.plan import Plan
 from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store
@@ -56,7 +57,7 @@ def find_row(store: Store, row_id: str) -> FoundRow:
                     table = read_data(where, commit)
                     table = table if merged is None else merged.marked(commit.chunk, table)
                     table = table.slice(position, 1)
-                    record = table.to_pylist(maps_as_pydicts="lossy")[0]
+                    record = next(outcome_rows(table))
                     return FoundRow(where, commit, record, compared=merged is not None)
                 if len(similar) < CANDIDATES:
                     similar += islice(_similar(ids, row_id), CANDIDATES - len(similar))

@@ -21,9 +21,10 @@ from raygen.engines import engine_class
 from raygen.engines.base import Engine, ResolvedModel
 from raygen.engines.figures import add_figures
 from raygen.errors import RowError
+from raygen.pipeline.kept import kept_columns
 from raygen.pipeline.machine import machine_name
 from raygen.pipeline.models import identity_of
-from raygen.pipeline.program import Program, Tally, failed, unkept
+from raygen.pipeline.program import Program, Tally, unkept
 from raygen.runs.commit import no_calls
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
 from raygen.steps.record import RecordedRows
@@ -133,11 +134,13 @@ class EngineHost:
             ):
                 if code is not None:
                     errors[number] = RowError(code, message or code, "read")
+        inputs = list(rows_of(rows, self._program.columns))
+        kept, misfits = kept_columns(rows, inputs, self.job.kept_as, self._kept)
+        for number, why in misfits.items():
+            errors.setdefault(number, RowError("kept_type", why, "keep"))
         tally = Tally()
-        outcomes = self._call(
-            self._run_rows(row_ids, list(rows_of(rows, self._program.columns)), errors, tally, known)
-        )
-        table = self._table(outcomes)
+        outcomes = self._call(self._run_rows(row_ids, inputs, errors, tally, known))
+        table = self._table(outcomes, kept)
         tokens = {"prompt": tally.prompt_tokens, "output": tally.output_tokens}
         calls = {"reused": tally.reused, "computed": tally.calls}
         note = known.note if known is not None else None
@@ -231,30 +234,21 @@ class EngineHost:
             self._head_start.set()
         return outcomes
 
-    def _table(self, outcomes: list[Outcome]) -> pa.Table:
+    def _table(self, outcomes: list[Outcome], kept: Mapping[str, Any]) -> pa.Table:
         lineage = self._lineage()
         try:
-            return outcome_table(outcomes, lineage, self._kept)
+            return outcome_table(outcomes, lineage, kept)
         except UNFIT:
-            return outcome_table(
-                [self._fitting(outcome, lineage) for outcome in outcomes], lineage, self._kept
-            )
+            return outcome_table([_fitting(outcome, lineage) for outcome in outcomes], lineage, kept)
 
-    def _fitting(self, outcome: Outcome, lineage: dict[str, Any]) -> Outcome:
-        """A value that does not fit its column fails its row, and its row alone: a kept one, or a text that is no Unicode."""
-        for name, kind in self._kept.items():
-            try:
-                pa.array([outcome.kept.get(name)], kind)
-            except UNFIT as error:
-                message = f"keep: column {name!r} is {kind} in this run: {error}"
-                outcome = failed(outcome, "kept_type", message, "keep")
-        try:
-            outcome_table([outcome], lineage, self._kept)
-        except UNFIT as error:
-            outcome = unkept(
-                outcome, "not_storable", f"what was made of it cannot be stored: {error}", "store"
-            )
-        return outcome
+
+def _fitting(outcome: Outcome, lineage: dict[str, Any]) -> Outcome:
+    """What was made and cannot be stored, such as a text that is no Unicode, fails its row, and its row alone."""
+    try:
+        outcome_table([outcome], lineage, {})
+    except UNFIT as error:
+        return unkept(outcome, "not_storable", f"what was made of it cannot be stored: {error}", "store")
+    return outcome
 
 
 def lookahead(engines: Iterable[Engine]) -> int:

@@ -40,7 +40,9 @@ def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
     """Read the source's metadata and describe the run. Raises UserError of every kind."""
     program = Program(job)
     names = listed(job)
-    source = open_source(job.source).plan(job.sink.chunk_rows, program.columns)
+    source = open_source(job.source).plan(
+        job.sink.chunk_rows, program.columns, exact=list(job.kept_as.values())
+    )
     kept = program.check_columns(source)
     check_asks(program, models)
     day = str(job.date or _reused_date(job) or datetime.now(UTC).date())

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from raygen.config import Job
 from raygen.data.base import SourcePlan
-from raygen.data.paths import ANY, names_in
+from raygen.data.paths import names_in
 from raygen.data.pictures import holds_pictures
 from raygen.engines.base import Engine
 from raygen.errors import ConfigError, EngineError, RowError, SourceError, told
@@ -92,10 +92,10 @@ class Program:
     @property
     def columns(self) -> list[str]:
         """The input columns that the program reads or passes through, and paths into them."""
-        return list(dict.fromkeys([*self.reads, *self.job.keep]))
+        return list(dict.fromkeys([*self.reads, *self.job.kept_as.values()]))
 
     def check_columns(self, source: SourcePlan) -> dict[str, pa.DataType]:
-        """Return the kept columns with their types.
+        """Return the names under which columns are kept, with their types.
 
         Raises:
             ConfigError: a template, `keep`, `messages` or `images` names a column that the source lacks and no step before
@@ -106,11 +106,12 @@ class Program:
         if not source.columns and not source.ranges:
             raise SourceError(f"source.uri: {uris}: no rows; there is nothing to generate from")
         if not source.columns:
+            why = f"; the first: {source.first_fault}" if source.first_fault else ""
             raise SourceError(
-                f"source.uri: {uris}: none of the first rows can be read as {self.job.source.format}"
+                f"source.uri: {uris}: none of the first rows can be read as {self.job.source.format}{why}"
             )
         written = {name: step.where for step in self.steps for name in step.writes}
-        wanted = {**self.reads, **dict.fromkeys(self.job.keep, "keep")}
+        wanted = {**self.reads, **dict.fromkeys(self.job.kept_as.values(), "keep")}
         for column, where in wanted.items():
             if column not in source.columns:
                 near = difflib.get_close_matches(column, [*names_in(source.columns), *written], 1)
@@ -133,19 +134,16 @@ class Program:
         for name, where in written.items():
             if name in source.columns:
                 raise ConfigError(f"{where}: the source has a column {name!r} already; choose another name")
-        for column in self.job.keep:
-            if source.columns[column] == ANY:
+        for name in self.job.kept_as:
+            if name in OWN_COLUMNS:
                 raise ConfigError(
-                    f"keep: {column!r} is inside text, or inside values of several kinds, so that its type is not known; "
-                    f"keep the whole: {column.partition('.')[0]}"
+                    f"keep: {name!r} is a column of every outcome; keep it under another name: "
+                    f"`keep: {{{name}: source_{name}}}`"
                 )
-            if column in OWN_COLUMNS:
-                raise ConfigError(
-                    f"keep: {column!r} is a column of every outcome; rename it in the source to pass it through"
-                )
+        types = {**source.columns, **source.exact}
         return {
-            name: pa.string() if pa.types.is_null(source.columns[name]) else source.columns[name]
-            for name in dict.fromkeys(self.job.keep)
+            name: pa.string() if pa.types.is_null(types[column]) else types[column]
+            for name, column in self.job.kept_as.items()
         }
 
     async def run(
@@ -186,7 +184,6 @@ class Program:
             raise
         except Exception as error:  # noqa: BLE001 - a bug that one row meets must not take the other rows with it
             outcome = self._failed(story, "internal_error", told(error), step)
-        outcome.kept = {name: row.get(name) for name in self.job.keep}
         outcome.calls = calls.made({each["call"] for each in (*outcome.samples, *outcome.discarded)})
         for sealer in self.sealing:
             try:
@@ -247,25 +244,7 @@ def unkept(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
     bare = Story(outcome.row_id, {}, outcome.attempts[-1]["attempt"] if outcome.attempts else 0)
     bare.decide(step, "failed", detail=code)
     error_of: dict[str, str | None] = {"code": code, "message": message, "step": step}
-    return Outcome(outcome.row_id, FAILED, code, [], bare.decisions, error_of, kept=outcome.kept)
-
-
-def failed(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
-    """The outcome of a row that could not be kept after all. What was done stays in it, but for the kept columns."""
-    last = outcome.attempts[-1]["attempt"] if outcome.attempts else 0
-    story = Story(outcome.row_id, {}, last)
-    story.decide(step, "failed", detail=code)
-    return replace(
-        outcome,
-        status=FAILED,
-        reason=code,
-        samples=[],
-        attempts=[*outcome.attempts, *story.decisions],
-        error={"code": code, "message": message, "step": step},
-        discarded=sorted([*outcome.samples, *outcome.discarded], key=lambda sample: int(sample["number"])),
-        kept={},
-        fingerprint=None,
-    )
+    return Outcome(outcome.row_id, FAILED, code, [], bare.decisions, error_of)
 
 
 def _texts(variables: Mapping[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from raygen.pipeline.attributed import attributions
 from raygen.pipeline.program import Program
 from raygen.pipeline.retell import Judged, Retold, retell
 from raygen.runs.commit import Commit
+from raygen.runs.outcome import outcome_rows
 from raygen.runs.retries import Merged
 from raygen.steps.story import DROPPED, GOES_ON
 from raygen.storage import Store
@@ -76,7 +77,7 @@ class ReportCards:
         """Yield the rows at these places of a chunk, as they are shown."""
         inputs = self._inputs(commit.chunk)
         for place in places:
-            row = table.slice(place, 1).to_pylist(maps_as_pydicts="lossy")[0]
+            row = next(outcome_rows(table.slice(place, 1)))
             yield self._card(row, *(inputs[place] if inputs else ({}, None)))
 
     def _inputs(self, chunk: int) -> list[tuple[dict[str, Any], RowError | None]]:

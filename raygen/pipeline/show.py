@@ -8,13 +8,12 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
 from raygen.engines.finish import LENGTH
 from raygen.errors import ConfigError, KeyNotFoundError
 from raygen.evaluate.beside import beside
+from raygen.json_text import write_json
 from raygen.runs.commit import Commit, committed_chunks, read_commits, read_data
-from raygen.runs.outcome import OWN_COLUMNS, STATUSES
+from raygen.runs.outcome import OWN_COLUMNS, STATUSES, outcome_rows
 from raygen.runs.retries import Merged, read_merged
 from raygen.runs.status import planned
 from raygen.storage import Store, open_store
@@ -53,7 +52,7 @@ def outcomes_of(store: Store, status: str | None) -> Iterator[dict[str, Any]]:
         counts = commit.counts if merged is None else merged.counts(commit)
         if status is None or counts[status]:
             table = read_data(where, commit) if merged is None else merged.read(where, commit)
-            for row in table.to_pylist(maps_as_pydicts="lossy"):
+            for row in outcome_rows(table):
                 if status is None or row["status"] == status:
                     yield row
 
@@ -67,7 +66,7 @@ def show_rows(run_uri: str, number: int, status: str | None, as_json: bool) -> I
     for row in rows:
         if as_json:
             row.pop("fingerprint", None)
-            yield orjson.dumps(row, default=plain).decode()
+            yield write_json(row, default=plain).decode()
         else:
             yield from _lines(row)
 
@@ -103,7 +102,8 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _in_a_line(value: Any) -> str:
-    text = " ".join(visible(str(value)).split())
+    as_text = write_json(value, default=plain).decode() if isinstance(value, dict | list) else str(value)
+    text = " ".join(visible(as_text).split())
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 

@@ -11,6 +11,7 @@ import orjson
 from raygen.data.messages import told_calls
 from raygen.evaluate.beside import beside
 from raygen.evaluate.display import as_text, count
+from raygen.json_text import write_json
 from raygen.pipeline.show import plain, shown, visible
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def print_trace(trace: Mapping[str, Any], as_json: bool, file: IO[str] | None = 
     file = file or sys.stdout
     if as_json:
         options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-        file.write(orjson.dumps(trace, default=plain, option=options).decode() + "\n")
+        file.write(write_json(trace, default=plain, option=options).decode() + "\n")
         return
     from rich.console import Console
 

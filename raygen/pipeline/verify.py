@@ -267,7 +267,6 @@ def _generated(row: dict[str, Any]) -> Any:
     names = (
         "status",
         "reason",
-        "error",
         "samples",
         "variables",
         "discarded",
@@ -275,4 +274,5 @@ def _generated(row: dict[str, Any]) -> Any:
         "calls",
         "fingerprint",
     )
-    return [row[name] for name in names]
+    error = row["error"]  # its words may be another version's
+    return [error and (error["code"], error["step"]), *(row[name] for name in names)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+
+from raygen.data.exact import JSON_MARK, JSON_TEXT, is_json
+from raygen.json_text import read_json
 
 SCHEMA_VERSION = 4  # 3 had no reasoning, refusal, tool_calls and yardstick: see `lifted`
 ACCEPTED, REJECTED, FAILED = STATUSES = ("accepted", "rejected", "failed")
@@ -96,7 +99,7 @@ METADATA = {"raygen.schema_version": str(SCHEMA_VERSION)}
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one row. Built by a program; `kept` holds the input columns that the job passes through."""
+    """What became of one row, built by a program. The input columns that the job passes through stand beside it."""
 
     row_id: str
     status: str
@@ -107,14 +110,31 @@ class Outcome:
     variables: Mapping[str, str] = field(default_factory=dict)
     discarded: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of SAMPLE
     calls: list[dict[str, Any]] = field(default_factory=list)  # dicts with the fields of CALL
-    kept: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: bytes | None = None
 
 
 def outcome_schema(kept: Mapping[str, pa.DataType]) -> pa.Schema:
-    """Return the schema of a run's outcomes: raygen's own columns, then the kept ones. No column is of null type."""
-    columns = [pa.field(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in kept.items()]
-    return pa.schema([*FIELDS, *columns], metadata=METADATA)
+    """Return the schema of a run's outcomes: raygen's own columns, then the kept ones. No column is of null type.
+
+    A column of JSON (`JSON_TEXT`) is one of strings, whose field says so: any reader of Parquet takes it.
+    """
+    return pa.schema([*FIELDS, *(_field(name, kind) for name, kind in kept.items())], metadata=METADATA)
+
+
+def _field(name: str, kind: pa.DataType) -> pa.Field:
+    if kind == JSON_TEXT:
+        return pa.field(name, pa.string(), metadata=JSON_MARK)
+    return pa.field(name, pa.string() if pa.types.is_null(kind) else kind)
+
+
+def outcome_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield outcomes as dicts: maps as dicts, columns of JSON as their values."""
+    columns = [each.name for each in table.schema if is_json(each)]
+    for batch in table.to_batches(max_chunksize=1000):
+        for row in batch.to_pylist(maps_as_pydicts="lossy"):
+            for name in columns:
+                row[name] = None if row[name] is None else read_json(row[name])
+            yield row
 
 
 def lifted(table: pa.Table) -> pa.Table:
@@ -133,17 +153,20 @@ def lifted(table: pa.Table) -> pa.Table:
 
 
 def outcome_table(
-    outcomes: Sequence[Outcome], lineage: dict[str, Any], kept: Mapping[str, pa.DataType]
+    outcomes: Sequence[Outcome], lineage: dict[str, Any], kept: Mapping[str, pa.Array | pa.ChunkedArray]
 ) -> pa.Table:
-    """Lay outcomes out as a table of `outcome_schema(kept)`; all rows share one lineage.
+    """Lay outcomes out as a table of `outcome_schema`; all rows share one lineage.
+
+    Args:
+        kept: the columns that were passed through, a value for every outcome.
 
     Raises:
-        pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: a kept value does not fit its pinned type.
+        pyarrow.ArrowInvalid, UnicodeEncodeError, OverflowError: a text that was made is no Unicode, or a number too large.
     """
-    schema = outcome_schema(kept)
+    schema = outcome_schema({name: column.type for name, column in kept.items()})
     count = len(outcomes)
     one_lineage = pa.array([lineage], LINEAGE)
-    columns: list[pa.Array] = [
+    columns: list[pa.Array | pa.ChunkedArray] = [
         pa.array([o.row_id for o in outcomes], pa.string()),
         pa.array([o.status for o in outcomes], pa.string()),
         pa.array([o.reason for o in outcomes], pa.string()),
@@ -155,7 +178,6 @@ def outcome_table(
         pa.array([o.error for o in outcomes], ERROR),
         one_lineage.take(pa.array([0] * count, pa.int64())),
         pa.array([o.fingerprint for o in outcomes], pa.binary()),
+        *(column.storage if column.type == JSON_TEXT else column for column in kept.values()),
     ]
-    for name in schema.names[len(columns) :]:
-        columns.append(pa.array([o.kept.get(name) for o in outcomes], schema.field(name).type))
     return pa.Table.from_arrays(columns, schema=schema)

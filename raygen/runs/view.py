@@ -14,7 +14,7 @@ from raygen.evaluate.display import count
 from raygen.runs.commit import Commit, read_data
 from raygen.runs.duplicates import mark, packed, unpacked
 from raygen.runs.manifest import Manifest
-from raygen.runs.outcome import outcome_schema
+from raygen.runs.outcome import outcome_rows, outcome_schema
 from raygen.runs.plan import Plan
 from raygen.runs.retries import Merged, read_merged
 from raygen.storage import Store, arrow_filesystem, open_store
@@ -61,6 +61,11 @@ class RunView:
     def tables(self) -> Iterator[pa.Table]:
         """Yield the outcomes chunk by chunk, each checked against its SHA-256. Raises CorruptDataError."""
         return self._merged.tables()
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield all outcomes as dicts: maps as dicts, kept columns of JSON as their values. Raises CorruptDataError."""
+        for table in self.tables():
+            yield from outcome_rows(table)
 
     def to_arrow(self) -> pa.Table:
         """Return all outcomes as one table, in the order of the input, checked. Raises CorruptDataError."""

@@ -23,6 +23,7 @@ from raygen.engines.base import (
 )
 from raygen.engines.finish import finish_of
 from raygen.errors import RowError
+from raygen.json_text import write_json
 from raygen.steps import record
 from raygen.steps.reasoning import told_apart
 from raygen.steps.record import Record
@@ -152,7 +153,7 @@ class Calls:
     def key(self, kind: str, model: str, *asked: Any) -> str:
         """Name a call by what was asked of which weights: 128 bits of BLAKE2, as hex."""
         asked = (kind, self.identities.get(model), *asked)
-        data = orjson.dumps(asked, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+        data = write_json(asked, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
         return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 

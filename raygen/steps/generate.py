@@ -6,14 +6,13 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from raygen.data.messages import checked_messages
 from raygen.data.paths import is_in_text
 from raygen.data.pictures import pictures_in
 from raygen.data.tools import checked_tools, whole_tools
 from raygen.engines.base import GenerateRequest
 from raygen.errors import RowError
+from raygen.json_text import read_json, write_json
 from raygen.step_config import Answer, Generate
 from raygen.steps.base import Ask, Step, check_constraint
 from raygen.steps.calls import Calls
@@ -165,15 +164,15 @@ def answer_in(text: str, where: Answer) -> str | None:
             value = value[int(key) if isinstance(value, list) else key]
     except (ValueError, KeyError, IndexError, TypeError):
         return None
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else write_json(value).decode()
 
 
 def _json_in(text: str) -> Any:
     """Return the JSON that a text is, or the object that it holds among other words. Raises ValueError."""
     try:
-        return orjson.loads(text)
+        return read_json(text)
     except ValueError:
-        return orjson.loads(text[text.index("{") : text.rindex("}") + 1])
+        return read_json(text[text.index("{") : text.rindex("}") + 1])
 
 
 _MAGIC = (

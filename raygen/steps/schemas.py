@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-import orjson
 from jsonschema import (
     Draft4Validator,
     Draft6Validator,
@@ -18,6 +18,7 @@ from jsonschema import (
 from jsonschema.exceptions import SchemaError, best_match
 from jsonschema.validators import extend, validator_for
 
+from raygen.json_text import read_json
 from raygen.steps.patterns import Pattern
 
 OLDER = (Draft201909Validator, Draft7Validator, Draft6Validator, Draft4Validator)
@@ -41,8 +42,8 @@ class Schema:
         Raises RowError: a pattern takes too long.
         """
         try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
+            value = read_json(text)
+        except json.JSONDecodeError as error:
             return f"it is not JSON: {error}"
         try:
             wrong = best_match(self._validator.iter_errors(value))

@@ -84,7 +84,7 @@ def test_every_kind_of_broken_record_costs_its_own_line_only(tmp_path: Path) -> 
     rows = read_all(source(path, max_line_bytes=2000))
     assert [row.code for row in rows] == [code for bad in broken for code in (None, broken[bad])]
     assert all(row.values == {"a": "7", "b": 'two\nlines, "quoted"'} for row in rows if row.code is None)
-    assert rows[3].message == "a.csv, line 7: 3 fields; the header has 2"
+    assert rows[3].message == "a.csv, line 7 (row #3): 3 fields; the header has 2"
 
 
 @PROPERTY
@@ -169,7 +169,7 @@ def test_errors_name_the_last_line_of_their_record(tmp_path: Path, chunk_rows: i
     path = tmp_path / "a.csv"
     path.write_bytes(b'a,b\n1,"x\ny"\n\n1\n2,"never closed\n3,4\n5\n')
     found = [(row.message or "").split(":")[0] for row in read_all(source(path), chunk_rows) if row.code]
-    assert found == ["a.csv, line 5", "a.csv, line 6", "a.csv, line 8"]
+    assert found == ["a.csv, line 5 (row #1)", "a.csv, line 6 (row #2)", "a.csv, line 8 (row #4)"]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", "|", "^", "]", " "])
@@ -200,7 +200,7 @@ def test_files_without_a_header_get_one(tmp_path: Path) -> None:
         ("1", {"id": "1", "q": "x"}),
         ("2", {"id": "2", "q": "y"}),
     ]
-    assert rows[2].message == "a.csv, line 3: 1 fields; the header has 2"
+    assert rows[2].message == "a.csv, line 3 (row #2): 1 fields; the header has 2"
 
 
 @pytest.mark.parametrize(

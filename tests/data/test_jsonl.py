@@ -68,7 +68,7 @@ def test_every_kind_of_broken_line_costs_itself_only(tmp_path: Path, suffix: str
     assert [row.code for row in rows] == [code for bad in broken for code in (None, broken[bad])]
     assert all(row.values == {"id": 1, "q": "x"} for row in rows if row.code is None)
     assert rows[1].message is not None
-    assert rows[1].message.startswith(f"rows{suffix}, line 2: ")
+    assert rows[1].message.startswith(f"rows{suffix}, line 2 (row #1): ")
 
 
 def test_nesting_up_to_the_limit_is_fine(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_errors_name_the_line_in_every_chunk_of_a_file(tmp_path: Path, suffix: s
     path.write_bytes(PACKERS[suffix](b"\n".join(lines)))
     for chunk_rows in (1, 2, 3, 100):
         found = [(row.message or "").split(":")[0] for row in read_all(source(path), chunk_rows) if row.code]
-        assert found == [f"a{suffix}, line {n}" for n in (3, 7, 9, 10)]
+        assert found == [f"a{suffix}, line {n} (row #{row})" for n, row in ((3, 1), (7, 3), (9, 5), (10, 6))]
 
 
 def test_groups_keep_a_compressed_file_together(tmp_path: Path) -> None:

@@ -241,7 +241,10 @@ def test_a_kept_value_of_another_type_fails_its_row_alone(odd: Job) -> None:
         }
     )
     found = run(odd, table, kept={"topic": pa.int64()})
-    assert [len(r["samples"] + r["discarded"]) for r in found] == [2, 2, 2]  # what was generated stays
+    assert [len(r["samples"] + r["discarded"]) for r in found] == [2, 0, 2]  # known before anything is asked
+    assert found[1]["error"]["message"] == (
+        "keep: column 'topic' is stored as whole numbers (int64) in this run, which cannot hold \"one\" as it is"
+    )
     assert [(r["status"], r["reason"], r["topic"]) for r in found] == [
         ("accepted", None, 1),
         ("failed", "kept_type", None),
