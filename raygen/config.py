@@ -238,10 +238,14 @@ class Job(Frozen):
         check_steps(self)
         return self
 
-    @field_validator("keep")
+    @field_validator("keep", mode="before")
     @classmethod
-    def _kept_once(cls, keep: tuple[str, ...] | dict[str, str]) -> tuple[str, ...] | dict[str, str]:
+    def _names(cls, keep: Any) -> Any:
         names = list(keep.values()) if isinstance(keep, dict) else []
+        if not isinstance(keep, dict | list | tuple) or not all(isinstance(n, str) for n in (*keep, *names)):
+            raise ValueError(
+                "a list of columns, [topic, url], or a map, {column: the name to store it under}"
+            )
         wrong = [name for name in names if not name or name.startswith("__") or names.count(name) > 1]
         if wrong:
             raise ValueError(

@@ -257,3 +257,19 @@ def test_places_in_lists_are_plain_numbers(tmp_path: Path, place: str) -> None:
 def test_an_attempt_has_a_second_at_least(tmp_path: Path) -> None:
     assert "execution.attempt_limit_s" in refused(written(tmp_path), "execution.attempt_limit_s=0.9")
     assert load_job(written(tmp_path), ["execution.attempt_limit_s=1"]).execution.attempt_limit_s == 1
+
+
+def test_columns_are_kept_under_names_of_their_own() -> None:
+    job = echo_job("in", "out", keep={"status": "source_status", "topic": "topic"})
+    assert job.kept_as == {"source_status": "status", "topic": "topic"}
+    assert echo_job("in", "out", keep=["topic"]).kept_as == {"topic": "topic"}
+    assert echo_job("in", "out", keep=["topic"]).identity()["keep"] == ["topic"]  # as ever
+
+
+@pytest.mark.parametrize(
+    "value", ["{a: x, b: x}", "{a: ''}", "{a: __x}", "{a: 1}", "{a: }", "3", "a", "[1]", "[[a]]"]
+)
+def test_what_cannot_be_kept_so_is_refused_by_its_place(tmp_path: Path, value: str) -> None:
+    said = refused(written(tmp_path), f"keep={value}")
+    assert "keep" in said
+    assert "tuple" not in said

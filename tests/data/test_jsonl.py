@@ -269,3 +269,74 @@ def test_rows_travel_as_their_own_bytes(tmp_path: Path) -> None:
     (table,) = open_source(source(tmp_path)).read(planned.inputs, planned.ranges, ["a"])
     assert table.column("__json").to_pylist() == [line]
     assert orjson.loads(line) == {"b": 2, "a": "é"}
+
+
+ROWS = ['{"id": "a", "q": 1}', '{"id": "b", "q": 2}', '{"id": "c", "q": 3}']
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[" + ",\n".join(ROWS) + "]", r"a JSON array .*`jq -c '\.\[\]' FILE"),
+        ("[" + ",\n".join(ROWS) + "\n]", "a JSON array"),
+        ("[\n" + ",\n".join(ROWS) + "\n]\n", "a JSON array"),
+        ("\n  [\n" + "\n,".join(ROWS * 20) + "\n]\n", "a JSON array"),
+        ("[" + ", ".join(ROWS) + "]", "a JSON array"),
+        ('{"rows": [\n' + ",\n".join(ROWS) + "\n]}", "a JSON object"),
+        (json.dumps([json.loads(row) for row in ROWS], indent=2), "a JSON array"),
+        ("\n".join(json.dumps(json.loads(row), indent=2) for row in ROWS), r"a JSON object .*`jq -c \. FILE"),
+        ("\n".join(ROWS).encode("utf-16"), "is UTF-16, .*iconv -f UTF-16 -t UTF-8"),
+        ("\n".join(ROWS).encode("utf-16-be"), "UTF-16BE"),
+        ("\n".join(ROWS).encode("utf-16-le"), "UTF-16LE"),
+        ("\n".join(ROWS).encode("utf-32"), "is UTF-32"),
+        (gzip.compress("\n".join(ROWS).encode()), "compressed by gzip"),
+    ],
+)
+def test_a_file_of_another_format_is_refused_with_the_reason(
+    tmp_path: Path, text: str | bytes, why: str
+) -> None:
+    """Of an array over several lines the last element alone would pass for a row."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    for key in (None, "id"):
+        with pytest.raises(SourceError, match=why):
+            plan(source(path, key=key))
+
+
+@pytest.mark.parametrize("first", ['[1, {"a": 2}', '{"id": "x",', '{"id": ["x', "[1, 2]", "[[", "[{}]", "{"])
+def test_a_first_line_that_is_broken_or_no_object_costs_itself_only(tmp_path: Path, first: str) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join([first, *ROWS]))
+    assert [row.code is None for row in read_all(source(tmp_path, key="id"))] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"é": "NaN", "q": NaN}', "NaN at character 19: no JSON, though Python writes it"),
+        ('{"q": [1, Infinity]}', "Infinity at character 11"),
+        ('{"q": -Infinity}', "-Infinity at character 7"),
+        ('{"q": NaNo}', "unexpected character"),
+        ('{"q": 1e400}', "infinity"),
+    ],
+)
+def test_numbers_that_json_has_not_are_named(tmp_path: Path, line: str, why: str) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join([ROWS[0], line]))
+    row = read_all(source(tmp_path))[1]
+    assert (row.id, row.code) == ("a.jsonl#1", "broken_json")
+    assert (row.message or "").startswith("a.jsonl, line 2 (row #1): ")
+    assert why in (row.message or "")
+
+
+def test_integers_of_any_size_are_read_whole(tmp_path: Path) -> None:
+    numbers = [12345678901234567890123, -9223372036854775809, 2**64, 2**63, int("7" * 4000)]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"id": n, "q": [n, 0.5]}) for n in numbers))
+    rows = read_all(source(tmp_path, key="id"))
+    assert [row.id for row in rows] == [str(n) for n in numbers]
+    assert [row.values["q"] for row in rows] == [[n, 0.5] for n in numbers]
+
+
+def test_an_integer_beyond_all_bounds_fails_its_row_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(ROWS[0] + '\n{"q": ' + "1" * 5000 + "}")
+    row = read_all(source(tmp_path))[1]
+    assert row.code == "broken_json"
+    assert "an integer of 5,000 digits; at most 4,300 are read" in (row.message or "")

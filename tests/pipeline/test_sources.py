@@ -113,10 +113,17 @@ def test_a_path_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
         run(tmp_path, source, {"messages": "body.mesages"}, [])
 
 
-def test_a_kept_value_inside_text_is_refused_for_its_type_is_unknown(tmp_path: Path) -> None:
-    source = {"format": "parquet", "uri": str(batch_file(tmp_path, "parquet-text"))}
-    with pytest.raises(ConfigError, match=r"keep: 'body\.model' is inside text.*keep the whole: body"):
-        run(tmp_path, source, {"messages": "body.messages"}, ["body.model"])
+@pytest.mark.parametrize("kind", ["parquet-text", "csv"])
+def test_a_kept_value_inside_text_is_stored_as_json(tmp_path: Path, asked: dict[str, Any], kind: str) -> None:
+    path = batch_file(tmp_path, kind)
+    source = {"format": path.suffix[1:], "uri": str(path)}
+    table = run(
+        tmp_path, source, {"messages": "body.messages"}, ["body.model", "body.max_tokens", "body.messages"]
+    )
+    assert table.column("body.model").to_pylist() == ['"gpt"'] * 3
+    rows = list(raygen.open_run(str(tmp_path / "out")).rows())
+    assert [row["body.messages"] for row in rows] == [each["body"]["messages"] for each in REQUESTS]
+    assert [row["body.max_tokens"] for row in rows] == [5, 5, 5]
 
 
 def drifting(tmp_path: Path) -> dict[str, Any]:
