@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,39 @@ def test_half_written_files_are_never_listed(tmp_path: Path) -> None:
     assert [info.key for info in store.list()] == ["a/b"]
 
 
+@pytest.mark.parametrize("write", ["put", "put_if_absent"])
+def test_a_killed_writer_leaves_its_file_at_the_top_of_the_store(tmp_path: Path, write: str) -> None:
+    script = f"""
+import os
+from raygen.storage import LocalStore
+os.replace = os.link = lambda *_: os._exit(9)
+LocalStore({str(tmp_path)!r}).{write}("commits/00000001.json", b"half")
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert list((tmp_path / "commits").iterdir()) == []
+    store = LocalStore(tmp_path)
+    assert ([info.size_bytes for info in store.leftovers()], list(store.list())) == ([4], [])
+
+
+def test_a_part_of_a_store_on_another_disk_is_written_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, link = os.stat, os.link
+
+    def other_disk(path: str | Path, *more: Any, **named: Any) -> os.stat_result:
+        found = real(path, *more, **named)
+        return os.stat_result((*found[:2], 77, *found[3:])) if path == tmp_path / "data" else found
+
+    def on_one_disk(old: Path, new: Path) -> None:
+        assert old.parent == new.parent
+        link(old, new)
+
+    monkeypatch.setattr(os, "stat", other_disk)
+    monkeypatch.setattr(os, "link", on_one_disk)
+    assert LocalStore(tmp_path).put_if_absent("data/a", b"a")
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "a"]
+
+
 @pytest.mark.parametrize("operation", ["fsync", "replace", "link"])
 def test_a_failed_write_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
@@ -69,7 +103,7 @@ def test_a_file_is_whole_before_it_has_its_name(tmp_path: Path, monkeypatch: pyt
 
         def watch(source: Path, target: Path, real=real) -> None:
             seen.append(
-                (Path(source).read_bytes(), Path(target).exists(), Path(source).parent == target.parent)
+                (Path(source).read_bytes(), Path(target).exists(), Path(source).parent == tmp_path)
             )
             real(source, target)
 

@@ -102,13 +102,13 @@ class LocalStore(Store):
 
     def put(self, key: str, data: bytes) -> None:
         path = self.path_of(key)
-        with _writing(path), _temporary(path, data) as temporary:
+        with _writing(path), _temporary(self.root, path, data) as temporary:
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         path = self.path_of(key)
-        with _writing(path), _temporary(path, data) as temporary:
+        with _writing(path), _temporary(self.root, path, data) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -160,10 +160,15 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, data: bytes) -> Iterator[Path]:
-    """Write `data` to a new file beside `target`, on disk when it is given out; remove what is left."""
+def _temporary(root: Path, target: Path, data: bytes) -> Iterator[Path]:
+    """Write `data` to a new file, on disk when it is given out; remove what is left.
+
+    It lies at the top of the store, so that a killed writer leaves nothing among what others list by themselves, such as
+    commits; beside its target where a new name can only be given there.
+    """
     _make_folder(target.parent)
-    temporary = target.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    folder = root if _can_move(root, target.parent) else target.parent
+    temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         with open(temporary, "xb") as file:
             file.write(data)
@@ -172,6 +177,11 @@ def _temporary(target: Path, data: bytes) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _can_move(root: Path, folder: Path) -> bool:
+    """Whether a file that is written in `root` can get a name in `folder`: not from another disk, nor where one may not write."""
+    return os.stat(root).st_dev == os.stat(folder).st_dev and os.access(root, os.W_OK | os.X_OK)
 
 
 def _make_folder(folder: Path) -> None:
