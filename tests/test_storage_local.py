@@ -102,9 +102,7 @@ def test_a_file_is_whole_before_it_has_its_name(tmp_path: Path, monkeypatch: pyt
         real = getattr(os, name)
 
         def watch(source: Path, target: Path, real=real) -> None:
-            seen.append(
-                (Path(source).read_bytes(), Path(target).exists(), Path(source).parent == tmp_path)
-            )
+            seen.append((Path(source).read_bytes(), Path(target).exists(), Path(source).parent == tmp_path))
             real(source, target)
 
         monkeypatch.setattr(os, name, watch)

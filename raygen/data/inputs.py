@@ -56,7 +56,7 @@ def list_inputs(source: Source) -> list[Found]:
                 f"{uri} is named twice by source.uri; its rows would be generated twice: name it once"
             )
         seen.add(uri)
-        name = uri[base_length:].lstrip("/")
+        name = uri[base_length:].removeprefix("/")
         if not is_unicode(name):
             raise SourceError(f"{uri!r}: the name is not UTF-8; rename the file")
         inputs.append(Found(store, info, name))

@@ -47,6 +47,15 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_object(key: str) -> str:
+    """Return the key of an object in a bucket that may be read: parts may be empty, as in `//a.parquet`, which S3 allows.
+
+    Raises ConfigError.
+    """
+    check_key(key.lstrip("/"))
+    return key
+
+
 def changed_input(uri: str) -> SourceError:
     return SourceError(f"{uri} changed since it was listed; run again when it is complete")
 

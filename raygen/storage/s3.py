@@ -22,7 +22,7 @@ from botocore.exceptions import FlexibleChecksumError
 
 from raygen.config import StorageOptions
 from raygen.errors import AccessError, ConfigError, CorruptDataError, KeyNotFoundError, StorageError
-from raygen.storage.base import BUFFER_BYTES, ObjectInfo, Store, changed_input, check_key
+from raygen.storage.base import BUFFER_BYTES, ObjectInfo, Store, changed_input, check_key, check_object
 from raygen.storage.ranges import RangeReader
 from raygen.storage.s3_errors import (
     BROKEN_BODY_ERRORS,
@@ -81,7 +81,7 @@ class S3Store(Store):
         self.bucket, _, prefix = uri.partition("://")[2].partition("/")
         if not self.bucket:
             raise ConfigError(f"{uri}: names no bucket; write s3://bucket/prefix")
-        self.prefix = f"{check_key(prefix.rstrip('/'))}/" if prefix.rstrip("/") else ""
+        self.prefix = f"{check_object(prefix.rstrip('/'))}/" if prefix.rstrip("/") else ""
         super().__init__(f"s3://{self.bucket}/{self.prefix}")
         self.options = options or StorageOptions()
         self._bucket_seen = False
@@ -132,7 +132,7 @@ class S3Store(Store):
 
     def _head(self, key: str) -> Any:
         try:
-            return self._call("head_object", "read", key, Key=self.prefix + check_key(key))
+            return self._call("head_object", "read", key, Key=self.prefix + check_object(key))
         except KeyNotFoundError:
             # An answer to HEAD has no body, so a missing bucket looks like a missing object: ask, once.
             if not self._bucket_seen:
@@ -154,7 +154,7 @@ class S3Store(Store):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         if prefix:
-            check_key(prefix + "x")
+            check_object(prefix + "x")
         paginator = self.client.get_paginator("list_objects_v2")
         try:
             for page in paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
@@ -181,7 +181,7 @@ class S3Store(Store):
 
     def _download(self, key: str, start: int = 0, stop: int | None = None, etag: str | None = None) -> bytes:
         """Read an object or a range in full: a body that breaks off is read again, never returned short."""
-        arguments: dict[str, Any] = {"Key": self.prefix + check_key(key)}
+        arguments: dict[str, Any] = {"Key": self.prefix + check_object(key)}
         if etag is not None:
             arguments["IfMatch"] = f'"{etag}"'
         if stop is not None:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from raygen.config import StorageOptions
 from raygen.errors import ConfigError, KeyNotFoundError, SourceError
-from raygen.storage.base import ObjectInfo, Store, check_key
+from raygen.storage.base import ObjectInfo, Store, check_key, check_object
 from raygen.storage.local import LocalStore
 
 WILDCARD = re.compile(r"[*?\[]")
@@ -60,7 +60,7 @@ def split_uri(uri: str, options: StorageOptions | None = None) -> tuple[Store, s
         bucket, _, key = uri.partition("://")[2].partition("/")
         store = open_store(f"s3://{bucket}", options)
     try:
-        return store, check_key(key)
+        return store, check_key(key) if path is not None else check_object(key)
     except ConfigError as error:
         raise ConfigError(f"{uri}: names no object; write a path, or s3://bucket/key") from error
 
@@ -93,6 +93,8 @@ def find_inputs(uri: str, options: StorageOptions | None = None) -> list[tuple[S
         hint = "no such object, and none below it (names that start with `.` or `_` are left out)"
     else:
         folder, _, prefix = literal.rpartition("/")
+        if path is None:  # in a bucket, `a//b` is not `a/b`: the part between is empty
+            prefix = "/" * (len(folder) - len(folder.rstrip("/"))) + prefix
         pattern = whole[len(literal) - len(prefix) :].split("/")
         store = open_store(folder or ("/" if literal.startswith("/") else "."), options)
         hint = "no object matches (`*` and `?` stay within one folder, `**` crosses folders)"

@@ -116,3 +116,31 @@ def test_one_s3_object_is_named_as_a_file_is(tmp_path: Path, s3: FaultS3) -> Non
 def test_a_missing_path_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such object"):
         plan(parquet_source(tmp_path / "none.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "names"),
+    [
+        ("s3://bucket/sp", ["//c.txt", "/b.txt", "/d/e.txt", "a.txt", "b.txt"]),
+        ("s3://bucket/sp//b.txt", ["b.txt"]),
+        ("s3://bucket/sp//*.txt", ["/b.txt"]),
+        ("s3://bucket/sp/*.txt", ["a.txt", "b.txt"]),
+        ("s3://bucket/sp/*/*.txt", ["/b.txt"]),
+        ("s3://bucket/sp/**/b.txt", ["/b.txt", "b.txt"]),
+        ("s3://bucket//top.txt", ["top.txt"]),
+        ("s3://bucket//t*", ["/top.txt"]),
+    ],
+)
+def test_empty_parts_of_names_in_a_bucket_are_read_as_they_are(
+    s3: FaultS3, uri: str, names: list[str]
+) -> None:
+    options = StorageOptions(endpoint_url=s3.endpoint_url)
+    client = open_store("s3://bucket", options).client  # type: ignore[attr-defined]
+    for key in ("sp/a.txt", "sp/b.txt", "sp//b.txt", "sp///c.txt", "sp//d/e.txt", "/top.txt"):
+        client.put_object(Bucket="bucket", Key=key, Body=key.encode())
+    source = Source(format="text", uri=uri, storage=options)
+    rows = read_all(source)
+    assert sorted(row.id for row in rows) == names
+    assert len({row.values["text"] for row in rows}) == len(names)
+    if uri.endswith("sp//b.txt"):
+        assert rows[0].values["text"] == "sp//b.txt"
