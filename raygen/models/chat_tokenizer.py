@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.chat_template import AS_IT_IS, ChatTemplate, TemplateRules
 from raygen.models.messages import first_line
-from raygen.models.tool_chat import ToolChat, has_tools
+from raygen.models.tool_chat import TOOL, ToolChat, has_tools
 
 
 @dataclass(slots=True)
@@ -71,6 +71,14 @@ class ChatTokenizer:
                 "invalid_messages", "the model has no chat template: it knows no tools and no tool calls"
             )
         return self._tool_chat.whole(messages, tools)
+
+    def tools_fault(self) -> str | None:
+        """Say why tools would not reach the model; None: they would."""
+        try:
+            self.with_tools([{"role": "user", "content": "text"}], [TOOL])
+        except RowError as error:
+            return error.message
+        return None
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text that something stands before. Raises RowError `invalid_text`."""

@@ -74,7 +74,7 @@ class ToolChat:
 
     def _find(self, messages: Messages, has_list: bool) -> Form | RowError:
         chat, marks = _marked(messages)
-        tools = [_TOOL] if has_list else None
+        tools = [TOOL] if has_list else None
         if has_list:
             marks = {"the list of tools": [_TOOL_NAME, _PARAMETER], **marks}
         left_out: list[str] | None = None
@@ -98,7 +98,7 @@ class ToolChat:
 
 
 _TOOL_NAME, _PARAMETER = f"{MARK}tool", f"{MARK}parameter"
-_TOOL = {
+TOOL = {
     "type": "function",
     "function": {
         "name": _TOOL_NAME,

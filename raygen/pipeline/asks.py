@@ -21,8 +21,8 @@ def check_asks(program: Program, models: Mapping[str, ResolvedModel]) -> None:
     A chat template is only rendered where something depends on it: to load a tokenizer takes seconds.
 
     Raises:
-        ConfigError: token ids outside a model's vocabulary; a system text that a chat template leaves out or refuses;
-            arguments that it never reads; one that draws at random. It names the key.
+        ConfigError: token ids outside a model's vocabulary; a system text, or tools, that a chat template leaves out or
+            refuses; arguments that it never reads; one that draws at random. It names the key.
         EngineConfigError: the model has no tokenizer that loads.
     """
     asks = [ask for step in program.steps for ask in step.asks]
@@ -33,12 +33,14 @@ def check_asks(program: Program, models: Mapping[str, ResolvedModel]) -> None:
             continue
         of_model = [ask for ask in asks if ask.model == name]
         wants_system = [ask for ask in of_model if ask.system]
+        wants_tools = [ask.tools for ask in of_model if ask.tools]
         rules = rules_of(model)
-        if not (wants_system or rules.arguments or may_draw(Path(model.path))):
+        if not (wants_system or wants_tools or rules.arguments or may_draw(Path(model.path))):
             continue
         from raygen.models.chat_tokenizer import load_chat_tokenizer
 
-        template = load_chat_tokenizer(model.path, rules).template
+        chat = load_chat_tokenizer(model.path, rules)
+        template = chat.template
         if fault := template.argument_fault():
             raise ConfigError(f"models.{name}.options.{fault}")
         if fault := template.chance_fault():
@@ -46,6 +48,8 @@ def check_asks(program: Program, models: Mapping[str, ResolvedModel]) -> None:
         if wants_system and (fault := template.system_fault()):
             where = wants_system[0].where
             raise ConfigError(f"{where}.system: model {name!r}: {fault}; put the text into `prompt`")
+        if wants_tools and (fault := chat.tools_fault()):
+            raise ConfigError(f"{wants_tools[0]}: model {name!r}: {fault}")
 
 
 def _check_ids(ask: Ask, model: ResolvedModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -36,7 +37,9 @@ class Prepared:
     standing: tuple[tuple[Store, Commit], ...] = ()  # a retry: all chunks of the run that it mends
 
 
-def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
+def plan_job(
+    job: Job, models: dict[str, ResolvedModel], say: Callable[[str], None] = lambda line: None
+) -> Plan:
     """Read the source's metadata and describe the run. Raises UserError of every kind."""
     program = Program(job)
     names = listed(job)
@@ -45,6 +48,9 @@ def plan_job(job: Job, models: dict[str, ResolvedModel]) -> Plan:
     )
     kept = program.check_columns(source)
     check_asks(program, models)
+    for step in program.steps:
+        for line in step.notes(source.columns):
+            say(line)
     day = str(job.date or _reused_date(job) or datetime.now(UTC).date())
     return new_plan(job, source, pinned(dated(models, day)), kept, names, day)
 
@@ -59,8 +65,11 @@ def _reused_date(job: Job) -> str | None:
         return None
 
 
-def prepare(job: Job) -> Prepared:
+def prepare(job: Job, say: Callable[[str], None] = lambda line: None) -> Prepared:
     """Check everything that can be checked before work starts, and pin the plan.
+
+    Args:
+        say: takes lines for people about what was found while planning.
 
     Raises:
         UserError: the configuration, the source, a model or the output; nothing was started.
@@ -72,7 +81,7 @@ def prepare(job: Job) -> Prepared:
         plan = Plan.load(store)
         resumed = True
     except KeyNotFoundError:
-        plan = plan_job(job, models)
+        plan = plan_job(job, models, say)
         reuse, overlap = _reuse(job, plan, store)
         resumed = not pin(store, plan)
         if resumed:

@@ -47,7 +47,7 @@ def run_job(
         UserError: refused before any work. StorageError: the store stopped answering; run again to resume.
         EngineError: a model broke; run again to resume.
     """
-    return drive(prepare(job), inline=inline, budget=budget, display=display, say=say)
+    return drive(prepare(job, say), inline=inline, budget=budget, display=display, say=say)
 
 
 def drive(

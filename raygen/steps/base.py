@@ -27,6 +27,7 @@ class Ask:
     model: str
     system: bool = False  # with a system text of the job's?
     sampling: Sampling | None = None
+    tools: str | None = None  # the job's key for tools that it tells of
 
 
 class Step(ABC):
@@ -75,6 +76,10 @@ class Step(ABC):
         read = {name: columns[name] for name in self.columns if name in columns}
         for template in self.templates:
             template.check(read)
+
+    def notes(self, columns: Mapping[str, pa.DataType]) -> Iterable[str]:
+        """Yield what is worth telling the user once, about columns of the source that it does not read."""
+        return ()
 
     @abstractmethod
     async def run(self, story: Story, calls: Calls) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from raygen.data.messages import checked_messages
 from raygen.data.paths import is_in_text
 from raygen.data.pictures import pictures_in
-from raygen.data.tools import checked_tools, whole_tools
+from raygen.data.tools import checked_tools, unread_tools, whole_tools
 from raygen.engines.base import GenerateRequest
 from raygen.errors import RowError
 from raygen.json_text import read_json, write_json
@@ -23,6 +23,8 @@ from raygen.steps.story import Draft, Story
 from raygen.steps.usable import fault_of
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from raygen.config import Job
 
 
@@ -50,7 +52,8 @@ class GenerateStep(Step):
         self._typed = job.source.format == "parquet"
         self._keeps_to = KeepsTo(config.constraint) if config.constraint is not None else None
         self.writes = frozenset({config.into} if config.into else ())
-        self.asks.append(Ask(where, config.model, config.system is not None, config.sampling))
+        self.tools_key = f"{where}.tools" if config.tools else None
+        self.asks.append(Ask(where, config.model, config.system is not None, config.sampling, self.tools_key))
 
     @classmethod
     def models(cls, config: Generate) -> Iterable[tuple[str, str, str]]:
@@ -70,6 +73,16 @@ class GenerateStep(Step):
                 whole_tools(config.tools)
             except ValueError as error:
                 raise ValueError(f"{where}.tools: {error}") from None
+
+    def notes(self, columns: Mapping[str, pa.DataType]) -> Iterable[str]:
+        messages = self.config.messages
+        if messages is not None and self.config.tools is None:
+            unread = unread_tools(columns, [messages])
+            if unread is not None:
+                yield (
+                    f"{self.where}: the source has a column {unread!r} beside {messages!r}, and the step does not read it: "
+                    f"`tools: {unread}` tells the model of the tools"
+                )
 
     def request(self, row_id: str, row: Mapping[str, Any], attempt: int = 0) -> GenerateRequest:
         """Build the row's request. Raises RowError."""

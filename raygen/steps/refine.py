@@ -40,7 +40,7 @@ class RefineStep(Step):
         self._generate = generate
         self._model = config.model or generate.config.model
         sampling = config.sampling or generate.config.sampling
-        self.asks.append(Ask(where, self._model, config.system is not None, sampling))
+        self.asks.append(Ask(where, self._model, config.system is not None, sampling, generate.tools_key))
         again = max([begun, *(n for n, step in enumerate(before) if isinstance(step, RefineStep))])
         self._checks = before[again + 1 :]
 

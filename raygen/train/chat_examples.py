@@ -60,6 +60,8 @@ class ChatExamples:
             raise ConfigError(f"base: {fault}")
         if self._objective.system is not None and (fault := template.system_fault()):
             raise ConfigError(f"objective.system: {fault}; put the text into `prompt`")
+        if self._objective.tools and (fault := self._chat.tools_fault()):
+            raise ConfigError(f"objective.tools: {fault}")
 
     def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
         """Raises RowError; see Family.encode."""

@@ -23,6 +23,7 @@ from raygen.engines.sample import Sample
 from raygen.engines.stepper import Stepper
 from raygen.engines.torch import TorchEngine
 from raygen.errors import EngineConfigError, EngineError, RowError
+from tests.chat_templates import HERMES
 from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
@@ -462,3 +463,28 @@ def test_a_token_that_the_model_has_no_row_for_fails_its_row_alone(tmp_path: Pat
     assert "'<image_soft_token>' as token 266" in failed.message
     assert first.samples[0].output_tokens
     assert last.samples[0].output_tokens
+
+
+def test_a_history_of_tool_calls_and_tools_are_in_the_prompt(tmp_path: Path):
+    folder = save_tiny(tmp_path, tiny_model(max_position_embeddings=1024), HERMES)
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"city": "Bern"}'}}
+    chat = [
+        {"role": "user", "content": "add"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "42"}]},
+    ]
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    sampling = Sampling(temperature=0, max_tokens=2)
+    engine = engine_of(folder)
+    plain, told = answer(
+        engine,
+        GenerateRequest("a", chat, sampling, [1]),
+        GenerateRequest("b", chat, sampling, [1], tools=tools),
+    )
+    text = (
+        '<|user|>add</s>\n<|assistant|><tool_call>\n{"name": "look", "arguments": {"city": "Bern"}}\n</tool_call></s>\n'
+        "<|user|><tool_response>42</tool_response></s>\n<|assistant|>"
+    )
+    more = '<|system|>Tools:\n{"type": "function", "function": {"name": "look"}}\n</s>\n'
+    counts = [len(tiny_tokenizer()(each)["input_ids"]) for each in (text, more + text)]
+    assert [plain.prompt_tokens, told.prompt_tokens] == counts

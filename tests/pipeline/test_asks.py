@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from raygen.config import Job
 from raygen.errors import ConfigError
 from raygen.pipeline.models import resolve_models
 from raygen.pipeline.prepare import prepare
+from raygen.pipeline.run import run_job
 from raygen.storage import open_store
+from tests.chat_templates import HERMES, PLAIN
+from tests.echo_jobs import echo_job
 from tests.pipeline.traced_run import traced_job
 from tests.tiny_llama import save_tiny
 
@@ -124,3 +129,50 @@ def test_a_model_of_unknown_vocabulary_is_left_to_its_engine(tmp_path: Path) -> 
     (tmp_path / "model" / "config.json").write_text("{}")
     assert resolve_models(job)
     prepare(job)
+
+
+TOOL = {"type": "function", "function": {"name": "add"}}
+CHAT = [{"role": "user", "content": "add"}]
+
+
+@pytest.mark.parametrize("tools", ["topic", [TOOL]])
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (PLAIN, "the model's chat template leaves out the list of tools"),
+        (None, "the model has no chat template: it knows no tools and no tool calls"),
+    ],
+)
+def test_tools_that_the_template_leaves_out_are_refused(
+    tmp_path: Path, template: str | None, words: str, tools: Any
+) -> None:
+    job = job_of(tmp_path, template, {"generate": {**GENERATE, "tools": tools}})
+    assert refusal(job) == f"steps.0.generate.tools: model 'writer': {words}"
+
+
+def test_tools_that_the_template_writes_are_not(tmp_path: Path) -> None:
+    prepare(job_of(tmp_path, HERMES, {"generate": {**GENERATE, "tools": [TOOL]}}))
+
+
+def test_a_column_of_tools_that_no_step_reads_is_told_once(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"r{n}", "chat": CHAT, "body": {"messages": CHAT, "tools": [TOOL]}, "tools": [TOOL]}
+        for n in range(3)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
+
+    def told(name: str, **generate: Any) -> list[str]:
+        step = {"generate": {"model": "writer", **generate}}
+        lines: list[str] = []
+        job = echo_job(tmp_path / "in.parquet", tmp_path / name, steps=[step], keep=[])
+        assert run_job(job, inline=True, say=lines.append).rows["accepted"] == 3
+        return [line for line in lines if "tells the model" in line]
+
+    assert told("chat", messages="chat") == [
+        "steps.0.generate: the source has a column 'tools' beside 'chat', and the step does not read it: `tools: tools` tells "
+        "the model of the tools"
+    ]
+    assert "`tools: body.tools`" in told("body", messages="body.messages")[0]
+    assert told("body", messages="body.messages") == []  # the run is there already
+    assert told("read", messages="chat", tools="tools") == []
+    assert told("prompt", prompt="{{ id }}") == []

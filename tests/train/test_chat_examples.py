@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raygen.errors import RowError
+from raygen.errors import ConfigError, RowError
 from raygen.models.chat_tokenizer import ChatTokenizer
 from raygen.train.base import IGNORED, Example
 from raygen.train.chat_examples import ChatExamples
@@ -87,7 +87,12 @@ def test_tools_stand_before_the_chat_and_bear_no_loss() -> None:
     asked = ChatTokenizer(tiny_tokenizer(HERMES), frozenset({1}), 4096).encode(chat[:1], TOOLS)
     assert made.encode("r", {"chat": chat, "tools": TOOLS}).input_ids[: len(asked)] == asked
     assert code_of(made, {"chat": chat, "tools": "?"})[0] == "bad_tools"
+    made.check()
     plain = examples(PLAIN, messages="chat", tools="tools")
+    with pytest.raises(
+        ConfigError, match=r"objective\.tools: the model's chat template leaves out the list of tools"
+    ):
+        plain.check()
     assert "leaves out the list of tools" in code_of(plain, {"chat": chat, "tools": TOOLS})[1]
 
 
