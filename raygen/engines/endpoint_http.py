@@ -132,11 +132,17 @@ class EndpointHTTP:
             message = message.replace(secret, "***")
         return message if len(message) <= longest else message[: longest - 1] + "…"
 
+    def doubt(self, status: int) -> str | None:
+        """Return words for an answer of which nobody can tell whether it is the endpoint's or its proxy's; else None."""
+        if self._proxy is None or self._url.scheme == "https" or status not in (403, 502, 503, 504):
+            return None
+        return f"or {self._proxy} says so"
+
     async def _receive(self, response: aiohttp.ClientResponse) -> Reply | Trouble:
         status = response.status
         if 300 <= status < 400:
             return self._redirected(status, response.headers.get("Location"))
-        if status == 407:
+        if status == 407 and self._proxy is not None:
             return self._refused_by_proxy(status, response.reason or "")
         if status == 200 and response.content_type == "text/event-stream":
             return await self._read_stream(response)
@@ -168,6 +174,9 @@ class EndpointHTTP:
                 return Trouble(Action.RETRY, "timeout", message, why=Why.TIMEOUT)
             if not data:
                 break
+            if not size and data.lstrip().startswith(b"{"):  # no stream, whatever it is called
+                rest = await _read_whole(response)
+                return _too_large() if rest is None else Reply(200, data + rest, None)
             size += len(data)
             if size > MAX_ANSWER_BYTES:
                 return _too_large()
@@ -264,7 +273,7 @@ async def _read_whole(response: aiohttp.ClientResponse) -> bytes | None:
         size += len(piece)
         if size > MAX_ANSWER_BYTES:
             return None
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return b"".join(pieces)
 
 
 def _reply(stream: EventStream) -> Reply | Trouble:

@@ -137,9 +137,19 @@ class EndpointOptions(Frozen):
     def key_variable(self) -> str | None:
         """The environment variable whose value is sent as the key; None: no key, or a header of the job's own."""
         named = "api_key_env" in self.model_fields_set
-        if not named and any(name.lower() in CREDENTIALS for name in self.headers):
-            return None
-        return self.api_key_env
+        return None if self._own_credential and not named else self.api_key_env
+
+    @property
+    def credential(self) -> str | None:
+        """What holds the key, for messages: a variable, or a header of the job's own; None: none is sent."""
+        if self.key_variable is not None:
+            return f"environment variable {self.key_variable}"
+        name = self._own_credential
+        return None if name is None else f"environment variable {self.headers[name]} (headers.{name})"
+
+    @property
+    def _own_credential(self) -> str | None:
+        return next((name for name in self.headers if name.lower() in CREDENTIALS), None)
 
 
 def _names_variable(value: str) -> bool:

@@ -229,7 +229,7 @@ class OpenAIEngine(Engine):
         if isinstance(answer, Trouble):
             why = Why.NONSENSE if reply.status == 200 else reply.status
             answer = replace(answer, why=why, asked_s=reply.asked_s)
-            hint = None
+            hint = self._http.doubt(reply.status)
             if answer.code == "bad_request":
                 hint = option_hint(answer.message, orjson.loads(body).keys())
             if hint is not None:
@@ -241,13 +241,10 @@ class OpenAIEngine(Engine):
         """Say why the run ends as a whole."""
         assert self._http is not None
         options, breaker = self.options, self._circuit.breaker
-        variable = options.key_variable
+        key, ref = options.credential, self.model.spec.ref or ""
+        has_key = key is not None and (options.key_variable is None or bool(self._http.key))
         end = EndpointEnd(
-            self.model.name,
-            self.model.spec.ref or "",
-            options.base_url,
-            "options.headers" if variable is None else f"environment variable {variable}",
-            variable is None or bool(self._http.key),
+            self.model.name, ref, options.base_url, key or "options.api_key_env", has_key=has_key
         )
         option = "start_patience_s" if breaker.limit_s == options.start_patience_s else "max_refused_s"
         patience = f"{breaker.limit_s:g} s ({option})"

@@ -96,6 +96,7 @@ def test_azures_form(monkeypatch: pytest.MonkeyPatch):
     assert asked(Azure(), **given)[0] == "from Azure"
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", "another-key")
     error = stopped(Azure(), **given)
+    assert "with the key in environment variable AZURE_OPENAI_API_KEY (headers.api-key)" in str(error)
     assert "another-key" not in str(error)
     assert "invalid key ***" in str(error)
 
@@ -221,6 +222,14 @@ def test_a_stream_is_asked_for_where_the_endpoint_only_streams():
 
 def test_an_answer_in_one_piece_will_do_where_a_stream_was_asked_for():
     assert asked(answers(reply(whole())), stream=True)[0] == "well"
+
+
+def test_an_answer_in_one_piece_may_be_called_a_stream():
+    assert asked(streamed(b" " + whole("well")), stream=True)[0] == "well"
+
+
+def test_nobody_speaks_of_a_proxy_where_there_is_none():
+    assert "proxy" not in str(stopped(answers(reply(b"", "407 X"))))
 
 
 async def _open_stream(writer: StreamWriter, raw: bytes) -> None:

@@ -72,6 +72,13 @@ def test_a_key_of_openai_goes_nowhere_where_a_header_holds_another(
     assert options(**given).key_variable == variable
 
 
+def test_a_message_can_say_where_the_key_is():
+    assert options().credential == "environment variable OPENAI_API_KEY"
+    own = options(headers={"X-Title": "TITLE", "api-key": "AZURE_KEY"})
+    assert own.credential == "environment variable AZURE_KEY (headers.api-key)"
+    assert options(api_key_env=None, headers={"X-Title": "TITLE"}).credential is None
+
+
 def test_how_an_endpoint_is_reached_is_no_part_of_a_jobs_identity():
     def job(**given: Any) -> Job:
         model = {"family": "causal_lm", "engine": "openai", "ref": "m"}

@@ -214,6 +214,11 @@ def test_a_proxy_that_cannot_reach_the_host_now_is_asked_again(monkeypatch: pyte
     assert "the proxy answers HTTP 503 Service Unavailable" in str(error)
 
 
+def test_of_a_refusal_nobody_can_tell_whose_it_is(monkeypatch: pytest.MonkeyPatch):
+    error = refused_by(answers(reply(b"<html>blocked", "403 Forbidden")), f"http://{HOST}/v1", monkeypatch)
+    assert "HTTP 403: <html>blocked; or the proxy http://127.0.0.1:" in str(error)
+
+
 def test_a_proxy_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch):
     async def main() -> None:
         async with RawServer(answers(b"")) as proxy:
