@@ -1,4 +1,4 @@
-"""The way to an endpoint and back: connections, headers, secrets, one POST, and what network errors mean."""
+"""The way to an endpoint and back: connections, headers, one POST, and what network errors mean."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from raygen.engines.backoff import retry_after_s
 from raygen.engines.breaker import Why
 from raygen.engines.chat_completions import Action, Trouble
 from raygen.engines.endpoint_options import EndpointOptions
 from raygen.engines.endpoint_proxy import Proxy, proxy_of
+from raygen.engines.endpoint_secrets import EndpointSecrets
 from raygen.engines.endpoint_tls import certificate_fault, tls_context
 from raygen.engines.event_stream import EventStream, is_event_stream
 from raygen.errors import EngineConfigError
@@ -29,7 +30,6 @@ CONNECT_S = 30.0
 LINGER_S = 0.5  # for the end of a body whose stream is done: its connection can then be used again
 MAX_ANSWER_BYTES = 256 * 2**20
 MESSAGE_CHARS = 300
-SHORTEST_SECRET = 6  # what is shorter is no secret, and its letters stand in every message
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +57,28 @@ class EndpointHTTP:
         import aiohttp
         from yarl import URL
 
-        self._owner = owner
         self._options = options
-        # Compressed answers would cost more than they save: texts are short.
-        headers = {
-            "Content-Type": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": user_agent,
-        }
-        self.key = self._read_key()
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        own = {name: self._read(variable, f"headers.{name}") for name, variable in options.headers.items()}
-        # Names are the same whatever their case: the job's own take the place of ours.
-        headers = {name: value for name, value in headers.items() if name.lower() not in map(str.lower, own)}
-        hidden = {
-            name: self._read(variable, f"query_env.{name}") for name, variable in options.query_env.items()
-        }
-        self._shown = f"{options.base_url}{PATH}"
-        self._url = URL(self._shown).update_query(options.query | hidden)
         self._proxy: Proxy | None = None
         if options.proxy == "env":
             try:
                 self._proxy = proxy_of(options.base_url, os.environ)
             except EngineConfigError as error:
                 raise EngineConfigError(f"{owner}: {error}") from None
-        self._secrets = _secrets([self.key, *own.values(), *hidden.values()], self._proxy)
+        self._secrets = EndpointSecrets(owner, options, self._proxy.secrets if self._proxy else ())
+        self.key = self._secrets.key
+        # Compressed answers would cost more than they save: texts are short.
+        headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": user_agent,
+        }
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        own = self._secrets.headers
+        # Names are the same whatever their case: the job's own take the place of ours.
+        headers = {name: value for name, value in headers.items() if name.lower() not in map(str.lower, own)}
+        self._shown = f"{options.base_url}{PATH}"
+        self._url = URL(self._shown).update_query(options.query | self._secrets.query)
         # Read even where http:// needs none of them: a wrong path is told before work.
         tls = tls_context(owner, options.ca_file, options.client_cert, options.client_key)
         self._session: aiohttp.ClientSession = aiohttp.ClientSession(
@@ -127,9 +123,7 @@ class EndpointHTTP:
 
     def clean(self, message: str, longest: int = MESSAGE_CHARS) -> str:
         """Return a message on one line, without secrets, and not too long."""
-        message = " ".join(message.split())
-        for secret in self._secrets:
-            message = message.replace(secret, "***")
+        message = self._secrets.hide(" ".join(message.split()))
         return message if len(message) <= longest else message[: longest - 1] + "…"
 
     def doubt(self, status: int) -> str | None:
@@ -245,25 +239,6 @@ class EndpointHTTP:
         """Say that no request can get through as things are, and what to do about it."""
         return Trouble(Action.DENIED, "unreachable", message, why=why)
 
-    def _read_key(self) -> str:
-        variable = self._options.key_variable
-        if variable is None:
-            return ""
-        if "api_key_env" not in self._options.model_fields_set and not os.environ.get(variable, "").strip():
-            return ""  # many endpoints want none
-        return self._read(variable, "api_key_env")
-
-    def _read(self, variable: str, option: str) -> str:
-        """Return what an environment variable holds. Raises EngineConfigError: nothing, or what no header may hold."""
-        value = os.environ.get(variable, "").strip()
-        if not value:
-            raise EngineConfigError(f"{self._owner}: environment variable {variable} ({option}) is not set")
-        if not value.isprintable() or not value.isascii():
-            raise EngineConfigError(
-                f"{self._owner}: environment variable {variable} ({option}) holds what no key may hold"
-            )
-        return value
-
 
 async def _read_whole(response: aiohttp.ClientResponse) -> bytes | None:
     """Return a body; None: it is too large."""
@@ -299,13 +274,3 @@ def _why(error: aiohttp.ClientConnectorError) -> Why:
     if isinstance(error, aiohttp.ClientSSLError):
         return Why.TLS
     return Why.REFUSED if isinstance(error.os_error, ConnectionRefusedError) else Why.UNREACHED
-
-
-def _secrets(values: list[str], proxy: Proxy | None) -> list[str]:
-    """Return what no message may hold, each as it is and as a URL has it; the longest first."""
-    found = {
-        part for value in values for part in (value, value.rpartition(" ")[2])
-    }  # "Bearer abc", and abc alone
-    found |= set(proxy.secrets) if proxy else set()
-    found |= {quote(value, safe="") for value in found}
-    return sorted((value for value in found if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
