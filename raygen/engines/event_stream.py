@@ -33,7 +33,6 @@ class EventStream:
     def __init__(self) -> None:
         self.done = False
         self.pieces = 0
-        self._said_done = False
         self._error: bytes | None = None
         self._broken: bytes | None = None
         self._rest = b""
@@ -63,9 +62,9 @@ class EventStream:
         if self._error is not None:
             return _status_of(self._error), self._error
         choices = [self._choices[index] for index in sorted(self._choices)]
-        ended = bool(choices) and all(choice["finish_reason"] for choice in choices)
-        if not ended and not (choices and self._said_done):
-            message = f"the stream ended before the answer did, after {self.pieces} pieces"
+        # [DONE] alone proves nothing: gateways say it when what is behind them has died.
+        if not choices or not all(choice["finish_reason"] for choice in choices):
+            message = f"the stream ended before the answer did: no finish_reason after {self.pieces} pieces"
             return Trouble(Action.RETRY, "bad_answer", message)
         body = self._whole | {"object": "chat.completion", "choices": choices}
         try:
@@ -90,7 +89,7 @@ class EventStream:
 
     def _take_event(self, data: bytes) -> None:
         if data.strip() == b"[DONE]":
-            self.done = self._said_done = True
+            self.done = True
             return
         try:
             piece = parsed(data)

@@ -102,7 +102,7 @@ class OpenAIEngine(Engine):
         }
 
     async def start(self) -> None:
-        """Open the connection pool; nothing is sent. Raises EngineError: the key's variable is not set."""
+        """Open the connection pool; nothing is sent. Raises EngineConfigError: a variable or file that is named is of no use."""
         user_agent = self.version.replace(" ", "/")
         self._http = EndpointHTTP(f"model {self.model.name!r}", self.options, user_agent)
         options = self.options

@@ -148,6 +148,7 @@ def test_usage_may_come_with_every_piece():
     [
         b"",
         event(delta(content="The capital of France is Pa")),
+        event(delta(content="The capital of France is Pa")) + DONE,
         event(delta(0, "stop", content="a"), delta(1, content="b")),
         event(usage={"completion_tokens": 2}) + DONE,
     ],
