@@ -10,7 +10,7 @@ from raygen.config import Frozen
 from raygen.engines.base import ResolvedModel
 from raygen.models.chat_template import TemplateRules, refuse_given
 
-TEMPLATE_OPTIONS = frozenset({"template"})  # they decide what is generated
+TEMPLATE_OPTIONS = frozenset({"template", "data_as_text"})  # they decide what is generated
 
 
 class TemplateOptions(Frozen):
@@ -20,9 +20,17 @@ class TemplateOptions(Frozen):
         description="arguments of the model's chat template, such as enable_thinking: false",
     )
 
+    data_as_text: bool = Field(
+        False,
+        description="control tokens such as <|im_end|> that stand in a row's texts are text, and nothing else",
+    )
+
     _allowed = field_validator("template")(refuse_given)
 
 
 def rules_of(model: ResolvedModel) -> TemplateRules:
     """Return how a run uses a model's chat template."""
-    return TemplateRules(model.date, model.spec.options.get("template") or {}, model.former)
+    options = TemplateOptions.model_validate(
+        {key: value for key, value in model.spec.options.items() if key in TEMPLATE_OPTIONS}
+    )
+    return TemplateRules(model.date, options.template, options.data_as_text, model.former)

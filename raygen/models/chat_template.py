@@ -39,6 +39,7 @@ class TemplateRules:
 
     date: str | None = None  # what its clock shows, `2026-11-30` at midnight; None: this machine's time
     arguments: Mapping[str, Any] = field(default_factory=dict)  # such as enable_thinking
+    data_as_text: bool = False  # is what stands in messages never a control token?
     lenient: bool = False  # let it leave messages out without a word, as runs of former versions did
 
 

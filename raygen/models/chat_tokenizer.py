@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.chat_template import AS_IT_IS, ChatTemplate, TemplateRules
 from raygen.models.messages import first_line
+from raygen.models.plain_data import PlainData
 from raygen.models.tool_chat import TOOL, ToolChat, has_tools
 
 
@@ -23,8 +24,10 @@ class ChatTokenizer:
     rules: TemplateRules = field(default=AS_IT_IS, kw_only=True)
     template: ChatTemplate = field(init=False)
     _tool_chat: ToolChat = field(init=False)
+    _plain: PlainData | None = field(init=False)  # None: what stands in messages may be control tokens
 
     def __post_init__(self) -> None:
+        self._plain = PlainData(self.tokenizer) if self.rules.data_as_text else None
         self.template = ChatTemplate(self.tokenizer, self.rules)
         self._tool_chat = ToolChat(lambda messages, tools: self.template.render(messages, tools=tools))
 
@@ -39,11 +42,11 @@ class ChatTokenizer:
         messages = self.with_tools(messages, tools)
         try:
             if self.tokenizer.chat_template:
-                text = self.template.render(messages, tools=tools)
-                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+                ids = self._chat_ids(messages, tools)
             else:
-                text = "\n".join(message["content"] for message in messages)
-                ids = self.tokenizer(text)["input_ids"]
+                ids = self._text_ids("\n".join(message["content"] for message in messages), specials=True)
+        except RowError:
+            raise
         except Exception as error:  # templates are programs of the model's maker: any error is possible
             raise RowError(
                 "invalid_messages",
@@ -56,6 +59,21 @@ class ChatTokenizer:
                 )
             ids = [self.tokenizer.bos_token_id]
         return self.checked(ids)
+
+    def _chat_ids(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
+        text = self.template.render(messages, tools=tools)
+        if self._plain is not None:
+            self._plain.check(text)
+            marked = self._plain.marked(messages), self._plain.marked(tools) if tools else None
+            ids = self._plain.tokens(self.template.render(marked[0], tools=marked[1]))
+            if ids is not None:
+                return ids
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _text_ids(self, text: str, *, specials: bool) -> list[int]:
+        if self._plain is not None and (ids := self._plain.tokens_of(text, specials=specials)) is not None:
+            return ids
+        return list(self.tokenizer(text, add_special_tokens=specials)["input_ids"])
 
     def with_tools(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
@@ -83,7 +101,7 @@ class ChatTokenizer:
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text that something stands before. Raises RowError `invalid_text`."""
         try:
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = self._text_ids(text, specials=False)
         except Exception as error:  # such as half a surrogate pair
             raise RowError("invalid_text", f"the tokenizer refuses it: {first_line(error)}") from error
         return self.checked(ids)

@@ -10,7 +10,7 @@ from raygen.engines import engine_class
 from raygen.engines.base import ResolvedModel
 from raygen.engines.templated import rules_of
 from raygen.errors import ConfigError
-from raygen.models.chat_template import may_draw
+from raygen.models.chat_template import AS_IT_IS, may_draw
 from raygen.pipeline.program import Program
 from raygen.steps.base import Ask
 
@@ -35,7 +35,7 @@ def check_asks(program: Program, models: Mapping[str, ResolvedModel]) -> None:
         wants_system = [ask for ask in of_model if ask.system]
         wants_tools = [ask.tools for ask in of_model if ask.tools]
         rules = rules_of(model)
-        if not (wants_system or wants_tools or rules.arguments or may_draw(Path(model.path))):
+        if not (wants_system or wants_tools or rules != AS_IT_IS or may_draw(Path(model.path))):
             continue
         from raygen.models.chat_tokenizer import load_chat_tokenizer
 
