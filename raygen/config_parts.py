@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any
 
 import regex
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+    model_validator,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 # What templates about one sample read beside the row.
@@ -22,6 +32,33 @@ def _not_a_sample_name(name: str) -> str:
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"), AfterValidator(_not_a_sample_name)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Function = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+
+def _tools_from_text(tools: Any) -> Any:
+    return json.loads(tools) if isinstance(tools, str) and tools.lstrip().startswith("[") else tools
+
+
+def _plain_tools(tools: Any) -> Any:
+    if not isinstance(tools, str):
+        try:
+            json.dumps(tools, allow_nan=False)
+        except (TypeError, ValueError) as error:  # YAML has values that JSON has not, such as dates
+            raise ValueError(f"cannot be written as JSON: {error}") from None
+    return tools
+
+
+def _tools_to_text(tools: Any) -> Any:
+    """As text: models read tools in the order of their keys, and plans are written with sorted keys, without nulls."""
+    return tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
+
+
+# Tools that a model is told of: a column of lists of them, or the list itself.
+Tools = Annotated[
+    str | list[dict[str, Any]],
+    BeforeValidator(_tools_from_text),
+    AfterValidator(_plain_tools),
+    PlainSerializer(_tools_to_text, when_used="json"),
+]
 
 
 class Frozen(BaseModel):

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raygen.check_config import Consistency, Judge, Language
 from raygen.config_parts import Frozen as Frozen
-from raygen.config_parts import Function, Probability, exactly_one, in_order, pattern_of
+from raygen.config_parts import Function, Probability, Tools, exactly_one, in_order, pattern_of
 from raygen.config_parts import Name as Name
 from raygen.config_parts import Sampling as Sampling
 from raygen.config_parts import Variable as Variable
@@ -49,7 +49,7 @@ class Generate(Frozen):
     images: tuple[str, ...] = Field(
         (), description="columns of pictures, sent with the prompt: bytes, {bytes, path}, or lists"
     )
-    tools: str | list[dict[str, Any]] | None = Field(
+    tools: Tools | None = Field(
         None, description="tools that the model may call: a column of lists of them, or the list itself"
     )
     adapter: str | None = Field(

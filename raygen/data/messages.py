@@ -71,7 +71,9 @@ def _json_text(value: Any) -> str:
 def _checked(message: Any, padded: bool) -> dict[str, Any]:
     """Raises ValueError."""
     if not isinstance(message, dict) or message.get("role") not in ROLES:
-        raise ValueError(f"has no role out of {', '.join(ROLES)}")
+        form = " (`from` and `value` are ShareGPT's: human is user, gpt is assistant)"
+        is_sharegpt = isinstance(message, dict) and "from" in message and "role" not in message
+        raise ValueError(f"has no role out of {', '.join(ROLES)}{form if is_sharegpt else ''}")
     found = without_nulls(message) if padded else _given(message)
     calls = found.pop("tool_calls", None)
     if calls:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from raygen.config import Frozen, Name, Source, digest_of
+from raygen.config_parts import Tools
 from raygen.data.tools import whole_tools
 from raygen.models.chat_template import refuse_given
 
@@ -32,7 +33,7 @@ class Objective(Frozen):
         description="a column of chat messages; the loss is taken on the assistant's. Or two, [PROMPT, COMPLETION]: on the "
         "assistant's of the second alone",
     )
-    tools: str | list[dict[str, Any]] | None = Field(
+    tools: Tools | None = Field(
         None,
         description="tools that the chat's model is told of: a column of lists of them, or the list itself",
     )

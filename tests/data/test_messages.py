@@ -72,6 +72,7 @@ def test_no_calls_are_none() -> None:
     ("message", "words"),
     [
         ({"role": "pirate", "content": "x"}, "has no role out of system, developer"),
+        ({"from": "human", "value": "x"}, r"has no role out of .*ShareGPT's: human is user"),
         ({"role": "user"}, r"\(user\) has no content"),
         ({"role": "tool", "content": None}, r"\(tool\) has no content"),
         ({"role": "user", "tool_calls": [CALL]}, r"\(user\) has no content"),

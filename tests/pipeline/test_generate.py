@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 
+import orjson
 import pytest
 
+from raygen.config import Job
 from raygen.errors import ConfigError, RowError
 from raygen.pipeline.program import Program
 from raygen.steps.calls import Calls
@@ -163,3 +166,19 @@ def test_tools_are_part_of_what_is_asked_only_where_there_are_some() -> None:
     plain = asyncio.run(key_of())
     assert plain == "66c43a8ea5465dfce0e5b80e0af34070"  # as runs without tools have recorded it
     assert len({plain, asyncio.run(key_of(tools=[TOOL])), asyncio.run(key_of(tools=[TOOL, TOOL]))}) == 3
+
+
+def test_tools_of_a_job_come_out_of_a_plan_as_they_went_in() -> None:
+    """Models read the keys in their order; plans are written with sorted keys, and without nulls."""
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"z": {"default": None}, "a": {}}}}
+    generate = {"model": "writer", "prompt": "About {{ text }}", "tools": [tool]}
+    job = echo_job("in", "out", steps=[{"generate": generate}])
+    planned = orjson.dumps(job.model_dump(mode="json", exclude_none=True), option=orjson.OPT_SORT_KEYS)
+    again = Job.model_validate(orjson.loads(planned))
+    assert repr(again.steps[0].config.tools) == repr([tool])
+    assert again.identity() == job.identity()
+    turned = {**tool, "parameters": {"properties": {"a": {}, "z": {"default": None}}, "type": "object"}}
+    generate["tools"] = [turned]
+    assert echo_job("in", "out", steps=[{"generate": generate}]).identity() != job.identity()
+    with pytest.raises(ValueError, match=r"tools[\s\S]*cannot be written as JSON"):
+        step(tools=[{"name": "f", "since": datetime.date(2024, 1, 1)}])
