@@ -65,7 +65,7 @@ def told_calls(message: dict[str, Any]) -> list[str]:
 
 
 def _json_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _checked(message: Any, padded: bool) -> dict[str, Any]:

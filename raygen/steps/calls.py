@@ -74,7 +74,8 @@ class Calls:
             request.seeds,
             request.adapter,
             *([request.constraint.model_dump(mode="json", exclude_none=True)] if request.constraint else []),
-            *([{"tools": request.tools}] if request.tools else []),
+            # As text: models read them in the order of their keys.
+            *([{"tools": write_json(request.tools, default=str).decode()}] if request.tools else []),
         )
         if self.known is not None and (recorded := self.known.generated(key, request)) is not None:
             self.usage.reused += 1

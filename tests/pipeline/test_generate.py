@@ -165,7 +165,9 @@ def test_tools_are_part_of_what_is_asked_only_where_there_are_some() -> None:
 
     plain = asyncio.run(key_of())
     assert plain == "66c43a8ea5465dfce0e5b80e0af34070"  # as runs without tools have recorded it
-    assert len({plain, asyncio.run(key_of(tools=[TOOL])), asyncio.run(key_of(tools=[TOOL, TOOL]))}) == 3
+    turned = {"type": "function", "function": dict(reversed(TOOL["function"].items()))}
+    keys = [asyncio.run(key_of(tools=tools)) for tools in ([TOOL], [TOOL, TOOL], [turned])]
+    assert len({plain, *keys}) == 4
 
 
 def test_tools_of_a_job_come_out_of_a_plan_as_they_went_in() -> None:
