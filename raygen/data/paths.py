@@ -60,6 +60,12 @@ def type_at(columns: Mapping[str, pa.DataType], path: str) -> pa.DataType | None
     return place and (ANY if place.rest else place.type)
 
 
+def fields_of(columns: Mapping[str, pa.DataType], path: str) -> list[str]:
+    """Return the names of what is in the objects that a path leads to; none where it leads to something else."""
+    kind = type_at(columns, path)
+    return [field.name for field in kind.fields] if kind is not None and pa.types.is_struct(kind) else []
+
+
 def names_in(columns: Mapping[str, pa.DataType]) -> Iterator[str]:
     """Yield the names of columns, and the paths of the fields of those that are objects."""
     for name, kind in columns.items():

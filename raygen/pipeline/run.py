@@ -74,6 +74,8 @@ def drive(
     )  # fmt: skip
     if run.reuse is not None:
         say(_reusing(run, run.reuse))
+    if not plan.rows:
+        say(f"the source holds no rows ({', '.join(run.job.source.uris)}): there is nothing to do")
     done = committed_chunks(store) & set(plan.todo)
     if run.resumed:
         say(

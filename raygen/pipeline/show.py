@@ -60,9 +60,15 @@ def outcomes_of(store: Store, status: str | None) -> Iterator[dict[str, Any]]:
 def show_rows(run_uri: str, number: int, status: str | None, as_json: bool) -> Iterator[str]:
     """Yield lines for the first `number` rows."""
     check_status(status)
-    rows = list(itertools.islice(outcomes_of(open_store(run_uri), status), number))
+    store = open_store(run_uri)
+    rows = list(itertools.islice(outcomes_of(store, status), number))
     if not rows and not as_json:
-        yield f"no {status} rows" if status else "no rows yet"
+        none = (
+            "no rows yet"
+            if merged_of(store) is None
+            else "no rows: the source of this finished run held none"
+        )
+        yield f"no {status} rows" if status else none
     for row in rows:
         if as_json:
             row.pop("fingerprint", None)

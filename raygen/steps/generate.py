@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raygen.data.messages import checked_messages
-from raygen.data.paths import is_in_text
+from raygen.data.paths import fields_of, is_in_text
 from raygen.data.pictures import pictures_in
 from raygen.data.tools import checked_tools, unread_tools, whole_tools
 from raygen.engines.base import GenerateRequest
@@ -83,6 +83,14 @@ class GenerateStep(Step):
                     f"{self.where}: the source has a column {unread!r} beside {messages!r}, and the step does not read it: "
                     f"`tools: {unread}` tells the model of the tools"
                 )
+        parent = (messages or "").rpartition(".")[0]
+        read = {f"{parent}.tools", *self.columns}
+        others = [name for name in fields_of(columns, parent) if f"{parent}.{name}" not in read]
+        if others:
+            yield (
+                f"{self.where}.messages: what else stands in {parent!r} is not taken: {', '.join(others)}; "
+                "how the model is asked stands in the job (`sampling`, `constraint`)"
+            )
 
     def request(self, row_id: str, row: Mapping[str, Any], attempt: int = 0) -> GenerateRequest:
         """Build the row's request. Raises RowError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
 from raygen.errors import ConfigError, SourceError
 from raygen.pipeline.run import run_job
+from raygen.pipeline.show import show_rows
 
 
 @pytest.fixture
@@ -33,7 +35,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return found
 
 
-def run(tmp_path: Path, source: dict[str, Any], step: dict[str, Any], keep: list[str]) -> pa.Table:
+def run(
+    tmp_path: Path,
+    source: dict[str, Any],
+    step: dict[str, Any],
+    keep: list[str],
+    say: Callable[[str], None] = print,
+) -> pa.Table:
     job = {
         "name": "others",
         "source": source,
@@ -42,7 +50,7 @@ def run(tmp_path: Path, source: dict[str, Any], step: dict[str, Any], keep: list
         "keep": keep,
         "output": str(tmp_path / "out"),
     }
-    run_job(Job.model_validate(job), inline=True)
+    run_job(Job.model_validate(job), inline=True, say=say)
     return raygen.open_run(str(tmp_path / "out")).to_arrow()
 
 
@@ -54,6 +62,7 @@ REQUESTS = [
         "body": {
             "model": "gpt",
             "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": f"Say {n}"}],
+            "tools": [{"type": "function", "function": {"name": f"f{n}"}}],
             "max_tokens": 5,
         },
     }
@@ -84,11 +93,30 @@ def test_files_of_batch_requests_run_as_they_are(tmp_path: Path, asked: dict[str
     source = {"format": path.suffix[1:], "uri": str(path), "key": "custom_id"}
     typed = kind in ("jsonl", "parquet")
     keep = ["method", "body.model"] if typed else ["method"]
-    table = run(tmp_path, source, {"messages": "body.messages"}, keep)
+    said: list[str] = []
+    table = run(tmp_path, source, {"messages": "body.messages", "tools": "body.tools"}, keep, said.append)
     assert asked == {each["custom_id"]: each["body"]["messages"] for each in REQUESTS}
     assert table.column("row_id").to_pylist() == ["request-0", "request-1", "request-2"]
     if typed:
         assert table.column("body.model").to_pylist() == ["gpt"] * 3
+        assert said[0].startswith(
+            "steps.0.generate.messages: what else stands in 'body' is not taken: model, max_tokens; how the model is asked"
+        )
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_source_without_rows_is_finished_and_said(tmp_path: Path, asked: dict[str, Any], kind: str) -> None:
+    path = tmp_path / f"today.{kind}"
+    if kind == "csv":
+        path.write_text("id,q\n")
+    else:
+        pq.write_table(pa.table({"id": pa.array([], pa.string()), "q": pa.array([], pa.string())}), path)
+    said: list[str] = []
+    source = {"format": kind, "uri": str(path), "key": "id"}
+    assert run(tmp_path, source, {"prompt": "{{ q }}"}, [], said.append).num_rows == 0
+    assert said == [f"the source holds no rows ({path}): there is nothing to do"]
+    (line,) = show_rows(str(tmp_path / "out"), 5, None, as_json=False)
+    assert line == "no rows: the source of this finished run held none"
 
 
 def test_a_key_may_stand_inside_a_column(tmp_path: Path, asked: dict[str, Any]) -> None:
