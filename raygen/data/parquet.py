@@ -96,7 +96,7 @@ class _Columns:
             raise SourceError(
                 f"{found.uri}: column names are taken or occur twice: {', '.join(sorted(repeated))}; rename them"
             )
-        plain = {each.name: _without_dictionary(each.type) for each in schema}
+        plain = {each.name: _plain(each.type) for each in schema}
         for name, kind in plain.items():
             self._merge(name, kind, found, matters=self._used is None or name in self._used)
         for path in dotted(self._used or ()):
@@ -122,6 +122,11 @@ def _both(before: pa.DataType, kind: pa.DataType) -> pa.DataType:
     """Return the type that holds the values of both. Raises one of pyarrow's errors: there is none."""
     schemas = [pa.schema([("column", each)]) for each in (before, kind)]
     return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    # A file's own word that a text is JSON: nobody has looked at it.
+    return kind.storage_type if isinstance(kind, pa.JsonType) else _without_dictionary(kind)
 
 
 def _without_dictionary(kind: pa.DataType) -> pa.DataType:

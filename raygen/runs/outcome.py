@@ -178,6 +178,6 @@ def outcome_table(
         pa.array([o.error for o in outcomes], ERROR),
         one_lineage.take(pa.array([0] * count, pa.int64())),
         pa.array([o.fingerprint for o in outcomes], pa.binary()),
-        *(column.storage if column.type == JSON_TEXT else column for column in kept.values()),
+        *(column.cast(pa.string()) if column.type == JSON_TEXT else column for column in kept.values()),
     ]
     return pa.Table.from_arrays(columns, schema=schema)

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from raygen.errors import RowError, storable, told
 from raygen.step_config import PythonStep
@@ -25,13 +25,26 @@ Text = Annotated[str, Field(max_length=1_000_000)]
 Whole = Annotated[int, Field(gt=-(10**1000), lt=10**1000)]  # Python writes none of more than 4300 digits
 
 
+def _score(value: Any) -> Any:
+    if (
+        type(value) is int
+        and abs(value) > 2**53
+        and (value.bit_length() > 1023 or int(float(value)) != value)
+    ):
+        raise ValueError("a whole number that no double holds: scores are doubles")
+    return value
+
+
+Score = Annotated[float, BeforeValidator(_score)]
+
+
 class Returned(BaseModel):
     """What a step's function may return."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     variables: dict[str, Text | bool | Whole | float | list[Text]] = {}
-    scores: dict[int, dict[str, float]] = {}
+    scores: dict[int, dict[str, Score]] = {}
     rejected: dict[int, Text] = {}
 
 

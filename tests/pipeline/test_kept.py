@@ -195,13 +195,15 @@ def test_parquet_columns_pass_through_as_they_are(tmp_path: Path) -> None:
         "nested": pa.array([[{"b": 2**64 - 1}], []], pa.list_(pa.struct([("b", pa.uint64())]))),
         "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int8())),
         "json": pa.array(['{"a": 1}', None]),
+        "said": pa.array(['{"a": 1.0}', "no JSON"], pa.json_()),
+        "uuid": pa.array([b"0123456789abcdef", None], pa.uuid()),
     }
     table = pa.table(columns)
     job = parquet_job(tmp_path, [table])
     run_job(job, inline=True)
     stored = raygen.open_run(job.output_uri).to_arrow().select(table.column_names)
     for name in table.column_names:
-        came = table.column(name).cast(pa.string()) if name == "word" else table.column(name)
+        came = table.column(name).cast(pa.string()) if name in ("word", "said") else table.column(name)
         assert stored.column(name).type == came.type
         if name == "half":  # NaN equals nothing
             assert repr(stored.column(name).to_pylist()) == repr(came.to_pylist())
@@ -241,6 +243,29 @@ def test_what_files_do_not_agree_on_fails_its_row_before_it_is_asked_about(
     assert kept_in(job, "v") == stored
     messages = [row["error"] and row["error"]["message"] for row in raygen.open_run(job.output_uri).rows()]
     assert lost in messages[1]
+
+
+def test_a_path_into_text_that_some_file_lacks_is_null_there(tmp_path: Path) -> None:
+    texts = pa.array(['{"a": 12345678901234567890123}', '{"a": null}', "{}", None])
+    job = parquet_job(tmp_path, [pa.table({"body": texts}), pa.table({"other": [1]})], keep={"body.a": "a"})
+    run_job(job, inline=True)
+    assert kept_in(job, "a") == [12345678901234567890123, None, None, None, None]
+
+
+def test_columns_of_folders_are_kept_beside_those_of_rows(tmp_path: Path) -> None:
+    for folder, row in (("lang=en", {"id": "a"}), ("lang=de", {"id": "b", "lang": 7})):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rows.jsonl").write_bytes(write_json(row))
+    job = lines_job(tmp_path, [], keep=["lang"])
+    (tmp_path / "in.jsonl").unlink()
+    job = job.model_copy(
+        update={"source": Source(format="jsonl", uri=str(tmp_path / "lang=*" / "*"), key="id")}
+    )
+    assert run_job(job, inline=True).rows["accepted"] == 2
+    assert {row["row_id"]: row["lang"] for row in raygen.open_run(job.output_uri).rows()} == {
+        "a": "en",
+        "b": 7,
+    }
 
 
 def test_columns_are_kept_under_other_names(tmp_path: Path) -> None:

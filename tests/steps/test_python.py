@@ -138,6 +138,8 @@ def leaving(row: dict[str, Any], samples: list[dict[str, Any]]) -> None:
         ({"scores": {0: {"other": 1.0}}}, "returned score 'other'; scores: size"),
         ({"scores": {0: {"size": "1"}}}, "scores.0.size: Input should be a valid number"),
         ({"scores": {0: {"size": float("inf")}}}, "scores.0.size"),
+        ({"scores": {0: {"size": 2**53 + 1}}}, "scores.0.size: .*no double holds"),
+        ({"scores": {0: {"size": 10**400}}}, "scores.0.size: .*no double holds"),
         ({"scores": {9: {"size": 1.0}}}, "returned sample 9; samples: 0, 1, 2"),
         ({"scores": {0: {"size": 1}, 1: {}}, "rejected": {2: "x"}}, "gave sample 1 no score size"),
         ({"rejected": {3: "x"}}, "returned sample 3; samples: 0, 1, 2"),
