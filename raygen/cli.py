@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -20,12 +19,14 @@ from raygen.cli_options import (
     Input,
     JobFile,
     Json,
+    MaxFailed,
     MaxRows,
     Output,
     Quiet,
     Reuse,
     RunUri,
     Sets,
+    execution_sets,
     print_json,
     say,
 )
@@ -35,8 +36,8 @@ from raygen.errors import InterruptedRunError, RaygenError, UserError
 app = typer.Typer(
     name="raygen",
     help="Turn a table of inputs into a table of generated outcomes, on Ray: every row accounted for, exactly once.",
-    epilog="Exit codes: 0 all rows done · 3 finished, some rows failed · 2 wrong configuration or input · "
-    "130 interrupted · 1 anything else",
+    epilog="Exit codes: 0 all rows done · 3 finished, some rows failed · 4 more rows failed than --max-failed allows · "
+    "2 wrong configuration, input or endpoint · 130 interrupted · 1 anything else",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -64,6 +65,7 @@ def run(
     budget_tokens: BudgetTokens = None,
     budget_s: BudgetS = None,
     reuse: Reuse = None,
+    max_failed: MaxFailed = None,
     inline: Inline = False,
     quiet: Quiet = False,
 ) -> None:
@@ -75,9 +77,9 @@ def run(
     from raygen.pipeline.monitor import Budget
     from raygen.pipeline.run import run_job
 
-    reused = [] if reuse is None else [f"execution.reuse={json.dumps(reuse)}"]
+    overrides = execution_sets(sets, reuse=reuse, max_failed=max_failed)
     result = run_job(
-        _load(job, [*(sets or ()), *reused], input_uri, output, max_rows),
+        _load(job, overrides, input_uri, output, max_rows),
         inline=inline,
         budget=Budget(budget_tokens, budget_s),
         display=make_display(quiet),
@@ -88,16 +90,13 @@ def run(
 
 def _finish(result: Any, reusing: bool = False) -> None:
     from raygen.pipeline.display import result_lines
+    from raygen.pipeline.next_steps import next_steps
 
     print("\n".join(result_lines(result, reusing)))
-    rows = result.rows
     if result.state != "finished":
         say(f"stopped: {result.note}. Run the same command again to resume")
-    elif rows["failed"]:
-        say(
-            f"see why rows failed: raygen show {result.uri} --status failed; "
-            f"do them again: raygen retry {result.uri} --errors-only"
-        )
+    elif result.rows["failed"]:
+        say("\n".join(next_steps(result.uri)))
     raise typer.Exit(result.exit_code)
 
 
@@ -142,6 +141,7 @@ def retry(
         bool, typer.Option("--errors-only", help="the failed rows (the only choice so far, and required)")
     ] = False,
     sets: Sets = None,
+    max_failed: MaxFailed = None,
     inline: Inline = False,
     quiet: Quiet = False,
 ) -> None:
@@ -154,7 +154,8 @@ def retry(
 
     if not errors_only:
         raise UserError("say what to retry: --errors-only")
-    result = retry_run(run_uri, sets or [], inline=inline, display=make_display(quiet), say=say)
+    overrides = execution_sets(sets, max_failed=max_failed)
+    result = retry_run(run_uri, overrides, inline=inline, display=make_display(quiet), say=say)
     _finish(result)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -29,6 +30,14 @@ BudgetTokens = Annotated[
 BudgetS = Annotated[
     float | None, typer.Option("--budget-s", min=0, help="stop cleanly after this many seconds")
 ]
+MaxFailed = Annotated[
+    str | None,
+    typer.Option(
+        "--max-failed",
+        metavar="ROWS",
+        help="stop, to be resumed, once more rows have failed: 100, or 5% of those done (exit code 4)",
+    ),
+]
 Reuse = Annotated[
     str | None,
     typer.Option(
@@ -40,6 +49,12 @@ Reuse = Annotated[
 Inline = Annotated[bool, typer.Option("--inline", help="work in this process, without Ray")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
+
+
+def execution_sets(sets: list[str] | None, **values: str | None) -> list[str]:
+    """Return the overrides with those that options of their own name: `execution.<name>`."""
+    given = [f"execution.{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
+    return [*(sets or ()), *given]
 
 
 def say(line: str) -> None:

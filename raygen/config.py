@@ -12,6 +12,7 @@ import orjson
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raygen.config_parts import Frozen, Name, Sampling
+from raygen.execution_config import Execution, ordered
 from raygen.last_step_config import Deduplicate
 from raygen.step_config import Generate, Step
 
@@ -81,14 +82,6 @@ class Source(Frozen):
 
 THINK = ("<think>", "</think>")
 REPLICAS = ("replicas", "cpus_per_replica", "gpus_per_replica")  # of a pooled model
-
-
-def ordered(replicas: tuple[int, int]) -> tuple[int, int]:
-    """Check the fewest and the most. Raises ValueError."""
-    low, high = replicas
-    if not 1 <= low <= high <= 10_000:
-        raise ValueError("replicas is [min, max] with 1 <= min <= max <= 10000")
-    return replicas
 
 
 class ModelSpec(Frozen):
@@ -167,29 +160,6 @@ class ModelSpec(Frozen):
 class Sink(Frozen):
     format: Literal["parquet"] = "parquet"
     chunk_rows: int = Field(128, ge=1, le=100_000, description="rows a chunk: the unit of work and of commit")
-
-
-class Execution(Frozen):
-    """Where and how wide. Nothing here changes what is generated, so a resumed run may change it."""
-
-    replicas: tuple[int, int] = (1, 1)
-    cpus_per_replica: float | None = Field(
-        None, ge=0, description="logical CPUs an engine asks Ray for; the engine's own choice if unset"
-    )
-    gpus_per_replica: float = Field(0, ge=0)
-    chunks_in_flight: int | None = Field(None, ge=1, le=64, description="chunks an engine works on at once")
-    cpus_per_read: float = Field(0.1, gt=0)
-    cpus_per_write: float = Field(0.1, gt=0)
-    attempt_limit_s: float = Field(
-        6 * 3600, ge=1, description="a chunk attempt older than this writes nothing more"
-    )
-    reuse: str | None = Field(
-        None,
-        description="another run of these rows, or of some of them: what it recorded of calls that this job makes too is not "
-        "computed again. Empty: none, where the run began with one",
-    )
-
-    _ordered = field_validator("replicas")(lambda replicas: ordered(replicas))
 
 
 class Accept(Frozen):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from raygen.engines.chat_completions import Action, Trouble
 from raygen.engines.silence import at
 
-RESUME = "no row failed of it, and the same command resumes the run"
+RESUME = "No row failed of it, and the same command resumes the run"
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,11 @@ class EndpointEnd:
             patience: how long it was borne, and which option says so: `30s (start_patience_s)`.
             worked: was anything answered in this session?
         """
-        what = "" if trouble.says_all else f"{self._what(trouble, since_s, patience, worked)}: "
-        return f"model {self.model!r}: {what}{said}; {RESUME}"
+        if not trouble.says_all:
+            said = f"{self._what(trouble, since_s, patience, worked)}: {said}"
+        if not worked and trouble.action in (Action.UNSENT, Action.RETRY):
+            said += ". Is the address right, and the server running?"
+        return f"model {self.model!r}: {said}{'' if said.endswith('?') else '.'} {RESUME}"
 
     def _what(self, trouble: Trouble, since_s: float | None, patience: str, worked: bool) -> str:
         since = f" since {at(since_s)}" if worked and since_s is not None else ""
@@ -45,7 +48,7 @@ class EndpointEnd:
             return f"base_url {self.base_url} refuses every request{since or ' so far'}: given up after {patience}"
         if worked:
             return f"base_url {self.base_url} does not answer{since}: given up after {patience}"
-        return f"base_url {self.base_url} has not answered at all, in {patience}; is the address right, and the server running"
+        return f"base_url {self.base_url} has not answered at all, in {patience}"
 
     def _denied(self, trouble: Trouble) -> str:
         if trouble.code == "blocked":

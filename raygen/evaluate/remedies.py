@@ -13,9 +13,10 @@ REMEDIES = {
     "bad_messages": "Write the column as a list of messages, each with a `role`, and `content` or the assistant's `tool_calls`.",
     "bad_tools": "Write the column as a list of tools: `{name, description, parameters}`, parameters as a JSON schema.",
     "bad_request": "The endpoint refused the request: does it take this sampling and these images?",
+    "blocked": "The endpoint answers others and refuses these rows: a firewall or a moderation, by their words.",
+    "redirected": "The endpoint answers others and sends these rows elsewhere: a firewall, by their words.",
     "endpoint_4xx": "The endpoint refused the request: the message says why. Check quota, model and address.",
-    "endpoint_unavailable": "The endpoint did not answer after all retries: check its health, "
-    "lower `concurrency`, and run these rows again.",
+    "endpoint_unavailable": "The endpoint answered others, and not these rows, after all retries: its log may say why.",
     "timeout": "Raise the engine's `timeout_s`, or lower `max_tokens` or `concurrency`.",
     "bad_answer": "The endpoint's answers were no chat completions: check `base_url` and the server's log.",
     "broken_json": "Correct the line in the input: it is not valid JSON.",
@@ -29,6 +30,13 @@ REMEDIES = {
     "media_too_large": "Make it smaller, or raise `source.max_media_bytes` or `source.max_media_pixels`.",
     "corrupt_archive": "Write the archive again: a member of it cannot be read.",
 }
+# What another try may not meet again.
+PASSING = frozenset({"endpoint_unavailable", "timeout", "bad_answer", "generation_failed", "redact_timeout"})
+# What stands in the input, or is not the model's to mend: a retry reads the same input.
+OF_THE_INPUT = frozenset({
+    "broken_json", "not_an_object", "wrong_encoding", "line_too_long", "broken_csv", "missing_key", "corrupt_row_group",
+    "corrupt_media", "media_too_large", "corrupt_archive", "bad_messages", "bad_tools", "kept_type", "invalid_text",
+})  # fmt: skip
 OTHERWISE = "Start from the example's message; the other rows are the outcomes with this `error.code`."
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from raygen.engines.figures import kv_use, pool_figures, prefix_hit_rate
+from raygen.engines.silence import silences
 from raygen.errors import ConfigError
 from raygen.evaluate.display import count
 from raygen.pipeline.monitor import Display, Progress
@@ -37,7 +38,7 @@ def summary(progress: Progress) -> str:
         parts.append(f"engines {progress.occupancy:.0%} full")
     parts += engine_parts(progress)
     parts.append(f"ETA {duration(progress.eta_s)}")
-    return " · ".join(parts)
+    return " · ".join([*silences(progress.engine), *parts])
 
 
 def _fates(rows: Mapping[str, int]) -> str:
@@ -62,6 +63,9 @@ def engine_parts(progress: Progress) -> list[str]:
         parts.append(f"prefixes reused {hit_rate:.0%}")
     if waiting := figures.get("waiting"):
         parts.append(f"queue {waiting:,.0f}")
+    for key, what in (("retries", "asked again"), ("refused_429", "refused (429)")):
+        if times := figures.get(key):
+            parts.append(f"{what} {times:,.0f} times")
     if (use := kv_use(figures)) is not None:
         parts.append(f"KV {use:.0%}")
     if preemptions := figures.get("preemptions"):
@@ -99,6 +103,7 @@ def panel(progress: Progress) -> RenderableType:
     title.stylize("bold")
     return Group(
         title,
+        *(Text(line, style="bold yellow") for line in silences(progress.engine)),
         ProgressBar(total=max(1, progress.rows_total), completed=done, width=60),
         figures,
         engine,

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from raygen.errors import InterruptedRunError
+from raygen.engines.silence import silences
+from raygen.errors import InterruptedRunError, RaygenError
 from raygen.pipeline.result import RunResult
 from raygen.runs.commit import Commit
 from raygen.runs.enough import acceptance, rows_left
@@ -20,6 +21,7 @@ from raygen.runs.pace import Rate, pace_of
 from raygen.runs.plan import Plan
 from raygen.runs.session import BEAT_S, Session
 from raygen.storage import Store
+from raygen.tolerance import Tolerance
 
 TICK_S = 0.5
 BY_SIGNAL = "interrupted"  # what a session notes that a signal stopped
@@ -71,7 +73,14 @@ class Execution(Protocol):
 class Monitor:
     """One session of one driver."""
 
-    def __init__(self, store: Store, plan: Plan, display: Display | None, budget: Budget | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        plan: Plan,
+        display: Display | None,
+        budget: Budget | None,
+        tolerance: Tolerance | None = None,
+    ) -> None:
         self._store = store
         self._plan = plan
         self._earlier = Totals()  # of the chunks that other sessions committed, as far as they have been read
@@ -79,6 +88,11 @@ class Monitor:
         self._chunks = 0  # committed
         self._display = display
         self._budget = budget or Budget()
+        self._tolerance = tolerance
+        self._too_many_failed = False
+        self._resumed: tuple[float, int] | None = (
+            None  # when the last silence of an endpoint ended, and rows until then
+        )
         self._session = Session()
         self._execution: Execution | None = None
         self._output, self._computed = Rate(), Rate()  # tokens
@@ -97,6 +111,9 @@ class Monitor:
         thread.start()
         try:
             yield
+        except RaygenError as error:
+            self._session.note = str(error)
+            raise
         except KeyboardInterrupt:
             raise InterruptedRunError(
                 "abandoned the chunks in flight; run the same command again to resume"
@@ -164,6 +181,7 @@ class Monitor:
             None,
             {kind: self._earlier.calls[kind] + self._mine.calls[kind] for kind in self._mine.calls},
             acceptance(self._plan, rows, finished=False),
+            self._too_many_failed,
         )
 
     def stop(self, why: str) -> None:
@@ -230,7 +248,9 @@ class Monitor:
         self._session.rows = live
         self._session.tokens = {"prompt": prompt_tokens, "output": output_tokens}
         limit = engine.get("limit", 0)
-        occupancy = min(1.0, engine.get("in_flight", 0) / limit) if limit else None
+        # Of an endpoint that answers nobody, neither how full it is nor the pace until now says anything.
+        silent = bool(silences(engine))
+        occupancy = min(1.0, engine.get("in_flight", 0) / limit) if limit and not silent else None
         if self._session.engine_start_s is None and engine.get("replicas"):
             self._session.engine_start_s = time.time()
         now_s, done = time.monotonic(), sum(live.values())
@@ -240,9 +260,15 @@ class Monitor:
         total = self._plan.rows if self._plan.only is None else sum(map(len, self._plan.only.values()))
         left = rows_left(self._plan, rows, total)
         began_s = self._session.engine_start_s or self._session.started_s
-        pace = pace_of(self._session.points, began_s, time.time())
+        if silent:
+            self._resumed = (time.time(), done)
+        since_s, since_rows = self._resumed or (began_s, 0)
+        points = ((at_s, rows_then - since_rows) for at_s, rows_then, *_ in self._session.points)
+        pace = pace_of(points, since_s, time.time())
         # The first rows to end are the shortest: of so few, the time left would come out far too long.
-        enough = pace is not None and done >= min(engine.get("in_flight", 0), (done + left) / 4)
+        enough = (
+            pace is not None and not silent and done >= min(engine.get("in_flight", 0), (done + left) / 4)
+        )
         self._session.eta_s = pace.left_s(left) if pace is not None and enough else None
         if self._display:
             self._display.update(
@@ -253,6 +279,12 @@ class Monitor:
                     occupancy, int(engine.get("replicas", 0)), self._session.eta_s, now_s - self._began_s, self.stopping, engine,
                 )
             )  # fmt: skip
+        if self._tolerance is not None and self._tolerance.exceeded(live["failed"], done, total):
+            self._too_many_failed = True
+            self.stop(
+                f"too many rows failed: {live['failed']:,} of {done:,} done in this session "
+                f"(max_failed {self._tolerance.said}; why: raygen show {self._store.uri} --status failed)"
+            )
         if self._budget.tokens is not None and prompt_tokens + output_tokens >= self._budget.tokens:
             self.stop(f"token budget of {self._budget.tokens:,} reached")
         if self._budget.seconds is not None and now_s - self._began_s >= self._budget.seconds:

@@ -20,9 +20,12 @@ class RunResult:
     report: str | None  # uri of the report
     calls: dict[str, int] = field(default_factory=no_calls)  # reused, computed
     acceptance: Acceptance | None = None  # of a run that wants a number of accepted rows
+    too_many_failed: bool = False  # more than the job bears (`max_failed`)
 
     @property
     def exit_code(self) -> int:
+        if self.too_many_failed:
+            return 4
         if self.state != "finished":
             return 130
         return 3 if self.rows["failed"] else 0

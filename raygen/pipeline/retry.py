@@ -41,7 +41,9 @@ def retry_run(
                 f"--set {each}: a retry keeps the run's source, sink, keep, seed, date and accept; "
                 "change models, steps or execution"
             )
-    job = validate(override(plan.job, overrides), Job, run_uri)
+    # What failed once often fails again: a retry is stopped for it only if it says so itself.
+    execution = {key: value for key, value in plan.job.get("execution", {}).items() if key != "max_failed"}
+    job = validate(override({**plan.job, "execution": execution}, overrides), Job, run_uri)
     if job.deduplicate != deduplication_of(plan):
         raise UserError(
             "--set steps: a retry keeps the run's `deduplicate` step: duplicates are found over all rows, the others' too"
@@ -55,7 +57,7 @@ def retry_run(
     result = drive(run, inline=inline, display=display, say=say)
     if result.state != "finished":
         return result
-    merged = read_merged(store)
+    merged, tolerance = read_merged(store), job.execution.tolerance
     return replace(
         result,
         uri=store.uri,
@@ -64,4 +66,6 @@ def retry_run(
         report=write_report(store),
         calls=merged.calls,
         acceptance=acceptance(merged.plan, merged.rows, finished=True),
+        too_many_failed=tolerance is not None
+        and tolerance.exceeded(merged.rows["failed"], merged.rows["total"], merged.rows["total"]),
     )

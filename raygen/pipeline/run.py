@@ -62,7 +62,7 @@ def drive(
     store, plan = run.store, run.plan
     if store.exists(MANIFEST_KEY):
         say(f"{store.uri} is finished; nothing to do")
-        return _finished(store, plan, Manifest.load(store), say)
+        return _finished(run, Manifest.load(store), say)
     single_committer = not store.has_conditional_put()
     if single_committer:
         say(
@@ -82,7 +82,8 @@ def drive(
             f"resuming {store.uri}: {len(done):,} of {count(len(plan.todo), 'chunk is', 'chunks are')} committed"
         )
     known: dict[int, Commit] = {}
-    monitor = Monitor(store, plan, display, budget)
+    tolerance = run.job.execution.tolerance
+    monitor = Monitor(store, plan, display, budget, tolerance)
     monitor.found(len(done))
     earlier = threading.Thread(target=_load, args=(store, sorted(done), known, monitor), daemon=True)
     earlier.start()
@@ -106,7 +107,7 @@ def drive(
         if target.wanted is not None:
             if store.exists(MANIFEST_KEY):  # another driver has decided which chunks are in
                 monitor.finished()
-                return _finished(store, plan, Manifest.load(store), say)
+                return _finished(run, Manifest.load(store), say)
             _see(store, plan, done, known, target)
         if len(done) < len(plan.todo) and not target.reached:
             _say_missing(monitor, say)
@@ -122,7 +123,7 @@ def drive(
         manifest = finish(store, plan, known.values(), _duplicates(run, known, say))
         monitor.finished()
     _say_missing(monitor, say)
-    return _finished(store, plan, manifest, say)
+    return _finished(run, manifest, say)
 
 
 def _say_missing(monitor: Monitor, say: Callable[[str], None]) -> None:
@@ -239,9 +240,10 @@ def _load(store: Store, chunks: list[int], known: dict[int, Commit], monitor: Mo
             monitor.loaded(commit)
 
 
-def _finished(store: Store, plan: Plan, manifest: Manifest, say: Callable[[str], None]) -> RunResult:
+def _finished(run: Prepared, manifest: Manifest, say: Callable[[str], None]) -> RunResult:
     """The result of a finished run, with its report; a session may have died before it wrote one."""
-    report = None
+    store, plan, tolerance = run.store, run.plan, run.job.execution.tolerance
+    rows, report = manifest.rows, None
     if plan.only is None:  # a retry is reported with the run that it mends
         try:
             report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else write_report(store)
@@ -250,4 +252,5 @@ def _finished(store: Store, plan: Plan, manifest: Manifest, say: Callable[[str],
     return RunResult(
         store.uri, "finished", manifest.rows, manifest.tokens, None, report, manifest.calls,
         acceptance(plan, manifest.rows, finished=True),
+        tolerance is not None and tolerance.exceeded(rows["failed"], rows["total"], rows["total"]),
     )  # fmt: skip

@@ -89,3 +89,32 @@ def test_no_time_left_is_shown_before_there_is_something_to_tell_it_from(
     assert [each.rows_per_s for each in screen.shown] == [None, None, 0.1, 1]
     assert "0 failed · 0/40 chunks · - rows/s · - tokens/s · ETA -" in summary(screen.shown[0])
     assert summary(screen.shown[-1]).endswith("1.0 rows/s · 20 tokens/s · ETA 1m 40s")
+
+
+def test_neither_pace_nor_time_left_is_told_from_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(monitor.time, "time", lambda: now_s)
+    monkeypatch.setattr(monitor.time, "monotonic", lambda: now_s)
+    screen, engines = Screen(), Engines()
+    watching = Monitor(MemoryStore(), a_plan(40), screen, None)  # 120 rows
+    watching.watch(engines)
+    for at_s, rows, silent in [
+        (1000, 0, 0),
+        (1001, 40, 0),
+        (1010, 40, 1),
+        (1300, 40, 1),
+        (1310, 50, 0),
+        (1320, 60, 0),
+    ]:
+        now_s = at_s
+        engines.said = {
+            "replicas": 1,
+            "in_flight": 1,
+            "limit": 1,
+            "rows_accepted": rows,
+            "endpoint.writer.silent": silent,
+        }
+        watching._tick()
+    during, after = screen.shown[3], screen.shown[-1]
+    assert (during.eta_s, during.rows_per_s, during.occupancy) == (None, None, None)
+    assert (after.eta_s, after.rows_per_s, after.occupancy) == (60, 1, 1)

@@ -1,0 +1,62 @@
+"""Next steps: what to do about the failed rows of a finished run. A retry is offered for what may pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raygen.evaluate.remedies import OF_THE_INPUT, PASSING, REMEDIES
+from raygen.runs.commit import read_data
+from raygen.runs.outcome import FAILED
+from raygen.runs.retries import read_merged
+from raygen.storage import open_store
+
+CHUNKS = 16  # with failed rows, that are looked at
+TOLD = 5  # codes
+
+
+def next_steps(uri: str) -> list[str]:
+    """Return lines for people."""
+    store = open_store(uri)
+    failed = [place for place in read_merged(store).chunks if place[1].counts[FAILED]]
+    step = -(-len(failed) // CHUNKS)
+    codes: Counter[str] = Counter()
+    for where, commit in islice(failed, 0, None, max(1, step)):
+        table = read_data(where, commit)
+        codes.update(_codes(table))
+    return steps_for(codes, uri, sampled=step > 1)
+
+
+def _codes(table: pa.Table) -> list[str]:
+    errors = table.filter(pc.equal(table.column("status"), FAILED)).column("error").combine_chunks()
+    return [str(code) for code in errors.field("code").to_pylist()]
+
+
+def steps_for(codes: Counter[str], uri: str, *, sampled: bool) -> list[str]:
+    """Say what to do about rows that failed with these codes.
+
+    Args:
+        sampled: were only some of them looked at? Then they are not counted.
+    """
+    lines = [f"see why rows failed: raygen show {uri} --status failed"]
+    told = [code for code, _ in codes.most_common()]
+    passing = [code for code in told if code in PASSING]
+    lasting = [code for code in told if code not in PASSING]
+    again = f"raygen retry {uri} --errors-only"
+    if passing:
+        lines.append(f"{_named(passing, codes, sampled)} may pass: {again}")
+    for code in lasting[:TOLD]:
+        mended = f"run the job on the mended input, with --reuse {uri}"
+        then = mended if code in OF_THE_INPUT else f"{again} --set ..."
+        what = REMEDIES.get(code, "The message says why.")
+        lines.append(f"{_named([code], codes, sampled)} would fail again. {what} Then {then}")
+    if len(lasting) > TOLD:
+        lines.append(f"others would fail again, too: {', '.join(lasting[TOLD:])}")
+    return lines
+
+
+def _named(codes: list[str], counts: Counter[str], sampled: bool) -> str:
+    return ", ".join(code if sampled else f"{code} ({counts[code]:,})" for code in codes)
