@@ -58,7 +58,9 @@ def load_causal_lm(
         raise EngineConfigError(f"{path} is no whole language model: it has no weights for {some}")
     model.to(device, getattr(torch, compute_dtype(dtype, device))).eval()
     eos_ids = eos_ids_of(model.generation_config, model.config, tokenizer)
-    rows = model.get_input_embeddings().weight.shape[0]
+    # A few models read tokens that they never write: a text's likelihood, and penalties, are about what is written.
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    rows = min(end.weight.shape[0] for end in ends if end is not None)
     return CausalLM(tokenizer, eos_ids, context_of(model.config), model, rows=rows, rules=rules)
 
 

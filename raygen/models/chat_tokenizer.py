@@ -20,7 +20,9 @@ class ChatTokenizer:
     tokenizer: Any  # transformers' own
     eos_ids: frozenset[int]  # any of them ends a text
     context_tokens: int  # prompt and generated tokens together
-    rows: int | None = field(default=None, kw_only=True)  # of the model's embedding; None: not known
+    rows: int | None = field(
+        default=None, kw_only=True
+    )  # tokens that the model reads and writes; None: not known
     rules: TemplateRules = field(default=AS_IT_IS, kw_only=True)
     template: ChatTemplate = field(init=False)
     _tool_chat: ToolChat = field(init=False)

@@ -10,21 +10,24 @@ from raygen.engines import engine_class
 from raygen.engines.base import ResolvedModel
 from raygen.engines.templated import rules_of
 from raygen.errors import ConfigError
-from raygen.models.chat_template import AS_IT_IS, may_draw
+from raygen.models.chat_template import may_draw
 from raygen.pipeline.program import Program
 from raygen.steps.base import Ask
 
 
 def check_asks(program: Program, models: Mapping[str, ResolvedModel]) -> None:
-    """Look at what the steps of a run ask, before it begins.
+    """Look at what the steps of a run ask of its models, dated, before it begins.
 
     A chat template is only rendered where something depends on it: to load a tokenizer takes seconds.
 
     Raises:
-        ConfigError: token ids outside a model's vocabulary; a system text, or tools, that a chat template leaves out or
-            refuses; arguments that it never reads; one that draws at random. It names the key.
+        ConfigError: a date that no chat template prints; token ids outside a model's vocabulary; a system text, or tools,
+            that a chat template leaves out or refuses; arguments that it never reads; one that draws at random. It names
+            the key.
         EngineConfigError: the model has no tokenizer that loads.
     """
+    if program.job.date is not None and all(model.date is None for model in models.values()):
+        raise ConfigError("date: no chat template of this job's models prints one; leave it out")
     asks = [ask for step in program.steps for ask in step.asks]
     for ask in asks:
         _check_ids(ask, models[ask.model])
@@ -35,7 +38,9 @@ def check_asks(program: Program, models: Mapping[str, ResolvedModel]) -> None:
         wants_system = [ask for ask in of_model if ask.system]
         wants_tools = [ask.tools for ask in of_model if ask.tools]
         rules = rules_of(model)
-        if not (wants_system or wants_tools or rules != AS_IT_IS or may_draw(Path(model.path))):
+        if not (
+            wants_system or wants_tools or rules.arguments or rules.data_as_text or may_draw(Path(model.path))
+        ):
             continue
         from raygen.models.chat_tokenizer import load_chat_tokenizer
 

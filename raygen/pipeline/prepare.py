@@ -47,12 +47,13 @@ def plan_job(
         job.sink.chunk_rows, program.columns, exact=list(job.kept_as.values())
     )
     kept = program.check_columns(source)
+    day = str(job.date or _reused_date(job) or datetime.now(UTC).date())
+    models = dated(models, day)
     check_asks(program, models)
     for step in program.steps:
         for line in step.notes(source.columns):
             say(line)
-    day = str(job.date or _reused_date(job) or datetime.now(UTC).date())
-    return new_plan(job, source, pinned(dated(models, day)), kept, names, day)
+    return new_plan(job, source, pinned(models), kept, names, day)
 
 
 def _reused_date(job: Job) -> str | None:

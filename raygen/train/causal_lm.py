@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from raygen.errors import ConfigError
-from raygen.models.chat_template import TemplateRules
+from raygen.models.chat_template import TemplateRules, reads_clock
 from raygen.models.chat_tokenizer import context_of, load_chat_tokenizer
 from raygen.train.base import IGNORED, Evaluated, Example, Family, Meter
 from raygen.train.base_model import (
@@ -71,6 +71,8 @@ class CausalLMFamily(Family):
         check_metric(self.recipe, {"loss", "perplexity"})
         check_length(self.recipe, context_of(self._config))
         self._examples.check()
+        if self.recipe.date is not None and not reads_clock(self.directory):
+            raise ConfigError("date: the base's chat template prints none; leave it out")
         model = make_empty(AutoModelForCausalLM, self._prepared_config())
         trained = self.recipe.trained
         if trained.lora is not None:

@@ -144,6 +144,7 @@ def recipe_of(course: Course, store: Store, where: str) -> Recipe:
         "source": source("learn"),
         "validation_source": source("validate"),
         "objective": {**PLAIN, "completion": "{{ solution }}"},
+        "template": course.engine.get("template"),
         "preparation": {"validation": 0.0},
         "trained": {"lora": {"rank": 16, "alpha": 32}},
         "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.0},

@@ -72,8 +72,9 @@ class _Preparation:
         self, recipe: Recipe, directory: Path, store: Store, spread: Spread, budget_bytes: int, say: Say,
         progress: Progress | None,
     ) -> None:  # fmt: skip
-        # Every task writes chats of the same day.
-        self._recipe = recipe.model_copy(update={"date": recipe.date or datetime.now(UTC).date()})
+        if recipe.writes_chats and recipe.date is None:  # every task writes chats of the same day
+            recipe = recipe.model_copy(update={"date": datetime.now(UTC).date()})
+        self._recipe = recipe
         self._directory = str(directory)
         self._store = store
         self._spread = spread
@@ -188,8 +189,9 @@ class _Preparation:
         broken = [{"row_id": row, "code": code, "message": text} for _, row, code, text in self._broken]
         digest = digest_of({"labels": labels, "shards": [(shard.split, shard.digest) for shard in shards]})
         counts = {name: self._counts[name] for name in names}
-        date = str(self._recipe.date) if reads_clock(Path(self._directory)) else None
-        return Prepared(keys, blocks, labels, counts, broken, digest, date)
+        date = self._recipe.date
+        shown = str(date) if date is not None and reads_clock(Path(self._directory)) else None
+        return Prepared(keys, blocks, labels, counts, broken, digest, shown)
 
     def _check_broken(self, rows: int) -> None:
         """As soon as it is certain: nobody waits an hour for it."""

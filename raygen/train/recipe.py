@@ -233,8 +233,11 @@ class Recipe(Frozen):
                 whole_tools(self.objective.tools)
             except ValueError as error:
                 raise ValueError(f"objective.tools: {error}") from None
-        if self.template and not (self.objective.completion or self.objective.messages):
-            raise ValueError("template: only what a causal_lm learns of chats is written by a chat template")
+        for key in ("template", "date"):
+            if getattr(self, key) and not self.writes_chats:
+                raise ValueError(
+                    f"{key}: only what a causal_lm learns of chats is written by a chat template"
+                )
         if self.batch.max_tokens > self.batch.micro_tokens:
             raise ValueError(
                 "batch.max_tokens is more than batch.micro_tokens: the longest example would not fit"
@@ -249,6 +252,11 @@ class Recipe(Frozen):
     def sources(self) -> list[Source]:
         """All that it reads rows from."""
         return [each for each in (self.source, self.validation_source, self.test_source) if each is not None]
+
+    @property
+    def writes_chats(self) -> bool:
+        """Are its examples written by the base's chat template, if that has one?"""
+        return bool(self.objective.completion or self.objective.messages)
 
     @property
     def output_uri(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -181,6 +182,8 @@ def _usage(recipe: Recipe, model: str, adapter: bool) -> str:
     if recipe.family == "classifier":
         return f'transformers.pipeline("text-classification", "{model}")'
     whole = f"family: {recipe.family}, engine: torch"
+    if recipe.template:  # it is asked as it learnt
+        whole += f", options: {{template: {json.dumps(recipe.template)}}}"
     if adapter:
         return f"models: {{writer: {{{whole}, ref: {recipe.base}, adapters: {{mine: {model}}}}}}}"
     return f"models: {{writer: {{{whole}, ref: {model}}}}}"

@@ -11,7 +11,7 @@ import pytest
 
 import raygen
 from raygen.config import Job
-from raygen.errors import RunConflictError
+from raygen.errors import ConfigError, RunConflictError
 from raygen.pipeline import prepare as preparing
 from raygen.pipeline.models import as_planned, identity_of, pinned, resolve_models
 from raygen.pipeline.prepare import plan_job, prepare
@@ -129,3 +129,8 @@ def test_a_plan_of_a_former_version_is_of_the_day_when_it_was_made(tmp_path: Pat
     # Its calls keep the names that they have in the chunks that are done.
     assert identity_of(run.models["writer"], frozenset()) == identity_of(models["writer"], frozenset())
     assert pinned(run.models) == pinned(models)
+
+
+def test_a_date_that_no_template_prints_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="date: no chat template of this job's models prints one"):
+        prepare(job_of(tmp_path, "{{ messages[0].content }}", date="2024-02-29"))

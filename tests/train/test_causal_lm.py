@@ -338,9 +338,14 @@ def test_arguments_of_the_template_are_those_of_generation(tmp_path: Path) -> No
 
 def test_a_template_that_prints_a_date_shows_that_of_the_recipe(tmp_path: Path) -> None:
     family = base_with(tmp_path, "{{ strftime_now('%d %b %Y') }}" + TURNS, date="2026-01-31")
+    family.check()
     assert shown(family.encode("r", {"q": "w", "a": "the"}))[0].startswith("31 Jan 2026<|user|>w")
+    with pytest.raises(ConfigError, match="date: the base's chat template prints none"):
+        base_with(tmp_path / "plain", TURNS, date="2026-01-31").check()
 
 
 def test_arguments_without_a_chat_are_refused(base: Path) -> None:
     with pytest.raises(ValueError, match="template: only what a causal_lm learns of chats"):
         recipe_of(base, objective={"text": "{{ t }}"}, template={"thoughts": False})
+    with pytest.raises(ValueError, match="date: only what a causal_lm learns of chats"):
+        recipe_of(base, objective={"text": "{{ t }}"}, date="2026-01-31")

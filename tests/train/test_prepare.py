@@ -370,7 +370,9 @@ def test_progress_ends_at_all_rows(tmp_path: Path) -> None:
 
 
 def test_the_day_of_preparing_is_kept_where_the_base_prints_one(tmp_path: Path) -> None:
-    recipe = recipe_of(write(tmp_path / "rows.jsonl", many(30)))
+    rows = write(tmp_path / "rows.jsonl", many(30))
+    assert prepared_of(recipe_of(rows), tmp_path / "text")[0].date is None
+    recipe = recipe_of(rows, objective={"prompt": "{{ text }}", "completion": "{{ text }}"})
     assert prepared_of(recipe, tmp_path / "plain")[0].date is None
     (tmp_path / "chat_template.jinja").write_text("{{ strftime_now('%Y') }}")
     today = {datetime.now(UTC).date()}
