@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from raygen.config import Job
 from raygen.data import open_source
+from raygen.data.exact import JSON_TEXT
 from raygen.engines.base import ResolvedModel
 from raygen.errors import KeyNotFoundError
 from raygen.pipeline.asks import check_asks
@@ -50,6 +51,8 @@ def plan_job(
     day = str(job.date or _reused_date(job) or datetime.now(UTC).date())
     models = dated(models, day)
     check_asks(program, models)
+    if of_json := [name for name, kind in kept.items() if kind == JSON_TEXT]:
+        say(f"keep: no type holds all values as they are, so each is stored as JSON: {', '.join(of_json)}")
     for step in program.steps:
         for line in step.notes(source.columns):
             say(line)

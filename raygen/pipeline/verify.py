@@ -34,7 +34,7 @@ from raygen.runs.duplicate_finder import find_duplicates
 from raygen.runs.duplicates import deduplication_of, per_chunk, read_duplicates
 from raygen.runs.enough import Target
 from raygen.runs.manifest import MANIFEST_KEY
-from raygen.runs.outcome import STATUSES
+from raygen.runs.outcome import OWN_COLUMNS, STATUSES
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
 from raygen.storage import Store, open_store
@@ -275,4 +275,6 @@ def _generated(row: dict[str, Any]) -> Any:
         "fingerprint",
     )
     error = row["error"]  # its words may be another version's
-    return [error and (error["code"], error["step"]), *(row[name] for name in names)]
+    kept = {name: value for name, value in row.items() if name not in OWN_COLUMNS}
+    # As text: NaN equals nothing.
+    return [error and (error["code"], error["step"]), repr(kept), *(row[name] for name in names)]

@@ -70,8 +70,10 @@ def test_what_is_stored_is_what_came_in(tmp_path: Path, values: list[Any], keyed
     job = lines_job(tmp_path, rows_of(values), sink={"chunk_rows": 100})
     if not keyed:
         job = job.model_copy(update={"source": job.source.model_copy(update={"key": None})})
-    result = run_job(job, inline=True)
+    said: list[str] = []
+    result = run_job(job, inline=True, say=said.append)
     assert result.rows["accepted"] == len(values)
+    assert "keep: no type holds all values as they are, so each is stored as JSON: kept" in said
     assert repr(kept_in(job)) == repr(values)
     assert verify_run(job.output_uri, replay="100%").ok
     export_run(job.output_uri, "jsonl", str(tmp_path / "lines"), None)
@@ -301,3 +303,22 @@ def test_digits_reach_the_prompt_as_they_are(tmp_path: Path, monkeypatch: pytest
     trace = trace_row(job.output_uri, ids[0])
     assert trace["input"]["q"] == numbers[0]
     assert json.loads(write_json(trace["input"]))["q"] == numbers[0]
+
+
+def test_a_replay_finds_kept_values_that_are_not_what_came_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As runs of earlier versions may hold them, which bent values to fit."""
+    values = [{"src": "web"}, {"src": "web", "license": "cc-by"}]
+    job = lines_job(tmp_path, rows_of(values))
+    kind = pa.struct([("src", pa.string())])
+    with monkeypatch.context() as older:
+        older.setattr(JsonLinesReader, "exact_types", lambda self, names: None)
+        bent = {"kept": pa.array(values, kind)}
+        older.setattr("raygen.pipeline.host.kept_columns", lambda *given: (bent, {}))
+        older.setattr("raygen.pipeline.program.Program.check_columns", lambda *given: {"kept": kind})
+        run_job(job, inline=True)
+    assert kept_in(job) == [{"src": "web"}] * 2
+    found = verify_run(job.output_uri, replay="100%")
+    assert (found.ok, found.differing) == (False, 1)
+    assert found.problems == ["row r1: came out otherwise when generated again"]
