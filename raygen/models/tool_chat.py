@@ -121,7 +121,7 @@ def _marked(messages: Messages) -> tuple[list[dict[str, Any]], dict[str, list[st
         mark = f"{MARK}{number}x"
         made: dict[str, Any] = {"role": message["role"], "content": "text"}
         if message["role"] == "tool":
-            made |= {"content": mark, "name": message.get("name", "name")}
+            made |= {"content": mark, **({"name": "name"} if "name" in message else {})}
             made["tool_call_id"] = ids.pop(0) if ids else f"{number:09d}"
             marks[f"the result of a tool (message {number})"] = [mark]
         calls = message.get("tool_calls") or []

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from raygen.errors import RowError
+from raygen.models.chat_template import TemplateRules
 from raygen.models.chat_tokenizer import ChatTokenizer
 from tests.chat_templates import BARE, DEEPSEEK, HERMES, LLAMA, PLAIN, TAGS
 from tests.tiny_llama import tiny_tokenizer
@@ -116,5 +117,22 @@ def test_the_form_depends_on_the_shape_of_the_chat_and_not_on_what_was_seen_befo
     first = chat.encode(chat_of())
     chat.encode([{"role": "user", "content": "x"}, {"role": "tool", "content": "raygenmark"}])
     assert chat.encode(chat_of()) == first
+    llama = ChatTokenizer(tiny_tokenizer(LLAMA), frozenset({1}), 4096)
+    llama.encode(chat_of())
+    only_first = HERMES.replace("in message.tool_calls %}", "in message.tool_calls[:1] %}")
+    first_call = ChatTokenizer(tiny_tokenizer(only_first), frozenset({1}), 4096)
+    first_call.encode(chat_of())
+    with pytest.raises(RowError, match="leaves out tool call 1 of message 1"):
+        first_call.encode(chat_of(calls=2))
+    with pytest.raises(RowError, match="beside tool calls"):
+        llama.encode(chat_of(said="x"))
     # A row that itself says a mark is nothing special.
     assert "raygenmark0x" in text_of(HERMES, [{"role": "user", "content": "raygenmark0x"}, *chat_of()[1:]])
+
+
+def test_a_run_of_a_former_version_goes_on_as_it_began() -> None:
+    chat = ChatTokenizer(tiny_tokenizer(PLAIN), frozenset({1}), 4096, rules=TemplateRules(lenient=True))
+    text = chat.tokenizer.decode(chat.encode(chat_of(said="Let me see.")))
+    assert text == "<|user|>add</s><|assistant|>Let me see.</s><|tool|>42</s><|user|>so?</s><|assistant|>"
+    with pytest.raises(RowError, match="leaves out tool call 0"):  # what former versions refused themselves
+        chat.encode(chat_of())
