@@ -34,6 +34,9 @@ class Csv(Frozen):
     """How CSV files are written, if not as RFC 4180 has it."""
 
     delimiter: str = Field(",", description='one character between fields: ",", ";", "|", "\\t"')
+    escape: str | None = Field(
+        None, description='a character that stands before quotes in quoted fields, as Spark writes it: "\\\\"'
+    )
     header: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
         None, min_length=1, description="names of the columns of files whose first line is a row"
     )
@@ -46,6 +49,19 @@ class Csv(Frozen):
                 'one ASCII character, such as ",", ";", "|" or "\\t" (in double quotes); no quote, no line break'
             )
         return delimiter
+
+    @field_validator("escape")
+    @classmethod
+    def _one_escape(cls, escape: str | None) -> str | None:
+        if escape is not None and (len(escape) != 1 or not escape.isascii() or escape in '"\r\n'):
+            raise ValueError('one ASCII character, such as "\\\\"; quotes that are doubled need none')
+        return escape
+
+    @model_validator(mode="after")
+    def _two_signs(self) -> Csv:
+        if self.escape == self.delimiter:
+            raise ValueError("delimiter and escape are two different characters")
+        return self
 
 
 class Source(Frozen):

@@ -26,18 +26,23 @@ class _Dialect:
     Their repeats are possessive: no backtracking.
     """
 
-    def __init__(self, delimiter: str) -> None:
+    def __init__(self, delimiter: str, escape: str | None) -> None:
         self.delimiter = delimiter
         self.sign = delimiter.encode()
         sign = re.escape(self.sign)
         inside = rb'(?:[^"]++|"")*+'
+        self._unquoted = re.compile('(")"')
+        if escape is not None:  # in a quoted field, before any character; also before a line break
+            before = re.escape(escape)
+            inside = rf'(?:[^"{before}]++|""|{before}(?s:.)|{before}\Z)*+'.encode()
+            self._unquoted = re.compile(rf'(?:"|{before})((?<=")"|(?<={before})(?s:.))')
         field = rb'(?:"' + inside + rb'"(?=' + sign + rb'|\Z)|(?!")[^' + sign + rb"]*+)"
         more = rb"(?:" + sign + field + rb")*+"
         self.complete = re.compile(field + more)
         self.opens = re.compile(rb"(?:" + field + sign + rb')*+"' + inside)
         self.closes = re.compile(inside + rb'"' + more)
         self.stays_open = re.compile(inside + rb'(?:"' + more + sign + rb'"' + inside + rb")?+")
-        self._fields = re.compile(f'{sign.decode()}(?:"((?:[^"]++|"")*+)"|([^{sign.decode()}]*+))')
+        self._fields = re.compile(f'{sign.decode()}(?:"({inside.decode()})"|([^{sign.decode()}]*+))')
 
     def fields(self, record: bytes) -> list[str]:
         """Cut a record. Raises RowError: it is not UTF-8."""
@@ -49,7 +54,7 @@ class _Dialect:
         if '"' not in text:
             return text.split(self.delimiter)
         return [
-            field[2] if field[1] is None else field[1].replace('""', '"')
+            field[2] if field[1] is None else self._unquoted.sub(r"\1", field[1])
             for field in self._fields.finditer(f"{self.delimiter}{text}")
         ]
 
@@ -65,7 +70,7 @@ class CsvReader(RecordReader):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self._given = source.csv.header if source.csv is not None else None
-        self._dialect = _Dialect(source.csv.delimiter if source.csv is not None else ",")
+        self._dialect = _Dialect(*((source.csv.delimiter, source.csv.escape) if source.csv else (",", None)))
         self.header_lines = 1 if self._given is None else 0
         self._header: list[str] = []  # of the file at hand
         self._key_at = -1
@@ -83,7 +88,7 @@ class CsvReader(RecordReader):
                 header = self._dialect.fields(record)
             except RowError as error:
                 raise SourceError(f"{name}: the header cannot be read: {error.message}") from None
-            if b"\r" in record and b'"' not in record:
+            if self.planning and b"\r" in record and b'"' not in record:
                 raise SourceError(
                     f"{name}: its lines end in a carriage return alone (CR); write them with LF or CR LF, "
                     "for instance: tr '\\r' '\\n' < old.csv > new.csv"
@@ -102,10 +107,11 @@ class CsvReader(RecordReader):
                 f"{name}: column names are taken or occur twice: {', '.join(sorted(repeated))}; rename them"
             )
         key = self.source.key
+        hint = self._hint(header)
         if key is not None and key not in header:
-            raise SourceError(
-                f"{name}: source.key: no column {key!r}; columns: {', '.join(header)}{self._hint(header)}"
-            )
+            raise SourceError(f"{name}: source.key: no column {key!r}; columns: {', '.join(header)}{hint}")
+        if hint and self.planning and (missing := set(carriers(self.used or (), header)) - set(header)):
+            raise SourceError(f"{name}: no column {min(missing)!r}; columns: {header[0]}{hint}")
         self._header = header
         self._key_at = header.index(key) if key is not None else -1
         if self._first is None:

@@ -187,6 +187,29 @@ def test_other_delimiters_are_read_as_they_are_written(delimiter: str, rows: lis
     assert [list(row.values.values()) for row in found] == rows
 
 
+@pytest.mark.parametrize("escape", ["\\", "^"])
+@given(rows=st.lists(st.lists(st.text(st.sampled_from('ab",\n\r \\^')), min_size=2, max_size=2), min_size=1))
+@PROPERTY
+def test_escaped_quotes_are_read_as_they_are_written(escape: str, rows: list[list[str]]) -> None:
+    def quoted(field: str) -> str:
+        return '"' + field.replace(escape, 2 * escape).replace('"', f'{escape}"') + '"'
+
+    text = "".join(f"{','.join(map(quoted, row))}\r\n" for row in [["a", "b"], *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.csv")
+        path.write_bytes(text.encode())
+        found = read_all(source(path, csv={"escape": escape}))
+    assert [list(row.values.values()) for row in found] == rows
+
+
+def test_with_an_escape_doubled_quotes_are_read_too_and_it_means_nothing_outside_quotes(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.csv").write_text('a,b\n"say ""x""",C:\\new\n"a\\\nb","\\\\"\n')
+    rows = read_all(source(tmp_path / "a.csv", csv={"escape": "\\"}))
+    assert [row.values for row in rows] == [{"a": 'say "x"', "b": "C:\\new"}, {"a": "a\nb", "b": "\\"}]
+
+
 def test_a_line_of_empty_fields_between_tabs_is_a_row(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\tb\n\t\n \n1\t2\n")
     rows = read_all(source(tmp_path / "a.csv", csv={"delimiter": "\t"}))
@@ -209,6 +232,7 @@ def test_files_without_a_header_get_one(tmp_path: Path) -> None:
         ({"csv": {"delimiter": ";;"}}, "one ASCII character"),
         ({"csv": {"delimiter": '"'}}, "one ASCII character"),
         ({"csv": {"delimiter": "\\t"}}, "in double quotes"),
+        ({"csv": {"escape": '"'}}, "one ASCII character"),
         ({"csv": {"header": []}}, "header"),
         ({"csv": {"sep": ";"}}, "sep"),
         ({"csv": {}, "format": "jsonl"}, "only of format csv, not jsonl"),
@@ -226,6 +250,8 @@ def test_a_file_of_one_column_with_the_key_in_its_name_hints_at_the_delimiter(
     (tmp_path / "a.csv").write_text(f"id{sign}q\n1{sign}2\n")
     with pytest.raises(SourceError, match=r"no column 'id'; columns: .*source\.csv\.delimiter"):
         plan(source(tmp_path / "a.csv", key="id"))
+    with pytest.raises(SourceError, match=r"no column 'q'; columns: .*source\.csv\.delimiter"):
+        open_source(source(tmp_path / "a.csv")).plan(3, ["q"])
 
 
 def test_lines_that_end_in_cr_alone_are_named(tmp_path: Path) -> None:
