@@ -42,7 +42,7 @@ def pictures_in(value: Any, column: str) -> list[bytes]:
             raise RowError(
                 "missing_value",
                 f"column {column!r} holds no bytes in this row, only the path {path!r}, which is not read: "
-                "store the pictures' bytes (datasets: `Image(decode=False)`, then embed them)",
+                "store the pictures themselves in the column",
             )
         value = data
     if not isinstance(value, bytes):

@@ -355,6 +355,29 @@ def test_labels_are_found_or_given(tmp_path: Path) -> None:
         prepared_of(recipe_of(source, family="classifier", objective=objective), tmp_path / "wrong")
 
 
+def test_labels_may_stand_inside_a_column_or_in_the_names_of_folders(tmp_path: Path) -> None:
+    rows = [{**row, "meta": {"label": n % 2}} for n, row in enumerate(many(60))]
+    source = write(tmp_path / "s.jsonl", rows)
+    plain, store = prepared_of(
+        recipe_of(
+            write(tmp_path / "p.jsonl", [{**row, "label": row["meta"]["label"]} for row in rows]), **LABELLED
+        ),
+        tmp_path / "plain",
+    )
+    wanted = examples_of(plain, store, "train")
+    inside = {**LABELLED, "objective": {"text": "{{ text }}", "label": "meta.label"}}
+    prepared, store = prepared_of(recipe_of(source, **inside), tmp_path / "inside")
+    assert (prepared.labels, examples_of(prepared, store, "train")) == (plain.labels, wanted)
+    for label in (0, 1):
+        (tmp_path / f"in/label={label}").mkdir(parents=True)
+        write(tmp_path / f"in/label={label}/s.jsonl", [row for row in rows if row["meta"]["label"] == label])
+    prepared, store = prepared_of(
+        recipe_of({**source, "uri": str(tmp_path / "in")}, **LABELLED), tmp_path / "folders"
+    )
+    assert examples_of(prepared, store, "train") == wanted
+    assert prepared.labels == ("0", "1")
+
+
 def test_a_column_of_anything_is_no_label(tmp_path: Path) -> None:
     rows = [{"id": f"{n}", "text": "x", "label": f"l{n}"} for n in range(1100)]
     with pytest.raises(ConfigError, match=r"objective\.label: column 'label' holds more than 1000 different"):

@@ -43,9 +43,10 @@ class LabelledWords(WholeWords):
 
     def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
         assert self.labels is not None
-        if row["label"] not in self.labels:
-            raise RowError("unknown_label", f"label {row['label']!r}")
-        return Example(row_id, self._words(row["text"]), [self.labels.index(row["label"])])
+        label = row[self.recipe.objective.label or ""]
+        if label not in self.labels:
+            raise RowError("unknown_label", f"label {label!r}")
+        return Example(row_id, self._words(row["text"]), [self.labels.index(label)])
 
     def find_labels(self, values: Mapping[Any, int]) -> tuple[str, ...]:
         if len(values) < 2:
