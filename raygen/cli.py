@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from raygen.cli_doctor import doctor
 from raygen.cli_look import export, show, status, trace, verify
 from raygen.cli_models import data_app, models_app
 from raygen.cli_options import (
@@ -213,7 +214,7 @@ def submit(
     raise typer.Exit(submit_job(job, context.args, address, working_dir, wait=not no_wait, say=say))
 
 
-for _command in (status, show, trace, export, verify, train):
+for _command in (status, show, trace, export, verify, train, doctor):
     app.command()(_command)
 
 

@@ -9,7 +9,7 @@ def excerpt(text: str, most: int) -> str:
     """Return a text on one line, of `most` characters at most: a longer one loses its middle.
 
     >>> excerpt("one two three four five", 17)
-    'one two ... five'
+    'one tw ... r five'
     """
     line = " ".join(text.split())
     if len(line) <= most:
