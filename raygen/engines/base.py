@@ -200,6 +200,9 @@ class Engine(ABC):
     async def start(self) -> None:  # noqa: B027 - an engine without a warm-up needs none
         """Load the model. Raises EngineError."""
 
+    def others_are_answered(self) -> None:  # noqa: B027 - of no use to most
+        """Take note that other engines of this run have been answered by this model. Called from any thread."""
+
     @abstractmethod
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         """Return one sample for every seed of the request."""

@@ -78,6 +78,7 @@ class Breaker:
 
     def __init__(self, *, start_patience_s: float, max_refused_s: float) -> None:
         self.worked = False  # samples have come back
+        self.others_worked = False  # to another engine of this run: this is no wrong address
         self.held = False
         self.vain = 0  # probes that were not answered, in a row
         self.last: Fault | None = None  # of this silence
@@ -98,7 +99,8 @@ class Breaker:
     @property
     def limit_s(self) -> float:
         """How long a silence may last."""
-        return self._max_refused_s if self._heard or self.worked else self._start_patience_s
+        known = self._heard or self.worked or self.others_worked
+        return self._max_refused_s if known else self._start_patience_s
 
     @property
     def deadline(self) -> float | None:

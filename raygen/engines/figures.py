@@ -14,6 +14,10 @@ POOL = "pool."  # `pool.<model>.<figure>`: of the pools, all of this moment
 # the others are times and the like, which cannot be added up.
 ENDPOINT = "endpoint."
 
+# `answered.<model>`: requests that engines have had answered. An engine that comes later thereby knows that an endpoint which
+# is silent now is no wrong address.
+ANSWERED = "answered."
+
 
 def is_gauge(key: str) -> bool:
     return key in GAUGES or key.startswith((POOL, ENDPOINT))

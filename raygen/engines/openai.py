@@ -117,6 +117,9 @@ class OpenAIEngine(Engine):
             await self._circuit.close()
             await self._http.close()
 
+    def others_are_answered(self) -> None:
+        self._circuit.breaker.others_worked = True
+
     @property
     def capacity(self) -> int:
         return int(self.options.concurrency)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from raygen.engines.figures import add_figures, is_gauge
+from raygen.engines.figures import ANSWERED, add_figures, is_gauge
 
 SILENT_S = 10.0  # an engine that has not posted for longer is gone
 
@@ -19,12 +19,14 @@ class Board:
     def __init__(self) -> None:
         self._posts: dict[str, tuple[float, dict[str, float]]] = {}
         self._stopping = False
+        self._answered: set[str] = set()
         self._pools: dict[str, Any] = {}
 
-    def push(self, engine: str, figures: dict[str, float]) -> bool:
-        """Take an engine's figures; the answer is whether to begin no more chunks."""
+    def push(self, engine: str, figures: dict[str, float]) -> tuple[bool, list[str]]:
+        """Take an engine's figures; return whether to begin no more chunks, and which models have answered anybody."""
         self._posts[engine] = (time.monotonic(), figures)
-        return self._stopping
+        self._answered |= {key for key, times in figures.items() if key.startswith(ANSWERED) and times}
+        return self._stopping, [key.removeprefix(ANSWERED) for key in self._answered]
 
     def gauges(self, stopping: bool = False) -> dict[str, Any]:
         """Return the sums, and `replicas`: how many engines live. `stopping`: what the driver knows."""

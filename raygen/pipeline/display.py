@@ -120,6 +120,7 @@ def status_lines(status: Status) -> list[str]:
         f"  rows    {rows['total']:,}: {_fates(rows)}{partly}",
         f"  tokens  {status.tokens['prompt']:,} prompt, {status.tokens['output']:,} output{partly}",
         *_live_line(status),
+        *(f"  now     {line}" for line in status.silent),
         *_calls_line(status),
         f"  time    {duration(status.elapsed_s)} in {count(status.sessions, 'session')}"
         + (f", {count(status.retries, 'retry', 'retries')}" if status.retries else ""),

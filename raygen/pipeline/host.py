@@ -19,7 +19,7 @@ from raygen.config import Job
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.engines import engine_class
 from raygen.engines.base import Engine, ResolvedModel
-from raygen.engines.figures import add_figures
+from raygen.engines.figures import ANSWERED, add_figures
 from raygen.errors import RowError
 from raygen.pipeline.kept import kept_columns
 from raygen.pipeline.machine import machine_name
@@ -149,9 +149,10 @@ class EngineHost:
     def gauges(self) -> dict[str, float]:
         """Totals and gauges of all engines, for the progress display."""
         found: dict[str, float] = {}
-        for engine in self._engines.values():
+        for name, engine in self._engines.items():
             stats = engine.stats
             own = {
+                f"{ANSWERED}{name}": stats.requests,
                 "requests": stats.requests,
                 "prompt_tokens": stats.prompt_tokens,
                 "output_tokens": stats.output_tokens,
@@ -164,6 +165,12 @@ class EngineHost:
         for status, count in self.tally.rows.items():
             found[f"rows_{status}"] = count
         return found
+
+    def others_are_answered(self, models: Iterable[str]) -> None:
+        """Tell engines whose models have answered others."""
+        for name in models:
+            if name in self._engines:
+                self._engines[name].others_are_answered()
 
     def close(self) -> None:
         """End the engines. Threads that still wait in `run_chunk`, or come there later, get a CancelledError."""

@@ -90,6 +90,8 @@ class Monitor:
         self._budget = budget or Budget()
         self._tolerance = tolerance
         self._too_many_failed = False
+        self._silent = False  # an endpoint answers nobody: chunks in flight may take very long
+        self._handles_signals = False
         self._resumed: tuple[float, int] | None = (
             None  # when the last silence of an endpoint ended, and rows until then
         )
@@ -203,9 +205,10 @@ class Monitor:
     def _catch_signals(self) -> dict[int, Any]:
         if threading.current_thread() is not threading.main_thread():
             return {}
+        self._handles_signals = True
 
         def caught(number: int, frame: Any) -> None:
-            if self.stopping and self._session.note == BY_SIGNAL:
+            if self.stopping and (self._session.note == BY_SIGNAL or self._silent):
                 raise KeyboardInterrupt
             self.stopping = False
             self.stop(BY_SIGNAL)
@@ -222,7 +225,7 @@ class Monitor:
                 saved_s = time.monotonic()
             if (
                 self._stopped_s is not None
-                and self._session.note == BY_SIGNAL
+                and (self._session.note == BY_SIGNAL or (self._silent and self._handles_signals))
                 and time.monotonic() - self._stopped_s > GRACE_S
                 and not self._ended.is_set()
             ):
@@ -249,7 +252,7 @@ class Monitor:
         self._session.tokens = {"prompt": prompt_tokens, "output": output_tokens}
         limit = engine.get("limit", 0)
         # Of an endpoint that answers nobody, neither how full it is nor the pace until now says anything.
-        silent = bool(silences(engine))
+        silent = self._silent = bool(silences(engine))
         occupancy = min(1.0, engine.get("in_flight", 0) / limit) if limit and not silent else None
         if self._session.engine_start_s is None and engine.get("replicas"):
             self._session.engine_start_s = time.time()

@@ -19,7 +19,7 @@ import ray
 from raygen.config import Job
 from raygen.engines import engine_class
 from raygen.engines.base import ResolvedModel
-from raygen.engines.figures import POOL, add_figures, is_gauge
+from raygen.engines.figures import ANSWERED, POOL, add_figures, is_gauge
 from raygen.errors import EngineError, RaygenError
 from raygen.pipeline.pooled import PooledEngine, Ready, Roster, in_flight_bound
 from raygen.pipeline.replica import LOST, Failure, RayLink, start_replica
@@ -63,6 +63,7 @@ class Pool:
         room = engine_class(model.spec.engine)(model).capacity
         self._concurrency = in_flight_bound(room, hosts.low) * hosts.high + SPARE_CALLS
         self._scaler = Scaler(group.low, group.high, room)
+        self._answered = False
         self._past: dict[str, float] = {}  # totals of engines that are no more
 
     def add(self, replicas: int) -> None:
@@ -84,8 +85,13 @@ class Pool:
     def up(self) -> int:
         return sum(member.state == UP for member in self.members)
 
-    def tick(self, now_s: float, asked: float) -> None:
-        """Take in what replicas have answered; grow or shrink by the requests that are under way."""
+    def tick(self, now_s: float, asked: float, answered: bool) -> None:
+        """Take in what replicas have answered; grow or shrink by the requests that are under way.
+
+        Args:
+            asked: requests under way; answered: has any been answered yet?
+        """
+        self._answered = answered
         self._listen()
         for member in [each for each in self.members if each.state == LEAVING]:
             idle = not member.figures.get("in_flight") and not member.figures.get("waiting")
@@ -138,7 +144,7 @@ class Pool:
                 member.state = UP if member.state == COMING else member.state
             else:
                 member.figures, member.pid = found
-            member.answer = member.handle.figures.remote()
+            member.answer = member.handle.figures.remote(self._answered)
 
     def _remove(self, member: Member) -> None:
         self.members.remove(member)
@@ -250,7 +256,8 @@ class Pools:
         asked = ray.get(self._board.gauges.remote())
         now_s = time.monotonic()
         for pool in self._pools:
-            pool.tick(now_s, asked.get(f"{POOL}{pool.model.name}.asked", 0))
+            name = pool.model.name
+            pool.tick(now_s, asked.get(f"{POOL}{name}.asked", 0), bool(asked.get(f"{ANSWERED}{name}")))
         self._publish()
 
     def _publish(self) -> None:

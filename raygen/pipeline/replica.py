@@ -62,9 +62,16 @@ class Replica:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the request came from
             return _failure(error)
 
-    async def figures(self) -> tuple[dict[str, float], int]:
-        """Return the engine's totals and gauges, and its process id."""
-        stats = (await self._engine()).stats
+    async def figures(self, answered: bool = False) -> tuple[dict[str, float], int]:
+        """Return the engine's totals and gauges, and its process id.
+
+        Args:
+            answered: has any replica of this model answered?
+        """
+        engine = await self._engine()
+        if answered:
+            engine.others_are_answered()
+        stats = engine.stats
         found = {
             "prompt_tokens": stats.prompt_tokens,
             "output_tokens": stats.output_tokens,

@@ -139,7 +139,8 @@ class Generate:
             figures = self._host.gauges()
             self._metrics.show(figures)
             with contextlib.suppress(ray.exceptions.RayError):  # the board is being started again
-                self._stopping = ray.get(self._board.push.remote(self._name, figures))
+                self._stopping, answered = ray.get(self._board.push.remote(self._name, figures))
+                self._host.others_are_answered(answered)
             time.sleep(PUSH_S)
 
 

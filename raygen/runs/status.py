@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from raygen.engines.silence import silences
 from raygen.errors import KeyNotFoundError, UserError
 from raygen.runs.commit import committed_chunks, read_commits
 from raygen.runs.enough import acceptance
@@ -42,6 +43,7 @@ class Status:
     live: dict[str, int] | None = (
         None  # what the sessions at work have done, committed or not: rows, prompt, output (tokens)
     )
+    silent: tuple[str, ...] = ()  # which endpoints answer nobody now, in words
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,6 +84,7 @@ def read_status(store: Store) -> Status:
     sessions = read_sessions(store)
     retries = len(retry_prefixes(store))
     rows_per_s = eta_s = occupancy = live = None
+    silent: tuple[str, ...] = ()
     if store.exists(MANIFEST_KEY):
         merged = read_merged(store)
         rows, tokens, calls = merged.rows, merged.tokens, merged.calls
@@ -98,6 +101,7 @@ def read_status(store: Store) -> Status:
                 "rows": sum(sum(each.rows.values()) for each in alive),
                 **{kind: sum(each.tokens.get(kind, 0) for each in alive) for kind in ("prompt", "output")},
             }
+            silent = tuple(line for each in alive for line in silences(each.engine))
         if alive and alive[-1].points:
             latest = alive[-1]
             occupancy = latest.points[-1][3]
@@ -124,4 +128,5 @@ def read_status(store: Store) -> Status:
         occupancy=occupancy,
         note=sessions[-1].note if sessions else None,
         live=live,
+        silent=silent,
     )

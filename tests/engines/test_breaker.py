@@ -86,6 +86,12 @@ def test_what_never_worked_is_given_up_soon_reckoned_from_the_first_request():
     assert probes_until_over(held(Fault(Why.NONSENSE, "<html>"), worked=False), DOWN)[-1] == 30.0
 
 
+def test_an_address_that_answered_other_engines_is_not_a_wrong_one():
+    breaker = held(worked=False)
+    breaker.others_worked = True
+    assert probes_until_over(breaker, DOWN)[-1] == 3600
+
+
 def test_a_server_that_loads_its_model_is_waited_for():
     assert probes_until_over(held(LOADING, worked=False), DOWN)[-1] == 10.0 + 3600
 

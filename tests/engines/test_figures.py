@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raygen.engines.figures import GAUGES, kv_use, merged_figures, pool_figures, prefix_hit_rate
+from raygen.engines.silence import at, silences
 from raygen.pipeline import board as board_module
 from raygen.pipeline.board import Board
 from raygen.pipeline.display import engine_parts, summary
@@ -77,6 +78,27 @@ def test_pools_are_of_this_moment_and_in_the_line(monkeypatch: pytest.MonkeyPatc
     now_s = 200.0
     board.push("alive", {"pool.nli.asked": 5})
     assert board.gauges()["pool.nli.asked"] == 5
+
+
+def test_what_engines_say_of_a_silent_endpoint_is_not_added_up():
+    board = Board()
+    for name, since_s in (("a", 1000.0), ("b", 1002.0)):
+        said = {"silent": 1, "since_s": since_s, "until_s": since_s + 3600, "why": 429, "asked_s": 7200}
+        board.push(name, {f"endpoint.writer.{key}": value for key, value in said.items()})
+    figures = board.gauges()
+    assert figures["endpoint.writer.silent"] == 2
+    (line,) = silences(figures)
+    assert line == (
+        f"writer's endpoint refuses every request since {at(1002.0)} (HTTP 429, it asks for 2h 00m of silence); "
+        f"gives up at {at(4602.0)}"
+    )
+
+
+def test_an_engine_that_comes_later_learns_who_has_answered():
+    board = Board()
+    assert board.push("a", {"answered.writer": 0, "answered.judge": 3}) == (False, ["judge"])
+    assert board.push("b", {"answered.writer": 0}) == (False, ["judge"])
+    assert board.push("a", {"answered.judge": 0}) == (False, ["judge"])  # started anew
 
 
 def test_the_line_says_what_the_engines_say():

@@ -13,8 +13,9 @@ import pytest
 
 from benchmarks.mock_endpoint import Reply, prompt_of
 from raygen.config import load_job
+from raygen.errors import InterruptedRunError
 from raygen.pipeline.display import summary
-from raygen.pipeline.monitor import Progress
+from raygen.pipeline.monitor import Budget, Progress
 from raygen.pipeline.run import run_job
 from tests.served import endpoint_job, free_port, served
 
@@ -155,3 +156,16 @@ def test_within_what_is_borne_a_run_ends_as_usual(cli: Cli, tmp_path: Path) -> N
     assert wrong.code == 2
     assert "execution.max_failed" in wrong.err
     assert "such as 5%" in wrong.err
+
+
+def test_a_budget_does_not_wait_for_an_endpoint_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raygen.pipeline.monitor.TICK_S", 0.05)
+    monkeypatch.setattr("raygen.pipeline.monitor.GRACE_S", 0.1)
+    url = f"http://127.0.0.1:{free_port()}/v1"
+    job = load_job(endpoint_job(tmp_path, url, ROWS, start_patience_s=30))
+    began_s = time.monotonic()
+    with pytest.raises(InterruptedRunError, match="run the same command again to resume"):
+        run_job(job, inline=True, budget=Budget(seconds=0.5))
+    assert time.monotonic() - began_s < 15
