@@ -143,9 +143,10 @@ class ChatExamples:
         asked = self._render(user, tools, ask=True)
         before = self._render(user, tools, ask=False)
         opened = self._render([{"role": "assistant", "content": mark}], tools, ask=False).partition(mark)[0]
-        if not (asked.startswith(before) and opened.endswith(asked[len(before) :])):
+        lead = asked.removeprefix(before)  # what lets the assistant speak
+        if lead in ("", asked) or lead not in opened:
             raise RowError("bad_messages", "the base's chat template lets no chat begin with the assistant")
-        return opened
+        return opened[: opened.rindex(lead) + len(lead)]
 
     def _turn(self, text: str) -> tuple[list[int], list[int]]:
         """Return a turn's tokens up to the one that ends it, and those after it (a newline, with most templates)."""

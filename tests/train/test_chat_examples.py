@@ -163,6 +163,19 @@ def test_a_chat_may_begin_with_the_assistant() -> None:
         text, learnt = shown(examples(template, messages="chat").encode("r", {"chat": chat}))
         assert text.startswith("<|assistant|>Hello</s>")
         assert learnt == "Hello</s>yo</s>"
+    # What a template puts before the words is learnt, as everywhere: nobody writes it for the model when it is asked.
+    thinking = PLAIN.replace(
+        "{{ message.content }}",
+        "{% if message.role == 'assistant' %}<think></think>{% endif %}{{ message.content }}",
+    )
+    text, learnt = shown(examples(thinking, messages="chat").encode("r", {"chat": chat}))
+    assert text.startswith("<|assistant|><think></think>Hello</s>")
+    assert learnt == "<think></think>Hello</s><think></think>yo</s>"
+    silent = PLAIN.replace("{%- if add_generation_prompt %}<|assistant|>{% endif %}", "")
+    assert (
+        "lets no chat begin with the assistant"
+        in code_of(examples(silent, messages="chat"), {"chat": chat})[1]
+    )
     strict = "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}" + PLAIN
     code, message = code_of(examples(strict, messages="chat"), {"chat": chat})
     assert (code, "user first" in message) == ("bad_messages", True)
