@@ -19,6 +19,7 @@ from raygen.runs.status import planned
 from raygen.storage import Store, open_store
 
 MOST, BESIDE_MOST = 2000, 300  # characters of a sample's text, and of what stands beside it
+FOUND = 300  # of what is wrong with a row
 WIDEST = 60  # characters of a kept value
 
 
@@ -92,6 +93,8 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     )
     if row["error"]:
         yield f"    {row['error']['step']}: {visible(row['error']['message'])}"
+    elif (finding := _finding(row)) is not None:
+        yield f"    {finding['step']}: {_in_a_line(finding['detail'], FOUND)}"
     for sample in row["samples"]:
         text = shown(sample["text"], MOST) if sample["text"] is not None else f"[{sample['media_type']}]"
         if sample["answer"] is not None:
@@ -107,10 +110,16 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
             yield from textwrap.wrap(said, 110, initial_indent=" " * 7, subsequent_indent=" " * 9)
 
 
-def _in_a_line(value: Any) -> str:
+def _finding(row: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the decision that says why a row is rejected, in words."""
+    reasons = (each for each in reversed(row["attempts"]) if each["decision"] == row["reason"])
+    return next((each for each in reasons if each["detail"]), None)
+
+
+def _in_a_line(value: Any, most: int = WIDEST) -> str:
     as_text = write_json(value, default=plain).decode() if isinstance(value, dict | list) else str(value)
     text = " ".join(visible(as_text).split())
-    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def shown(text: str, most: int) -> str:

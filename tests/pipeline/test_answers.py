@@ -54,7 +54,7 @@ class Endpoint(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         word = body["messages"][-1]["content"]
-        answers = ANSWERS[word]
+        answers = ANSWERS.get(word, [said("Hi")])  # it may also be asked whether it answers anybody
         data = json.dumps(answers[min(self.asked[word], len(answers) - 1)]).encode()
         self.asked[word] += 1
         self.send_response(200)
@@ -155,7 +155,8 @@ def test_people_are_shown_what_came_beside_the_text(
 ) -> None:
     run = tmp_path / "run"
     shown = cli("show", run, "-n", "20").out
-    assert "refused  rejected (refused)\n    0: (empty)\n       refusal: I can't help with that\n" in shown
+    why = "    generate: the model refuses: I can't help with that\n"
+    assert f"refused  rejected (refused)\n{why}    0: (empty)\n       refusal: I can't help with that\n" in shown
     assert '    0: {"a": 7}  => 7\n       reasoning: hm, 7\n' in shown
     assert '    0: {"a":  (cut off at max_tokens)\n' in shown
     assert "       tool calls: [" in shown
