@@ -156,7 +156,9 @@ def test_people_are_shown_what_came_beside_the_text(
     run = tmp_path / "run"
     shown = cli("show", run, "-n", "20").out
     why = "    generate: the model refuses: I can't help with that\n"
-    assert f"refused  rejected (refused)\n{why}    0: (empty)\n       refusal: I can't help with that\n" in shown
+    assert (
+        f"refused  rejected (refused)\n{why}    0: (empty)\n       refusal: I can't help with that\n" in shown
+    )
     assert '    0: {"a": 7}  => 7\n       reasoning: hm, 7\n' in shown
     assert '    0: {"a":  (cut off at max_tokens)\n' in shown
     assert "       tool calls: [" in shown

@@ -226,6 +226,11 @@ def test_json_that_does_not_fit_is_told(text: str, wrong: str | None) -> None:
     ("schema", "right", "wrong"),
     [
         ({"type": "number", "multipleOf": 0.01}, "0.07", "0.075"),
+        (
+            {"type": "integer", "maximum": 12345678901234567890123},
+            "12345678901234567890123",
+            "12345678901234567890124",
+        ),
         ({"type": "string", "pattern": "^[a-z]+$"}, '"abc"', '"a1"'),
         ({"type": "array", "items": [{"type": "integer"}]}, "[1]", '["a"]'),  # as older drafts have it
         ({"type": "integer", "minimum": 3, "exclusiveMinimum": True}, "4", "3"),
