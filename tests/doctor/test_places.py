@@ -66,7 +66,7 @@ def test_a_cache_that_cannot_be_written_is_an_error(
 
 def test_a_file_where_the_cache_has_to_be_is_an_error(tmp_path: Path, disk) -> None:
     disk(50)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").touch(0o755)
     assert check_cache(tmp_path / "file" / "models")[0].state == "error"
 
 
