@@ -25,6 +25,7 @@ from raygen.tolerance import Tolerance
 
 TICK_S = 0.5
 BY_SIGNAL = "interrupted"  # what a session notes that a signal stopped
+LAST_LOOK_S = 2.0
 GRACE_S = 15.0  # after the first Ctrl-C, chunks in flight have this long to end
 
 
@@ -140,9 +141,17 @@ class Monitor:
     def unwatch(self) -> None:
         with self._lock:
             execution, self._execution = self._execution, None
-        if execution is not None:
-            with contextlib.suppress(Exception):  # what happened since the last tick
+        if execution is None:
+            return
+
+        def look() -> None:
+            with contextlib.suppress(Exception):
                 self._session.engine = execution.gauges()
+
+        # What happened since the last tick. In a thread: a cluster that is gone may not answer at all.
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        thread.join(LAST_LOOK_S)
 
     @property
     def figures(self) -> dict[str, float]:

@@ -25,6 +25,7 @@ import ray
 from raygen import errors
 from raygen.data.base import Range
 from raygen.engines.base import ResolvedModel
+from raygen.engines.figures import missing_lines
 from raygen.errors import RaygenError, StorageError
 from raygen.pipeline.host import ChunkResult
 from raygen.pipeline.metrics import EngineMetrics
@@ -122,6 +123,9 @@ class Generate:
             result = self._host.run_chunk(rows, known)
         except PoolLostError as error:
             return _row(todo, PROBLEM, message=str(error))
+        figures = self._host.gauges()
+        if missing_lines(figures):  # the run's end says it, which may come before the next post
+            self._board.push.remote(self._name, figures)
         return _row(
             todo,
             GENERATED,
