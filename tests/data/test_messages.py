@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -28,6 +29,13 @@ def test_a_history_of_tool_calls_is_a_chat() -> None:
     assert found[2] == {"role": "assistant", "tool_calls": [CALL]}
     assert found[3:5] == HISTORY[3:5]
     assert checked_messages(orjson.dumps(HISTORY).decode(), "chat") == found
+
+
+def test_integers_of_any_size_stay_whole_in_json_text() -> None:
+    arguments = {"account": 12345678901234567890123}
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    history = [{"role": "user", "content": "add"}, {"role": "assistant", "tool_calls": [call]}]
+    assert checked_messages(json.dumps(history), "chat") == history
 
 
 def test_the_flat_form_of_a_call_becomes_the_whole_one() -> None:

@@ -16,6 +16,10 @@ COLUMNS = {
 }
 
 
+def test_integers_of_any_size_stay_whole_in_text() -> None:
+    assert value_at({"text": '{"a": [12345678901234567890123]}'}, "text.a") == [12345678901234567890123]
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [

@@ -113,6 +113,13 @@ def test_one_percent_poison_loses_no_good_row(tmp_path: Path) -> None:
     assert all(row.code is None for row in read_all(source(tmp_path), 50, columns=["key"]))
 
 
+def test_json_members_are_the_text_that_they_were(tmp_path: Path) -> None:
+    text = b'{"id": 12345678901234567890123, "x": 0.1234567890123456789, "long": %s}' % (b"7" * 400)
+    (tmp_path / "a.tar").write_bytes(tar([("a.json", text), ("b.json", b'{"x": NaN}')]))
+    rows = read_all(source(tmp_path))
+    assert (rows[0].values["json"], rows[1].code) == (text.decode(), "broken_json")
+
+
 def test_a_member_over_the_limit_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar([("a.bin", b"x" * 1024), ("b.bin", b"x" * 1025)]))
     assert [r.code for r in read_all(source(tmp_path, max_media_bytes=1024))] == [None, "media_too_large"]

@@ -83,6 +83,13 @@ def test_a_constraint_is_sent_as_openai_has_it_or_else_vllm(
         assert raw.index(b'"z"') < raw.index(b'"a"')  # the order of its keys is that of the answer's
 
 
+def test_integers_of_any_size_are_sent_as_they_are():
+    large = 12345678901234567890123
+    request = GenerateRequest("r", [{"role": "user", "content": "x", "account": large}], Sampling(), [7])
+    raw = request_body("m", request, samples=1, seed=7, max_tokens_field="max_tokens", extra={})
+    assert b'"account":12345678901234567890123' in raw
+
+
 def test_log_probabilities_are_read():
     given = choice(0) | {
         "logprobs": {

@@ -148,6 +148,8 @@ def test_a_stored_job_is_the_same_job() -> None:
         ('{"answer": 5, "why": "x"}', "answer", "5"),
         ('{"a": {"b": {"c": "deep"}}}', "a.b.c", "deep"),
         ('{"a": {"b": {"c": [1, 2.5]}}}', "a.b", '{"c":[1,2.5]}'),
+        ('{"answer": 12345678901234567890123}', "answer", "12345678901234567890123"),
+        ('so: {"answer": [-9223372036854775809]}', "answer", "[-9223372036854775809]"),
         ('{"answer": true}', "answer", "true"),
         ('{"answer": null}', "answer", "null"),
         ('{"answer": [1, "two", {"x": null}]}', "answer", '[1,"two",{"x":null}]'),
