@@ -99,6 +99,17 @@ def test_the_job_may_say_the_date(tmp_path: Path, calendar: type[Calendar]) -> N
     assert "date" not in job_of(tmp_path).identity()
 
 
+def test_calls_of_another_date_are_other_calls(tmp_path: Path, calendar: type[Calendar]) -> None:
+    job = job_of(tmp_path)
+    models = resolve_models(job)
+    names = []
+    for today in ("2026-11-29", "2026-11-30"):
+        calendar.today_is = today
+        plan = plan_job(job, models)
+        names.append(identity_of(as_planned(models, plan)["writer"], frozenset()))
+    assert [each["date"] for each in names] == ["2026-11-29", "2026-11-30"]
+
+
 def test_a_template_that_asks_for_no_date_does_not_depend_on_it(
     tmp_path: Path, calendar: type[Calendar]
 ) -> None:
