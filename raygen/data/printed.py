@@ -16,7 +16,10 @@ from raygen.errors import ConfigError, RowError
 
 # True and False are printed as Jinja prints them: words that are read alike by people and models. `| tojson` prints `true`.
 _PLAIN = (str, numbers.Number, datetime.date, datetime.time, datetime.timedelta, UUID, Undefined)
-PRINTED, EACH_PRINTED = "__printed", "__each_printed"  # names that no template can write as filters
+PRINTED, EACH_PRINTED = (
+    "__printed",
+    "__each_printed",
+)  # filters that `guard` puts in; a template may use them, too
 # Filters that make text of whatever they get, by Python's `str`.
 _TEXT_FILTERS = frozenset(
     {

@@ -175,4 +175,5 @@ def test_a_column_of_tools_that_no_step_reads_is_told_once(tmp_path: Path) -> No
     assert "`tools: body.tools`" in told("body", messages="body.messages")[0]
     assert told("body", messages="body.messages") == []  # the run is there already
     assert told("read", messages="chat", tools="tools") == []
+    assert told("both", messages="body.messages", tools="body.tools") == []
     assert told("prompt", prompt="{{ id }}") == []
