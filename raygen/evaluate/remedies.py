@@ -18,7 +18,7 @@ REMEDIES = {
     "endpoint_4xx": "The endpoint refused the request: the message says why. Check quota, model and address.",
     "endpoint_unavailable": "The endpoint answered others, and not these rows, after all retries: its log may say why.",
     "timeout": "Raise the engine's `timeout_s`, or lower `max_tokens` or `concurrency`.",
-    "bad_answer": "The endpoint's answers were no chat completions: check `base_url` and the server's log.",
+    "bad_answer": "The answers were no chat completions, or broke off: check `base_url` and the server's log.",
     "broken_json": "Correct the line in the input: it is not valid JSON.",
     "not_an_object": "Each line of the input must be one JSON object.",
     "wrong_encoding": "Save the input as UTF-8.",

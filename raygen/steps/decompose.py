@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raygen.data.template import Template
 from raygen.engines.base import GenerateRequest
+from raygen.engines.finish import LENGTH
 from raygen.step_config import Decompose, Sampling
 from raygen.steps.base import Ask, Step
 from raygen.steps.calls import Calls
@@ -80,7 +81,13 @@ class DecomposeStep(Step):
         left_out = len(parts) - self.config.most
         more = f"; {left_out} more are left out" if left_out > 0 else ""
         parts = parts[: self.config.most]
-        story.decide(self.name, "split", split, detail=f"{len(parts)} parts{more}", model=self.config.model)
+        story.decide(
+            self.name,
+            "split",
+            split,
+            detail=f"{len(parts)} parts{more}{_cut(split)}",
+            model=self.config.model,
+        )
         if not parts:
             why = no_answer[1] if no_answer is not None else "no part has the form that was asked for"
             story.refuse(self.name, "no_parts", f"the question was not split: {why}")
@@ -95,7 +102,7 @@ class DecomposeStep(Step):
                 self.name,
                 "answered",
                 draft,
-                detail=f"{number}. {excerpt(part, KEPT)}",
+                detail=f"{number}. {excerpt(part, KEPT)}{_cut(draft)}",
                 model=self._part_model,
             )
             if (fault := fault_of(draft.sample)) is not None:
@@ -127,6 +134,10 @@ class DecomposeStep(Step):
         draft = story.draft(self.name, key, number, seed, result.samples[0], result.prompt_tokens)
         story.discard([draft])
         return draft
+
+
+def _cut(draft: Draft) -> str:
+    return "; cut off at max_tokens" if draft.sample.finish_reason == LENGTH else ""
 
 
 def parts_in(text: str, pattern: Pattern) -> list[str]:

@@ -33,7 +33,7 @@ class Schema:
     """
 
     def __init__(self, schema: Mapping[str, Any], dialect: Any = Draft202012Validator) -> None:
-        kept = extend(dialect, {"pattern": _pattern, "multipleOf": _multiple_of})
+        kept = extend(dialect, OWN)
         self._validator = kept(schema)
 
     def fault_in(self, text: str) -> str | None:
@@ -78,7 +78,41 @@ def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[
         yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, Any], value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    """As jsonschema has it, but in bounded time."""
+    if not validator.is_type(value, "object"):
+        return
+    for pattern, inner in patterns.items():
+        looked_for = Pattern(pattern)
+        for key in filter(looked_for.occurs_in, value):
+            yield from validator.descend(value[key], inner, path=key, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, inner: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    """As jsonschema has it, but in bounded time."""
+    if not validator.is_type(value, "object"):
+        return
+    patterns = [Pattern(each) for each in schema.get("patternProperties", ())]
+    known = schema.get("properties", ())
+    more = [key for key in value if key not in known and not any(each.occurs_in(key) for each in patterns)]
+    if validator.is_type(inner, "object"):
+        for key in more:
+            yield from validator.descend(value[key], inner, path=key)
+    elif not inner and more:
+        yield ValidationError(f"Additional properties are not allowed: {', '.join(map(repr, more))}")
+
+
 def _multiple_of(validator: Any, step: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
     """As jsonschema has it, but by the decimal digits: 0.07 is a multiple of 0.01."""
     if validator.is_type(value, "number") and Fraction(str(value)) % Fraction(str(step)):
         yield ValidationError(f"{value!r} is not a multiple of {step}")
+
+
+OWN = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+    "multipleOf": _multiple_of,
+}

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from raygen.config import Job
 from raygen.constraint import Constraint
 from raygen.engines.base import GeneratedSample, GenerateRequest, GenerateResult
+from raygen.errors import RowError
 from raygen.step_config import Answer
 from raygen.steps.calls import Calls
 from raygen.steps.constrained import KeepsTo
 from raygen.steps.generate import answer_in
+from raygen.steps.schemas import Schema
 from tests.steps.scripted import ECHO, NLI, Writer, job_of, run
 
 TORCH = {"family": "causal_lm", "engine": "torch", "ref": "./model"}
@@ -234,6 +236,17 @@ def test_json_that_does_not_fit_is_told(text: str, wrong: str | None) -> None:
             "12345678901234567890124",
         ),
         ({"type": "string", "pattern": "^[a-z]+$"}, '"abc"', '"a1"'),
+        (
+            {"patternProperties": {"^n": {"type": "integer"}}, "type": "object"},
+            '{"n1": 1, "x": "a"}',
+            '{"n1": "a"}',
+        ),
+        (
+            {"type": "object", "patternProperties": {"^n": {}}, "additionalProperties": False},
+            '{"n1": 1}',
+            '{"x": 1}',
+        ),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, '{"x": 1}', '{"x": "a"}'),
         ({"type": "array", "items": [{"type": "integer"}]}, "[1]", '["a"]'),  # as older drafts have it
         ({"type": "integer", "minimum": 3, "exclusiveMinimum": True}, "4", "3"),
         ({"$ref": "#/definitions/n", "definitions": {"n": {"type": "integer"}}}, "1", '"1"'),
@@ -336,3 +349,20 @@ def test_a_refined_sample_is_looked_at_alike_and_its_finding_is_told() -> None:
 def test_a_schema_that_is_none_is_refused_before_work() -> None:
     with pytest.raises(ValidationError, match=r"steps\.0\.generate\.constraint"):
         job(generate(constraint={"json_schema": {"type": "object", "required": "name"}}))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"patternProperties": {"(.*?,){20}P": {}}},
+        {"patternProperties": {"(.*?,){20}P": {}}, "additionalProperties": False},
+        {"properties": {"x": {}}, "propertyNames": {"pattern": "(.*?,){20}P"}},
+    ],
+)
+def test_a_pattern_that_never_ends_fails_its_row_alone(
+    schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raygen.steps.patterns.LIMIT_S", 0.05)
+    with pytest.raises(RowError) as caught:
+        Schema(schema).fault_in(orjson.dumps({"1," * 60: 1}).decode())
+    assert caught.value.code == "pattern_timeout"

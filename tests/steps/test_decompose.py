@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from raygen.data.base import SourcePlan
+from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.errors import ConfigError
 from raygen.pipeline.program import Program
 from raygen.step_config import PARTS
@@ -206,3 +207,19 @@ def test_the_report_shows_the_prompt_with_its_parts(tmp_path: Any) -> None:
     result = run_job(echo, inline=True)
     assert result.rows["accepted"] == 1
     assert "trip so: 1. " in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_what_was_cut_off_is_told() -> None:
+    class Cut(Writer):
+        async def generate(self, request: GenerateRequest) -> GenerateResult:
+            result = await super().generate(request)
+            result.samples[0].finish_reason = "length"
+            return result
+
+    found = run(job_of(split(), GENERATE), Cut(writer_of("1. a\n2. b", {})._answers), text="trip")
+    said = [each["detail"] for each in found.attempts if each["step"] == "decompose"]
+    assert said == [
+        "2 parts; cut off at max_tokens",
+        "1. a; cut off at max_tokens",
+        "2. b; cut off at max_tokens",
+    ]
