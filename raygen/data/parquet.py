@@ -99,6 +99,9 @@ class _Columns:
         plain = {each.name: _plain(each.type) for each in schema}
         for name, kind in plain.items():
             self._merge(name, kind, found, matters=self._used is None or name in self._used)
+        for name in partitions_of(found.uri):
+            if name in (self._used or ()) and name not in plain:
+                self._merge(name, pa.string(), found, matters=True)
         for path in dotted(self._used or ()):
             inner = type_at(plain, path)
             if path not in plain and inner is not None:

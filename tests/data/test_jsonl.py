@@ -340,3 +340,9 @@ def test_an_integer_beyond_all_bounds_fails_its_row_with_the_reason(tmp_path: Pa
     row = read_all(source(tmp_path))[1]
     assert row.code == "broken_json"
     assert "an integer of 5,000 digits; at most 4,300 are read" in (row.message or "")
+
+
+def test_a_key_of_any_number_of_digits_is_its_digits(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 12345678901234567890123}\n{"id": -9223372036854775809}\n')
+    rows = read_all(source(tmp_path / "a.jsonl", key="id"))
+    assert [row.id for row in rows] == ["12345678901234567890123", "-9223372036854775809"]

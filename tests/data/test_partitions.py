@@ -15,6 +15,7 @@ from raygen.config import Source
 from raygen.data import open_source
 from raygen.data.base import rows_of
 from raygen.data.partitions import partitions_of
+from raygen.errors import SourceError
 
 USED = ["q", "lang", "year"]
 FOLDERS = ("lang=en/year=2024", "lang=d%C3%A9/year=07", "lang=__HIVE_DEFAULT_PARTITION__/year=a=b")
@@ -88,3 +89,14 @@ def test_a_broken_row_has_no_columns_of_its_folders(tmp_path: Path) -> None:
     (tmp_path / "lang=en/b.jsonl").write_text('{"q": "x"}\n{\n')
     assert [row["lang"] for row in read(tmp_path / "lang=en/a.csv", "csv")[1]] == ["en", None]
     assert read(tmp_path / "lang=en/b.jsonl", "jsonl")[1] == [{"q": "x", "lang": "en"}, {}]
+
+
+def test_a_folder_and_a_file_may_not_give_one_column_two_types(tmp_path: Path) -> None:
+    for folder, values in (("year=2024", {"q": ["x"]}), ("more", {"q": ["y"], "year": [2025]})):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table(values), tmp_path / folder / "p.parquet")
+    with pytest.raises(
+        SourceError, match=r"year=2024/p\.parquet: column 'year' is string; in more/p\.parquet it is int64"
+    ):
+        read(tmp_path, "parquet")
+    assert [row["q"] for row in read(tmp_path, "parquet", ["q"])[1]] == ["y", "x"]
