@@ -148,6 +148,7 @@ def _plain_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
         given = others.to_pylist() if others.num_columns else [{}] * table.num_rows
         for line, folders in zip(table.column(JSON), given, strict=True):
             raw = line.as_py()
-            yield {**folders, **read_json(raw)} if raw is not None else {}
+            row = read_json(raw) if raw is not None else {}
+            yield {**folders, **row} if folders and raw is not None else row
         return
     yield from table.drop_columns([ROW_ID, ERROR_CODE, ERROR_MESSAGE]).to_pylist()

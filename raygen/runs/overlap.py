@@ -45,7 +45,7 @@ def find_overlap(old: Iterable[tuple[int, pa.Array]], new: Iterable[tuple[int, p
         for chunk, ids in new:
             now.add(chunk, ids)
         rows = 0
-        pairs = np.zeros(0, np.uint64)
+        pairs: list[np.ndarray] = []
         for part in range(PARTITIONS):
             was, here = before.part(part), now.part(part)
             was.sort(order="hash")
@@ -53,16 +53,16 @@ def find_overlap(old: Iterable[tuple[int, pa.Array]], new: Iterable[tuple[int, p
             found = at < len(was)
             found[found] = was["hash"][at[found]] == here["hash"][found]
             rows += int(found.sum())
-            both = (here["chunk"][found].astype(np.uint64) << np.uint64(32)) + was["chunk"][at[found]].astype(
-                np.uint64
-            )
-            pairs = np.union1d(pairs, both)
-            if len(pairs) > MOST_PLACES:
-                raise ConfigError(
-                    f"its rows are in an order so different that more than {MOST_PLACES:,} chunks would have to be "
-                    "read again for them; sort the source as it was"
-                )
-    return Overlap(rows, pairs)
+            places = here["chunk"][found].astype(np.uint64) << np.uint64(32)
+            pairs.append(np.unique(places + was["chunk"][at[found]].astype(np.uint64)))
+            if part == PARTITIONS - 1 or sum(map(len, pairs)) > 2 * MOST_PLACES:
+                pairs = [np.unique(np.concatenate(pairs))]
+                if len(pairs[0]) > MOST_PLACES:
+                    raise ConfigError(
+                        f"its rows are in an order so different that more than {MOST_PLACES:,} chunks would have to be "
+                        "read again for them; sort the source as it was"
+                    )
+    return Overlap(rows, pairs[0])
 
 
 class _Spill:
