@@ -300,7 +300,13 @@ def test_an_output_behind_a_file_is_refused(cli: Cli, job: Path, tmp_path: Path)
 def test_a_source_without_readable_rows_is_refused(cli: Cli, job: Path, tmp_path: Path) -> None:
     (tmp_path / "junk.jsonl").write_bytes(b"\x00\x01\n" * 5)
     (tmp_path / "empty.jsonl").write_bytes(b"")
-    for name, words in (("junk", "none of the first rows"), ("empty", "no rows")):
+    for name, words in (
+        (
+            "junk",
+            "none of the first rows can be read as jsonl; the first: junk.jsonl, line 1: unexpected character",
+        ),
+        ("empty", "no rows"),
+    ):
         refused = cli(
             "run", job, "--inline", "--set", "source={format: jsonl}", "--input", tmp_path / f"{name}.jsonl"
         )

@@ -25,6 +25,7 @@ REMEDIES = {
     "line_too_long": "Split the line, or raise `source.max_line_bytes`.",
     "broken_csv": "Give the record as many fields as the header has; quote fields with commas or newlines.",
     "missing_key": "Give every row a value in the column that `source.key` names.",
+    "kept_type": "Give the column one type in all files, or leave it out of `keep`; of JSON Lines a new run holds any value.",
     "corrupt_row_group": "Write the Parquet file again: a row group in it cannot be read.",
     "corrupt_media": "Replace the file: it cannot be decoded.",
     "media_too_large": "Make it smaller, or raise `source.max_media_bytes` or `source.max_media_pixels`.",
