@@ -75,7 +75,8 @@ def said_in(error: Any) -> str:
     if not error:
         return ""
     words = error.get("message") if isinstance(error, Mapping) else error
-    return f": {str(words if words is not None else error)[:LONGEST_WORDS]}"
+    said = words if words is not None else error
+    return f": {(said if isinstance(said, str) else json.dumps(said))[:LONGEST_WORDS]}"
 
 
 def _words(value: Any) -> str | None:

@@ -100,7 +100,7 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
         if sample["answer"] is not None:
             text += f"  => {shown(sample['answer'], MOST)}"
         if sample["finish_reason"] == LENGTH:
-            text += "  (cut off at max_tokens)"
+            text += "  (cut off at max_tokens)" if text.strip() else "(empty, cut off at max_tokens)"
         indent = f"    {sample['index']}: "
         yield from textwrap.wrap(text, 110, initial_indent=indent, subsequent_indent=" " * 7) or [
             f"{indent}(empty)"

@@ -161,6 +161,7 @@ def test_people_are_shown_what_came_beside_the_text(
     )
     assert '    0: {"a": 7}  => 7\n       reasoning: hm, 7\n' in shown
     assert '    0: {"a":  (cut off at max_tokens)\n' in shown
+    assert "    0: (empty, cut off at max_tokens)\n       reasoning: Let me see." in shown
     assert "       tool calls: [" in shown
     assert "(180 more characters; --json has all)" in shown
     traced = cli("trace", run, "thinks").out
