@@ -1,0 +1,69 @@
+"""The pages beside the README are true: links lead somewhere, commands exist, versions are those of the code, examples run."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import raygen
+from raygen.runs.outcome import SCHEMA_VERSION
+from raygen.runs.plan import PLAN_VERSION
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        assert (ROOT / name).exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", (ROOT / name).read_text(), flags=re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_make_targets_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for name in re.findall(r"`((?:raygen|tests)/[a-z0-9_./]+)`", text):
+        assert (ROOT / name).exists(), name
+    targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, flags=re.MULTILINE)
+    named += re.findall(r"`(bench-[a-z]+)`", text)
+    assert set(named) <= set(targets)
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    changelog = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert project["version"] == raygen.__version__
+    assert changelog[:2] == ["Unreleased", raygen.__version__]
+
+
+def test_the_changelog_tells_of_the_versions_of_what_is_stored() -> None:
+    unreleased = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    assert "### Compatibility" in unreleased
+    assert f"schema {SCHEMA_VERSION}" in unreleased
+    assert f"version {PLAN_VERSION}" in unreleased
+
+
+def test_the_example_of_a_check_finds_what_it_says() -> None:
+    code = re.search(
+        r"```python\n(# raygen/steps/checks/.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL
+    )
+    assert code, "CONTRIBUTING.md shows no check"
+    names: dict[str, object] = {"__name__": "shouting"}
+    exec(compile(code[1], "CONTRIBUTING.md", "exec"), names)
+    check = names["ShoutingCheck"](names["Shouting"](at_most=0.5), None)  # type: ignore[operator]
+    drafts = [SimpleNamespace(text=text) for text in ("Quite calm.", "WHAT IS this", "?!")]
+    verdicts = asyncio.run(check.verdicts(None, drafts, None))
+    assert [verdict.passed for verdict in verdicts] == [True, False, True]
+    assert verdicts[1].finding == "60% are capitals; at most 50% are wanted"
