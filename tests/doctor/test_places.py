@@ -110,6 +110,13 @@ def test_a_store_without_conditional_writes_is_a_warning(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_where_a_directory_has_to_be_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("mine")
+    (found,) = check_store(str(tmp_path / "runs" / "new"))
+    assert found.state == "error"
+    assert (tmp_path / "runs").read_text() == "mine"
+
+
 def test_no_uri_of_a_store_is_an_error() -> None:
     (found,) = check_store("ftp://host/runs")
     assert found.state == "error"
