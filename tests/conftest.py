@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,8 @@ import pytest
 
 # Never the user's own account or cache, whatever the machine has.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+TRIALS = TemporaryDirectory()
+os.environ["RAYGEN_TRIALS"] = TRIALS.name
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The adapter bank: several LoRA adapters resident beside one model; each token of a pass is given its own sample's."""
 
-# Shape letters: N = tokens of a pass, G = tokens of one adapter, filled up; R = rank, I and O = a layer's inputs, outputs.
+# Shape letters: N = tokens of a pass, G = tokens of one adapter; R = rank, I and O = a layer's inputs, outputs.
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from transformers.pytorch_utils import Conv1D
 from raygen.engines.memory import round_up
 from raygen.errors import EngineConfigError
 from raygen.models.lora import Lora
+from raygen.models.stable_products import Product, Sort, StableProducts
 
-ROWS = 16  # matrix products agree bit for bit, whatever else is in the batch, at multiples; ranks are filled up too
+RANKS = 16  # ranks are filled up to multiples: few sizes of products
 
 
 class AdaptedLinear(torch.nn.Module):
@@ -24,33 +25,33 @@ class AdaptedLinear(torch.nn.Module):
         super().__init__()
         self.base = base
         self._bank = [bank]  # in a list: a module must not become a part of its own parts
-        self.parts: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # by adapter: A (I, R), scaled B (R, O)
+        self.parts: dict[str, tuple[Product, Product]] = {}  # by adapter: with A (I, R), with scaled B (R, O)
 
     def forward(self, input_1NI: torch.Tensor) -> torch.Tensor:
         output_1NO: torch.Tensor = self.base(input_1NI)
         bank = self._bank[0]
-        for name, rows_G, count in bank.groups:
+        for name, rows_G in bank.groups:
             if name not in self.parts:
                 continue
             if input_1NI.shape[:-1] != (1, bank.tokens):
                 raise RuntimeError("an adapter's layer sees other tokens than the pass has: not supported")
-            a_IR, b_RO = self.parts[name]
-            added_GO = input_1NI[0, rows_G] @ a_IR @ b_RO
-            output_1NO[0].index_add_(0, rows_G[:count], added_GO[:count])
+            down, up = self.parts[name]
+            output_1NO[0].index_add_(0, rows_G, up(down(input_1NI[0, rows_G])))
         return output_1NO
 
 
 class AdapterBank:
     """Puts adapters into a model, in place; without `select` it computes what it did.
 
+    Args:
+        products: computes what the adapters add.
+
     Raises:
         EngineConfigError: an adapter names a layer that the model does not have or is not linear, or of another size.
     """
 
-    def __init__(self, model: Any, adapters: Mapping[str, Lora]) -> None:
-        self.groups: list[
-            tuple[str, torch.Tensor, int]
-        ] = []  # adapter, its tokens filled up, how many they are
+    def __init__(self, model: Any, adapters: Mapping[str, Lora], products: StableProducts) -> None:
+        self.groups: list[tuple[str, torch.Tensor]] = []  # adapter, its tokens
         self.tokens = 0
         self._device = next(model.parameters()).device
         layers: dict[str, AdaptedLinear] = {}
@@ -67,10 +68,12 @@ class AdapterBank:
                         f"adapter {name!r} is of another model: its {path} takes {inputs} to {part.b_OR.shape[0]}, "
                         f"the model's {sizes[0]} to {sizes[1]}"
                     )
-                filled = round_up(rank, ROWS) - rank
+                filled = round_up(rank, RANKS) - rank
                 a_IR = torch.nn.functional.pad(part.a_RI.float().T, (0, filled))
                 b_RO = torch.nn.functional.pad(part.scale * part.b_OR.float().T, (0, 0, 0, filled))
-                layers[path].parts[name] = (a_IR.contiguous().to(weight), b_RO.contiguous().to(weight))
+                factors = (a_IR.contiguous().to(weight), b_RO.contiguous().to(weight))
+                down, up = (_product(products, factor_IO) for factor_IO in factors)
+                layers[path].parts[name] = (down, up)
 
     def _adapted(self, model: Any, path: str, adapter: str) -> AdaptedLinear:
         try:
@@ -93,11 +96,10 @@ class AdapterBank:
             if name is not None:
                 rows.setdefault(name, []).append(row)
         self.tokens = len(adapters)
-        self.groups = [
-            (
-                name,
-                torch.tensor(own + own[:1] * (round_up(len(own), ROWS) - len(own)), device=self._device),
-                len(own),
-            )
-            for name, own in sorted(rows.items())
-        ]
+        self.groups = [(name, torch.tensor(own, device=self._device)) for name, own in sorted(rows.items())]
+
+
+def _product(products: StableProducts, factor_IO: torch.Tensor) -> Product:
+    inputs, outputs = factor_IO.shape
+    sort = Sort("matrix", inputs, outputs, False, factor_IO.dtype)
+    return products.wrapped(sort, lambda rows_RI: rows_RI @ factor_IO)

@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AttentionInterface
 
+from raygen.engines.attention_products import AttentionProducts, Sizes
 from raygen.engines.memory import STEP, Slot, round_up
 from raygen.errors import EngineError
 
 if TYPE_CHECKING:
     from raygen.engines.kv_cache import KVLayer
 
-KEY_BLOCK = (
-    256  # longer sums of weights and values are cut here: kernels cut them where their length suggests
-)
 ATTENTION = "raygen_slots"  # unknown to transformers' masks on purpose: it then makes none, and Pass decides
 
 
@@ -65,18 +63,42 @@ class Group:
         return self.hidden[window]
 
 
+class Products:
+    """The products of all attention layers of a model, by size."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._by_size: dict[Sizes, AttentionProducts] = {}
+
+    def of(self, sizes: Sizes) -> AttentionProducts:
+        if sizes not in self._by_size:
+            self._by_size[sizes] = AttentionProducts(sizes, self.device.type == "cpu")
+        return self._by_size[sizes]
+
+    def facts(self) -> list[tuple[str, int, str]]:
+        return [fact for each in self._by_size.values() for fact in each.facts()]
+
+
 class Pass:
-    """One forward pass: single tokens of running samples, then pieces of prompts, then filling up to STEP.
+    """One forward pass: single tokens of running samples, then pieces of prompts, then filling up to a multiple of STEP.
 
     Args:
         decode: spans of one token, by slot length and slot; of each length the slots from 0 on, with gaps at most.
         pieces: spans of prompts. `order` tells in which order their tokens must be given.
         scratch: a position for the filling tokens.
+        least: tokens to fill up to, where there are fewer.
     """
 
     def __init__(
-        self, decode: Sequence[Span], pieces: Sequence[Span], scratch: int, device: torch.device
+        self,
+        decode: Sequence[Span],
+        pieces: Sequence[Span],
+        scratch: int,
+        products: Products,
+        least: int = STEP,
     ) -> None:
+        self.products = products
+        device = products.device
         self.layer: KVLayer  # the one whose turn it is: set when its keys are written
         self.groups: list[Group] = []
         self._device = device
@@ -91,7 +113,7 @@ class Pass:
         for (tokens, attended, _), numbers in alike.items():
             self._prompts([pieces[number] for number in numbers], tokens, attended)
         self.tokens = sum(stop - start for _, _, start, stop in self._where)
-        self.filling = round_up(max(self.tokens, 1), STEP) - self.tokens
+        self.filling = round_up(max(self.tokens, least), STEP) - self.tokens
         self._where += [(scratch, 1, 0, 1)] * self.filling
         begin, length, start, stop = torch.tensor(self._where).T
         counts = stop - start
@@ -191,7 +213,7 @@ def attention(
             keys_BKLD = keys_BKLD[group.index, :, : group.attended]
             values_BKLD = values_BKLD[group.index, :, : group.attended]
         else:
-            keys_BKLD, values_BKLD = _packed(keys_BKLD, group.attended), _packed(values_BKLD, group.attended)
+            keys_BKLD, values_BKLD = keys_BKLD[:, :, : group.attended], values_BKLD[:, :, : group.attended]
         tokens = slice(group.first, group.first + group.count)
         given_NHD = query_NHD[tokens]
         b, t = group.position_BT.shape
@@ -203,6 +225,7 @@ def attention(
             keys_BKLD,
             values_BKLD,
             group,
+            now.products,
             scale,
             sliding_window,
             softcap,
@@ -217,6 +240,7 @@ def _attend(
     keys_BKLD: torch.Tensor,
     values_BKLD: torch.Tensor,
     group: Group,
+    products: Products,
     scale: float,
     window: int | None,
     softcap: float | None,
@@ -224,33 +248,14 @@ def _attend(
     b, t, h, d = query_BTHD.shape
     k, keys = keys_BKLD.shape[1], keys_BKLD.shape[2]
     query_BKRD = query_BTHD.view(b, t, k, h // k, d).permute(0, 2, 3, 1, 4).reshape(b, k, -1, d)
-    scores_BKRL = torch.matmul(query_BKRD, keys_BKLD.transpose(2, 3)).float().mul_(scale)
+    own = products.of(Sizes(k, h // k, d, values_BKLD.shape[3], query_BTHD.dtype))
+    scores_BKRL = own.scores(query_BKRD, keys_BKLD).mul_(scale)
     scores_BKGTL = scores_BKRL.view(b, k, h // k, t, keys)
     if softcap is not None:
         scores_BKGTL = torch.tanh(scores_BKGTL / softcap) * softcap
     scores_BKGTL.masked_fill_(group.mask(window)[:, None, None], float("-inf"))
     weights_BKRL = torch.softmax(scores_BKGTL, -1).to(query_BTHD.dtype).view(b, k, -1, keys)
-    return _weighted(weights_BKRL, values_BKLD).view(b, h, t, -1).transpose(1, 2)
-
-
-def _packed(slots_BKLD: torch.Tensor, attended: int) -> torch.Tensor:
-    """Return the first positions of slots. Of 16-bit numbers on a CPU as a copy: oneDNN makes one itself, four times slower."""
-    seen_BKLD = slots_BKLD[:, :, :attended]
-    return seen_BKLD.contiguous() if seen_BKLD.device.type == "cpu" and seen_BKLD.itemsize == 2 else seen_BKLD
-
-
-def _weighted(weights_BKRL: torch.Tensor, values_BKLD: torch.Tensor) -> torch.Tensor:
-    """Return weights times values: block by block of keys, so that keys out of sight, however many, change nothing."""
-    keys = values_BKLD.shape[2]
-    if keys <= KEY_BLOCK:
-        return torch.matmul(weights_BKRL, values_BKLD)
-    total: torch.Tensor | None = None
-    for start in range(0, keys, KEY_BLOCK):
-        part = slice(start, min(start + KEY_BLOCK, keys))
-        mixed = torch.matmul(weights_BKRL[..., part], values_BKLD[:, :, part]).float()
-        total = mixed if total is None else total.add_(mixed)
-    assert total is not None
-    return total.to(values_BKLD.dtype)
+    return own.weighted(weights_BKRL, values_BKLD).view(b, h, t, -1).transpose(1, 2)
 
 
 AttentionInterface.register(ATTENTION, attention)

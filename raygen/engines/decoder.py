@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from raygen.engines.attention import ATTENTION, Pass, Span
+from raygen.engines.attention import ATTENTION, Pass, Products, Span
 from raygen.engines.kv_cache import KVCache
 from raygen.engines.memory import STEP, Slot, round_up
 from raygen.errors import EngineError
-from raygen.models.stable_products import stabilise_products
+from raygen.models.stable_products import StableProducts
+from raygen.models.stable_rows import stabilise_rows
 
 KNOWN_LAYER_TYPES = {"full_attention", "sliding_attention"}
 CHECK_TOKENS, CHECK_STEPS = 21, 3
@@ -43,6 +44,7 @@ class Decoder:
     """Runs a transformers causal LM over a cache of `positions` positions and `blocks` prefix blocks.
 
     Args:
+        products: the model's, of its adapters, too.
         select: told before each pass which adapter each of its N tokens wants.
 
     Raises:
@@ -54,6 +56,7 @@ class Decoder:
         model: Any,
         positions: int,
         blocks: int,
+        products: StableProducts,
         select: Callable[[Sequence[str | None]], None] | None = None,
     ) -> None:
         self._model = model
@@ -70,7 +73,9 @@ class Decoder:
                     else "its attention is its own"
                 )
             )
-        stabilise_products(model)
+        self._layers = products
+        self._attention = Products(self._device)
+        stabilise_rows(model, products)
         self._head = WantedTokens(model.get_output_embeddings())
         model.set_output_embeddings(self._head)
         self.cache = KVCache(config.num_hidden_layers, positions, blocks)
@@ -97,7 +102,8 @@ class Decoder:
             [span for span, _, _ in decode],
             [span for span, _, _ in pieces],
             self.cache.positions,
-            self._device,
+            self._attention,
+            self._layers.least,
         )
         ids = [token for _, token, _ in decode]
         adapters = [adapter for _, _, adapter in decode]
@@ -116,7 +122,7 @@ class Decoder:
         self, span: Span, tokens: Sequence[int], adapter: str | None, first: int
     ) -> torch.Tensor:
         """Compute a piece of one text by itself; return the logits after each of its tokens from number `first` on, (N, V)."""
-        now = Pass([], [span], self.cache.positions, self._device)
+        now = Pass([], [span], self.cache.positions, self._attention, self._layers.least)
         if self._select is not None:
             self._select([*[adapter] * len(tokens), *[None] * now.filling])
         return self._run(now, [*tokens, *[0] * now.filling], list(range(first, len(tokens))))
@@ -125,13 +131,14 @@ class Decoder:
         self.cache.now = now
         filled = last + [0] * (round_up(max(len(last), 1), STEP) - len(last))
         self._head.wanted_B = torch.tensor(filled, device=self._device)
-        logits_1BV: torch.Tensor = self._model(
-            input_ids=torch.tensor([ids], device=self._device),
-            position_ids=now.position_N[None],
-            use_cache=True,
-            now=now,
-            **{self._cache_name: self.cache},
-        ).logits
+        with self._layers.watching():
+            logits_1BV: torch.Tensor = self._model(
+                input_ids=torch.tensor([ids], device=self._device),
+                position_ids=now.position_N[None],
+                use_cache=True,
+                now=now,
+                **{self._cache_name: self.cache},
+            ).logits
         return logits_1BV[0, : len(last)]
 
     @torch.inference_mode()

@@ -52,6 +52,7 @@ def load(model: ResolvedModel, options: TorchOptions) -> Loaded:
     from raygen.engines.decoder import Decoder
     from raygen.models.causal_lm import load_causal_lm
     from raygen.models.lora import load_lora
+    from raygen.models.stable_products import StableProducts
 
     try:
         lm = load_causal_lm(model.path, model.spec.dtype, device, ATTENTION, rules_of(model))
@@ -63,8 +64,10 @@ def load(model: ResolvedModel, options: TorchOptions) -> Loaded:
         positions, blocks = kv_budget(
             lm.model, context, options.max_batch, options.kv_cache_gib, options.prefix_share, model.name
         )
-        bank = AdapterBank(lm.model, {name: load_lora(each.path) for name, each in model.adapters.items()})
-        decoder = Decoder(lm.model, positions, blocks, bank.select if model.adapters else None)
+        products = StableProducts(lm.model.device)
+        loras = {name: load_lora(each.path) for name, each in model.adapters.items()}
+        bank = AdapterBank(lm.model, loras, products)
+        decoder = Decoder(lm.model, positions, blocks, products, bank.select if model.adapters else None)
     except (RuntimeError, AssertionError) as error:  # no such device, a device without a driver, no memory
         raise EngineError(f"model {model.name!r} on device {device}: {error}") from error
     vocabulary = lm.model.config.get_text_config(decoder=True).vocab_size

@@ -32,6 +32,7 @@ from raygen.models.chat_tokenizer import check_known
 from raygen.models.messages import first_line
 from raygen.models.quantised import in_full
 from raygen.models.sentence_files import Pooling, SentenceFiles, read_sentence_files
+from raygen.models.stable_products import StableProducts
 from raygen.models.stable_rows import stabilise_rows
 
 ATTENTION = "raygen_encoder"
@@ -53,6 +54,7 @@ AttentionMaskInterface.register(ATTENTION, _sdpa_mask)
 @dataclass(slots=True)
 class Encoder:
     model: Any  # a transformers PreTrainedModel in evaluation mode
+    products: StableProducts
     tokenizer: Any
     limit: int  # tokens that the model can read
     usual_limit: int  # tokens that its makers let it read; at most `limit`
@@ -107,7 +109,8 @@ class Encoder:
         }
         sizes = [len(tokens["input_ids"]) for tokens in batch]
         mask_BL = self._padded([[1] * size for size in sizes], length, 0).to(device)
-        output = self.model(**inputs, attention_mask=mask_BL)
+        with self.products.watching():
+            output = self.model(**inputs, attention_mask=mask_BL)
         if self.pooling is None:
             return np.asarray(output.logits.float().cpu().numpy())
         hidden_BLH = output.last_hidden_state
@@ -212,12 +215,13 @@ def _load(auto: Any, path: str, dtype: str, device: str) -> tuple[Any, Any, list
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise EngineError(f"cannot load an encoder from {path}: {first_line(error)}") from error
     model.to(device, getattr(torch, compute_dtype(dtype, device))).eval()
-    stabilise_rows(model)
     return model, tokenizer, sorted(report["missing_keys"])
 
 
 def _encoder(model: Any, tokenizer: Any, files: SentenceFiles) -> Encoder:
-    """Find how long texts may be: the least of what weights, config and tokenizer say."""
+    """Make the model's rows stable, and find how long texts may be: the least of what weights, config and tokenizer say."""
+    products = StableProducts(model.device)
+    stabilise_rows(model, products)
     limits, longest = [], None
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and name.endswith("position_embeddings"):
@@ -238,6 +242,7 @@ def _encoder(model: Any, tokenizer: Any, files: SentenceFiles) -> Encoder:
         inputs.discard("token_type_ids")
     return Encoder(
         model,
+        products,
         tokenizer,
         limit,
         min(limit, files.max_tokens or limit),

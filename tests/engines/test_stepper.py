@@ -21,6 +21,7 @@ from raygen.engines.scheduler import PIECE, Scheduler
 from raygen.engines.stepper import Stepper
 from raygen.engines.stopping import StopRule
 from raygen.errors import EngineError
+from raygen.models.stable_products import StableProducts
 from tests.tiny_llama import tiny_model
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
@@ -61,7 +62,7 @@ class Bench:
     blocks: int = 64
 
     def __post_init__(self) -> None:
-        self.decoder = Decoder(self.model, self.positions, self.blocks)
+        self.decoder = Decoder(self.model, self.positions, self.blocks, StableProducts(self.model.device))
         self.memory = Memory(self.positions, self.context, self.rows, self.decoder.cache)
         self.stepper = Stepper(self.decoder, self.memory, Prefixes(self.blocks), self.rows, PIECE)
 
@@ -156,7 +157,7 @@ def test_a_token_has_the_same_numbers_in_any_company(threads: int, dtype: torch.
         num_hidden_layers=2, max_position_embeddings=1100, num_attention_heads=6, hidden_size=96
     ).to(dtype)
     model.set_attn_implementation(ATTENTION)
-    decoder = Decoder(model, 40 * 1024, 0)
+    decoder = Decoder(model, 40 * 1024, 0, StableProducts(model.device))
     prompts = [
         [(7 * i + j * j) % 250 + 4 for j in range(length)]
         for i, length in enumerate([3, 20, 250, 300, 700, 1000, 9, 17])
@@ -200,20 +201,20 @@ def test_an_architecture_that_slots_do_not_fit_is_refused(kind: str):
     sizes = {"n_layer": 2, "n_head": 4, "state_size": 4} if kind == "bloom" else {"state_size": 4}
     model = tiny_model(kind, num_key_value_heads=4, **sizes)
     with pytest.raises(EngineError, match="cannot run"):
-        Decoder(model, 512, 0)
+        Decoder(model, 512, 0, StableProducts(model.device))
 
 
 def test_a_kind_of_layer_that_a_short_text_would_not_show_is_refused():
     model = tiny_model()
     model.config.layer_types = ["full_attention", "chunked_attention"]
     with pytest.raises(EngineError, match="layers of type chunked_attention"):
-        Decoder(model, 512, 0)
+        Decoder(model, 512, 0, StableProducts(model.device))
 
 
 def test_an_attention_that_computes_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch):
     model = tiny_model()
     model.set_attn_implementation(ATTENTION)
-    Decoder(model, 512, 0)
+    Decoder(model, 512, 0, StableProducts(model.device))
     model = tiny_model()
     model.set_attn_implementation(ATTENTION)
     later = torch.tensor([False, True]).repeat(256)
@@ -221,4 +222,4 @@ def test_an_attention_that_computes_something_else_is_noticed(monkeypatch: pytes
         "raygen.engines.attention.Group.mask", lambda self, window: later[None, None, : self.attended]
     )
     with pytest.raises(EngineError, match="differ from those of the model's own attention"):
-        Decoder(model, 512, 0)
+        Decoder(model, 512, 0, StableProducts(model.device))
