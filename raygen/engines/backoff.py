@@ -56,14 +56,25 @@ class RetryBudget:
         self.failures = 0
         self._pardons = PARDONS
         self._refused_since: float | None = None
+        self._outage: int | None = None
         self._draw = draw
 
-    def after_failure(self, asked_s: float | None) -> float | None:
+    @property
+    def half_spent(self) -> bool:
+        return 2 * self.failures > self.max_retries
+
+    def after_failure(self, asked_s: float | None, outage: int | None = None) -> float | None:
         """Count an error; return the seconds to wait (full jitter, no less than `asked_s`), or None: give up.
+
+        Args:
+            outage: a number that errors have in common which may be of one outage; they count once. None: it is of none.
 
         Source:
             Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
+        if outage is not None and outage == self._outage:
+            return self.after_unsent()
+        self._outage = outage
         self.failures += 1
         if self.failures > self.max_retries:
             return None
@@ -86,5 +97,6 @@ class RetryBudget:
         """
         self._pardons -= 1
         self.failures -= self.failures > 0
+        self._outage = None
         self._refused_since = None
         return self._pardons >= 0

@@ -79,6 +79,7 @@ class Breaker:
     def __init__(self, *, start_patience_s: float, max_refused_s: float) -> None:
         self.worked = False  # samples have come back
         self.others_worked = False  # to another engine of this run: this is no wrong address
+        self.answers = 0  # to rows and to probes
         self.held = False
         self.vain = 0  # probes that were not answered, in a row
         self.last: Fault | None = None  # of this silence
@@ -158,6 +159,7 @@ class Breaker:
         Args:
             samples: it answered with some; else it found fault with the request.
         """
+        self.answers += 1
         self.worked |= samples
         self._heard = True
         self.silent_since = self.last = self._denied_since = None

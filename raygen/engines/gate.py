@@ -15,6 +15,8 @@ from raygen.errors import EngineConfigError
 class Gate:
     """One line of waiting requests before one endpoint; those asked again go before fresh ones.
 
+    A request may have to go alone: then the others wait until those under way have ended, and it has.
+
     Args:
         admission: decides who may go.
         stats: its gauges (`in_flight`, `waiting`, `limit`) are kept true.
@@ -26,6 +28,8 @@ class Gate:
         self._loop = asyncio.get_running_loop()
         self._fresh: deque[asyncio.Future[int]] = deque()
         self._again: deque[asyncio.Future[int]] = deque()
+        self._alone: deque[asyncio.Future[int]] = deque()
+        self._going_alone: int | None = None  # its ticket
         self._backing_off = 0
         self._timer: asyncio.TimerHandle | None = None
         self._held = False
@@ -43,18 +47,19 @@ class Gate:
             self._held = held
             self._let_in()
 
-    async def enter(self, again: bool = False) -> int:
+    async def enter(self, again: bool = False, alone: bool = False) -> int:
         """Wait for admission; return the ticket to hand back to `served`, `refused` or `failed`.
 
         Raises EngineConfigError once the gate is shut.
         """
         if self._shut is not None:
             raise EngineConfigError(self._shut)
-        ticket = None if self._held else self.admission.admit(self._loop.time())
+        free = not (self._held or alone or self._alone or self._going_alone is not None)
+        ticket = self.admission.admit(self._loop.time()) if free else None
         if ticket is not None:  # then nobody waits: whoever could go was let in when the slot became free
             self._show()
             return ticket
-        line = self._again if again else self._fresh
+        line = self._alone if alone else self._again if again else self._fresh
         future: asyncio.Future[int] = self._loop.create_future()
         line.append(future)
         self._let_in()
@@ -87,14 +92,19 @@ class Gate:
 
     def served(self, ticket: int) -> None:
         self.admission.served(ticket, self._loop.time())
-        self._let_in()
+        self._ended(ticket)
 
     def refused(self, ticket: int, retry_after_s: float | None) -> None:
         self.admission.refused(ticket, self._loop.time(), retry_after_s)
-        self._let_in()
+        self._ended(ticket)
 
     def failed(self, ticket: int) -> None:
         self.admission.failed(ticket)
+        self._ended(ticket)
+
+    def _ended(self, ticket: int) -> None:
+        if ticket == self._going_alone:
+            self._going_alone = None
         self._let_in()
 
     def shut(self, message: str) -> None:
@@ -103,7 +113,7 @@ class Gate:
             self._timer.cancel()
             self._timer = None
         self._shut = message
-        for line in (self._again, self._fresh):
+        for line in (self._alone, self._again, self._fresh):
             while line:
                 future = line.popleft()
                 if not future.done():
@@ -111,22 +121,27 @@ class Gate:
         self._show()
 
     def _let_in(self) -> None:
-        if self._held:
+        if self._held or self._going_alone is not None:
             self._show()
             return
         now = self._loop.time()
-        for line in (self._again, self._fresh):
+        for line in (self._alone, self._again, self._fresh):
             while line:
                 if line[0].cancelled():
                     line.popleft()
                     continue
-                ticket = self.admission.admit(now)
+                alone = line is self._alone
+                ticket = None if alone and self.admission.in_flight else self.admission.admit(now)
                 if ticket is None:
                     if self._timer is None and now < self.admission.paused_until:
                         self._timer = self._loop.call_at(self.admission.paused_until, self._pause_ends)
                     self._show()
                     return
                 line.popleft().set_result(ticket)
+                if alone:
+                    self._going_alone = ticket
+                    self._show()
+                    return
         self._show()
 
     def _pause_ends(self) -> None:
@@ -136,5 +151,5 @@ class Gate:
     def _show(self) -> None:
         stats = self._stats
         stats.in_flight = self.admission.in_flight
-        stats.waiting = len(self._fresh) + len(self._again) + self._backing_off
+        stats.waiting = len(self._fresh) + len(self._again) + len(self._alone) + self._backing_off
         stats.limit = self.admission.limit

@@ -158,11 +158,12 @@ class OpenAIEngine(Engine):
         """Ask once for the samples of these seeds, and again after faults that may pass.
 
         What has failed for good fails its row only if others are answered: else it is the endpoint's, and the row waits.
+        A row whose connections break may be what takes the server down: it is asked for alone in the end.
         """
         budget = RetryBudget(self.options.max_retries, self.options.max_refused_s)
-        again = False
+        again = alone = False
         while True:
-            answer = await self._send(request, seeds, again)
+            answer = await self._send(request, seeds, again, alone)
             if isinstance(answer, Answer):
                 if not answer.has_usage:
                     self.stats.extra["usage_missing"] += 1
@@ -180,7 +181,11 @@ class OpenAIEngine(Engine):
             elif answer.action is Action.UNSENT:
                 wait_s = budget.after_unsent()
             else:
-                wait_s = budget.after_failure(answer.asked_s)
+                broke = answer.why == Why.BROKEN
+                wait_s = budget.after_failure(
+                    answer.asked_s, self._circuit.breaker.answers if broke else None
+                )
+                alone = broke and budget.half_spent
                 failure = f"asked {budget.failures} times: {failure}"
             if wait_s is None:
                 if await self._circuit.others_are_answered() or not budget.pardon():
@@ -190,9 +195,11 @@ class OpenAIEngine(Engine):
             self.stats.extra["retries"] += 1
             again = True
 
-    async def _send(self, request: GenerateRequest, seeds: list[int], again: bool) -> Answer | Trouble:
+    async def _send(
+        self, request: GenerateRequest, seeds: list[int], again: bool, alone: bool
+    ) -> Answer | Trouble:
         """Send one request when the gate lets it, and say how it went. Raises EngineError."""
-        ticket = await self._gate.enter(again)
+        ticket = await self._gate.enter(again, alone)
         self._circuit.sent()
         try:
             # Built only now: with images, the bodies of all that wait would fill the memory.

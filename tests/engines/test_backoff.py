@@ -71,3 +71,13 @@ def test_a_pardon_forgets_refusals():
     assert not budget.after_refusal(60.0)
     assert budget.pardon()
     assert budget.after_refusal(61.0)
+
+
+def test_errors_of_one_outage_count_once():
+    budget = RetryBudget(3, 60.0)
+    for outage in (7, 7, 7, 8, 8):
+        assert budget.after_failure(None, outage) is not None
+    assert (budget.failures, budget.half_spent) == (2, True)
+    for _ in range(2):
+        budget.after_failure(None)
+    assert budget.failures == 4

@@ -357,3 +357,23 @@ def test_an_account_that_is_spent_ends_the_run_at_once(reply: Reply):
                 )
 
     run(main)
+
+
+def test_an_answer_to_what_was_sent_before_a_denial_proves_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("raygen.engines.breaker.PROOF_S", 1.0)
+    monkeypatch.setattr("raygen.engines.breaker.DENIED_S", 0.0)
+
+    async def main() -> None:
+        revoked = False
+        respond = lambda body, head: error(401, "bad key") if revoked else None  # noqa: E731
+        async with MockEndpoint(MockOptions(latency_s=0.2), respond=respond) as mock:
+            async with engine_at(mock.url) as engine:
+                assert await ask(engine, "first") == ["ok"]
+                slow = asyncio.create_task(ask(engine, "slow"))
+                while not mock.counters.in_flight:
+                    await asyncio.sleep(0.01)
+                revoked = True
+                assert await ask(engine, "late") == ["ended"]
+                assert await slow == ["ok"]
+
+    run(main)

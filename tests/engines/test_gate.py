@@ -108,3 +108,56 @@ def test_a_shut_gate_turns_everybody_away():
         assert gauges(stats)[:2] == (0, 0)
 
     run(main())
+
+
+def test_who_goes_alone_waits_for_the_others_and_they_for_it():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(4), stats)
+        first, second = await gate.enter(), await gate.enter()
+        lone = asyncio.create_task(gate.enter(alone=True))
+        later = asyncio.create_task(gate.enter())
+        await settle()
+        assert gauges(stats) == (2, 2, 4)
+        gate.served(first)
+        await settle()
+        assert not lone.done()
+        gate.served(second)
+        await settle()
+        assert gauges(stats) == (1, 1, 4)
+        gate.failed(await lone)
+        gate.served(await later)
+        assert gauges(stats) == (0, 0, 4)
+
+    run(main())
+
+
+def test_one_that_was_to_go_alone_and_is_cancelled_holds_nobody():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(4), stats)
+        first = await gate.enter()
+        waiting, admitted = (asyncio.create_task(gate.enter(alone=True)) for _ in range(2))
+        await settle()
+        waiting.cancel()
+        await settle()
+        gate.served(first)  # lets `admitted` in, whose task has not run yet
+        admitted.cancel()
+        gate.served(await gate.enter())
+        assert gauges(stats) == (0, 0, 4)
+
+    run(main())
+
+
+def test_a_gate_that_is_held_lets_nobody_in():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(4), stats)
+        gate.hold(True)
+        waiting = asyncio.create_task(gate.enter())
+        await settle()
+        assert gauges(stats) == (0, 1, 4)
+        gate.hold(False)
+        gate.served(await waiting)
+
+    run(main())

@@ -104,7 +104,7 @@ def test_an_outage_is_waited_for_and_told(tmp_path: Path, monkeypatch: pytest.Mo
     told: list[Progress] = []
     while not told:
         time.sleep(0.05)
-        told = [each for each in screen.shown if "does not answer" in summary(each)]
+        told = [each for each in screen.shown if "(connection refused)" in summary(each)]
         assert running.is_alive()
     with served(port=port):
         running.join(60)

@@ -79,7 +79,7 @@ def test_an_outage_is_waited_for_and_told(tmp_path: Path) -> None:
     told: list[str] = []
     while not told:
         time.sleep(0.1)
-        told = [line for line in map(summary, screen.shown) if "does not answer" in line]
+        told = [line for line in map(summary, screen.shown) if "(connection refused)" in line]
         assert running.is_alive()
     with served(port=port):
         running.join(60)
