@@ -165,7 +165,7 @@ def drifting(tmp_path: Path) -> dict[str, Any]:
 def test_columns_that_nobody_reads_may_clash(tmp_path: Path, asked: dict[str, Any]) -> None:
     table = run(tmp_path, drifting(tmp_path), {"prompt": "{{ text }}"}, ["meta.w"])
     assert table.select(["row_id", "meta.w"]).to_pydict() == {"row_id": ["p0", "p1"], "meta.w": ["p0", "p1"]}
-    assert [each[0]["content"] for each in asked.values()] == ["of p0", "of p1"]
+    assert {name: each[0]["content"] for name, each in asked.items()} == {"p0": "of p0", "p1": "of p1"}
 
 
 @pytest.mark.parametrize(
