@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import date as Date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from raygen.config_parts import Frozen, Name, Sampling
+from raygen.config_parts import Day, Frozen, Name, Sampling
 from raygen.execution_config import Execution, ordered
 from raygen.last_step_config import Deduplicate
 from raygen.step_config import Generate, Step
@@ -207,7 +206,7 @@ class Job(Frozen):
         (), description="input columns to pass through; `{column: name}` stores one under another name"
     )
     seed: int = Field(0, ge=0, le=2**63 - 1)
-    date: Date | None = Field(
+    date: Day | None = Field(
         None, description="that chat templates show when they print one; unset: the day of planning, UTC"
     )
     accept: Accept | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from typing import Annotated, Any
 
 import regex
@@ -59,6 +60,17 @@ Tools = Annotated[
     AfterValidator(_plain_tools),
     PlainSerializer(_tools_to_text, when_used="json"),
 ]
+
+
+def _day(given: Any) -> Any:
+    """A day as YAML or JSON write it; pydantic would also take numbers, as seconds since 1970."""
+    if given is None or type(given) is date or (isinstance(given, str) and DAY.fullmatch(given)):
+        return given
+    raise ValueError(f"a day, such as 2026-11-30, not {str(given)[:40]!r}")
+
+
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+Day = Annotated[date, BeforeValidator(_day)]
 
 
 class Frozen(BaseModel):

@@ -44,6 +44,13 @@ class Execution(Frozen):
 
     _ordered = field_validator("replicas")(lambda replicas: ordered(replicas))
 
+    @field_validator("max_failed", mode="before")
+    @classmethod
+    def _no_switch(cls, said: object) -> object:
+        if isinstance(said, bool):  # which pydantic takes for 1 or 0
+            raise ValueError("give a number of rows such as 100, or a part of them such as 5%")
+        return said
+
     @field_validator("max_failed")
     @classmethod
     def _says_how_many(cls, said: str | int | None) -> str | int | None:

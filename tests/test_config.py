@@ -54,7 +54,7 @@ def test_ready_jobs_are_valid(path: Path) -> None:
         ({"steps": [{"generate": {"model": "w", "prompt": "x", "smaples": 2}}]}, ["smaples", "'samples'"]),
         ({"steps": [{"generate": {"model": "other", "prompt": "x"}}]}, ["'other'", "models: w"]),
         ({"steps": [{"generate": {"model": "w"}}]}, ["prompt", "messages"]),
-        ({"steps": [{"generate": {"model": "w", "prompt": "x", "samples": 0}}]}, ["samples", "given: 0"]),
+        ({"steps": [{"generate": {"model": "w", "prompt": "x", "samples": 0}}]}, ["samples", "not '0'"]),
         ({"models": {"w": {"family": "causal_lm", "engine": "ehco"}}}, ["'ehco'", "echo", "openai", "torch"]),
         ({"models": {"w": {"family": "causal_lm", "engine": "torch"}}}, ["ref"]),
         (
@@ -105,6 +105,11 @@ def test_ready_jobs_are_valid(path: Path) -> None:
         ),
         ({"name": "../up"}, ["name", "'../up'"]),
         ({"seed": -1}, ["seed", "-1"]),
+        ({"date": 0}, ["date: a day, such as 2026-11-30", "not '0'"]),
+        ({"date": 20261130}, ["date: a day, such as 2026-11-30", "20261130"]),
+        ({"date": "2026-11-30T10:00:00"}, ["date: a day, such as 2026-11-30"]),
+        ({"date": "2026-13-30"}, ["date", "2026-13-30"]),
+        ({"execution": {"max_failed": True}}, ["execution.max_failed", "a number of rows", "5%"]),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, change: dict[str, Any], words: list[str]) -> None:

@@ -73,7 +73,21 @@ class EndpointOptions(Frozen):
             )
         if parts.path.rstrip("/").endswith("/completions"):
             raise ValueError("give the part before /chat/completions")
+        _ = parts.port  # of a number out of range, too: its ValueError says so
+        if not value.isprintable() or " " in value:
+            raise ValueError("must hold no blanks and no control characters")
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError as error:
+            raise ValueError(f"{parts.hostname!r} is no host's name: {error}") from None
         return value.rstrip("/")
+
+    @field_validator("ca_file", "client_cert", "client_key")
+    @classmethod
+    def _a_path(cls, value: str | None) -> str | None:
+        if value is not None and (not value or "\0" in value):
+            raise ValueError("must be the path of a file")
+        return value
 
     @field_validator("api_key_env")
     @classmethod

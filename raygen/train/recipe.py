@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date as Date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from raygen.config import Frozen, Name, Source, digest_of
-from raygen.config_parts import Tools
+from raygen.config_parts import Day, Tools
 from raygen.data.tools import whole_tools
 from raygen.models.chat_template import refuse_given
 
@@ -169,7 +168,7 @@ class Recipe(Frozen):
         max_length=64,
         description="arguments of the base's chat template, such as enable_thinking: false",
     )
-    date: Date | None = Field(
+    date: Day | None = Field(
         None,
         description="that the base's chat template shows if it prints one; unset: the day of preparing, UTC",
     )
