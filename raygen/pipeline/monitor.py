@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from raygen.engines.silence import silences
-from raygen.errors import InterruptedRunError, RaygenError
+from raygen.errors import InterruptedRunError, RaygenError, StorageError
 from raygen.pipeline.result import RunResult
 from raygen.runs.commit import Commit
 from raygen.runs.enough import acceptance, rows_left
@@ -114,6 +114,9 @@ class Monitor:
         thread.start()
         try:
             yield
+        except StorageError as error:
+            self._session.note = str(error)
+            raise StorageError(f"{error}; run the same command again to resume") from error
         except RaygenError as error:
             self._session.note = str(error)
             raise

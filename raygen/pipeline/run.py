@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
@@ -25,7 +26,9 @@ from raygen.runs.overlap import Overlap
 from raygen.runs.plan import Plan
 from raygen.runs.reuse import Reuse
 from raygen.storage import Store, open_store
+from raygen.terminal import duration
 
+STORE_PATIENCE_S, STORE_PAUSE_S = 600.0, 5.0
 MAX_GROUPS = 512  # reading tasks a pass: each is an object in Ray's store before the first row is read
 
 
@@ -100,9 +103,7 @@ def drive(
                     if len(done) == len(plan.todo) or target.reached:
                         break
                     if len(done) == before and not monitor.stopping:
-                        raise StorageError(
-                            f"no chunk could be committed: {problem}; run the same command again to resume"
-                        )
+                        raise StorageError(f"no chunk could be committed: {problem}")
         earlier.join()
         if target.wanted is not None:
             if store.exists(MANIFEST_KEY):  # another driver has decided which chunks are in
@@ -211,8 +212,24 @@ def _pass(
         monitor.unwatch()
         execution.close()
     if not monitor.stopping:
-        _see(store, plan, done, known, target)
+        _patiently(lambda: _see(store, plan, done, known, target), monitor, say)
     return problem
+
+
+def _patiently(look: Callable[[], None], monitor: Monitor, say: Callable[[str], None]) -> None:
+    """Look at the store, which may be away for a while: what was not committed meanwhile is for the next pass."""
+    until_s, told = time.monotonic() + STORE_PATIENCE_S, False
+    while True:
+        try:
+            look()
+            return
+        except StorageError as error:
+            if monitor.stopping or time.monotonic() > until_s:
+                raise
+            if not told:
+                say(f"{error}; asking again for {duration(STORE_PATIENCE_S)}")
+            told = True
+            time.sleep(STORE_PAUSE_S)
 
 
 def _see(store: Store, plan: Plan, done: set[int], known: dict[int, Commit], target: Target) -> None:
