@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 from collections.abc import Iterable
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from raygen.engines.endpoint_options import EndpointOptions
 from raygen.errors import EngineConfigError
@@ -35,7 +37,7 @@ class EndpointSecrets:
         values = [self.key, *self.headers.values(), *self.query.values()]
         found = {value.rpartition(" ")[2] for value in values}  # of "Bearer abc" also abc alone
         found |= {*values, *further}
-        found |= {quote(value, safe="") for value in found}  # as a URL has it
+        found |= {form for value in found for form in _written(value)}
         long = (value for value in found if len(value) >= SHORTEST_SECRET)
         self._hidden = sorted(long, key=len, reverse=True)  # one may be a part of another
 
@@ -62,3 +64,12 @@ class EndpointSecrets:
                 f"{self._owner}: environment variable {variable} ({option}) holds what no key may hold"
             )
         return value
+
+
+def _written(value: str) -> set[str]:
+    """A value as URLs, JSON and HTML have it: an endpoint may quote what it was sent."""
+    from yarl import URL
+
+    sent = URL.build(query={"": value}).raw_query_string.removeprefix("=")
+    escaped = {sent, quote(value, safe=""), quote(value), quote_plus(value), html.escape(value)}
+    return escaped | {json.dumps(value)[1:-1]}

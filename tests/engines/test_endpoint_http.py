@@ -150,6 +150,20 @@ def test_no_message_holds_a_secret_in_any_form(monkeypatch: pytest.MonkeyPatch):
         assert part not in error.message
 
 
+def test_nor_as_it_was_sent_or_as_json_and_html_write_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CODE", 'c0de&w/"th <signs')
+
+    async def echo(head: bytes, body: bytes, writer: StreamWriter) -> None:
+        line = head.decode().split("\r\n")[0]
+        assert "c0de%26w/%22th" in line  # as aiohttp sends it
+        said = f"{line} c0de&amp;w/&quot;th &lt;signs " + r"c0de&w/\"th <signs c0de%26w%2F%22th+%3Csigns"
+        writer.write(reply(orjson.dumps({"error": {"message": said}}), "400 Bad Request"))
+
+    error = failed(echo, query_env={"code": "CODE"})
+    assert error.message.count("***") == 4
+    assert "c0de" not in error.message
+
+
 @pytest.mark.parametrize(
     ("location", "words"),
     [
