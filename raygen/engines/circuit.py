@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from raygen.engines.base import EngineStats
-from raygen.engines.breaker import Breaker, Due, Fault, Probed, Why
+from raygen.engines.breaker import SHOWN_S, Breaker, Due, Fault, Probed, Why
 from raygen.engines.chat_completions import Action, Answer, Trouble
 from raygen.engines.figures import endpoint_key
 from raygen.engines.gate import Gate
@@ -130,13 +130,15 @@ class Circuit:
         if self._over is not None:
             return
         self._gate.hold(self.breaker.held)
-        at = self.breaker.next_at
+        self._show()
+        since = self.breaker.silent_since
+        told_at = None if since is None or self._shown else since + SHOWN_S
+        at = min((at for at in (self.breaker.next_at, told_at) if at is not None), default=None)
         if self._timer is not None and self._timer.when() != at:
             self._timer.cancel()
             self._timer = None
         if self._timer is None and at is not None:
             self._timer = self._loop.call_at(at, self._wake)
-        self._show()
 
     def _wake(self) -> None:
         self._timer = None

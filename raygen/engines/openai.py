@@ -161,7 +161,7 @@ class OpenAIEngine(Engine):
         A row whose connections break may be what takes the server down: it is asked for alone in the end.
         """
         budget = RetryBudget(self.options.max_retries, self.options.max_refused_s)
-        again = alone = False
+        again = alone = denied = False
         while True:
             answer = await self._send(request, seeds, again, alone)
             if isinstance(answer, Answer):
@@ -188,7 +188,11 @@ class OpenAIEngine(Engine):
                 alone = broke and budget.half_spent
                 failure = f"asked {budget.failures} times: {failure}"
             if wait_s is None:
-                if await self._circuit.others_are_answered() or not budget.pardon():
+                only_this = await self._circuit.others_are_answered()
+                # All may have been denied for a moment, which is over by now: one denial is not enough.
+                first_denial = answer.action is Action.DENIED and not denied
+                denied |= first_denial
+                if not first_denial and (only_this or not budget.pardon()):
                     raise RowError(answer.code, self._clean(failure))
             elif wait_s:
                 await self._gate.back_off(wait_s)

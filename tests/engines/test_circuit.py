@@ -297,7 +297,27 @@ def test_denied_rows_among_others_need_no_probe(monkeypatch: pytest.MonkeyPatch)
                 assert await ask(engine, "first") == ["ok"]
                 names = [f"{kind} {n}" for n in range(30) for kind in ("BAD", "good")]
                 assert await ask(engine, *names) == ["blocked", "ok"] * 30
-        assert len(prompts) <= len(names) + 2  # the last may find nobody who is sent after it
+        assert (
+            len(prompts) <= len(names) + 30 + 3
+        )  # each denied row twice; the last may find nobody sent after it
+
+    run(main)
+
+
+def test_a_moment_of_denials_that_no_probe_met_costs_no_row(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("raygen.engines.breaker.PROOF_S", 0.3)
+
+    async def main() -> None:
+        away = False
+        respond = lambda body, head: error(404, "no route") if away else None  # noqa: E731
+        async with MockEndpoint(QUICK, respond=respond) as mock, engine_at(mock.url) as engine:
+            assert await ask(engine, *rows(10)) == ["ok"] * 10
+            away = True
+            task = asyncio.create_task(ask(engine, *rows(20)))
+            while mock.counters.requests < 30:
+                await asyncio.sleep(0.01)
+            away = False
+            assert await task == ["ok"] * 20
 
     run(main)
 
@@ -375,5 +395,23 @@ def test_an_answer_to_what_was_sent_before_a_denial_proves_nothing(monkeypatch: 
                 revoked = True
                 assert await ask(engine, "late") == ["ended"]
                 assert await slow == ["ok"]
+
+    run(main)
+
+
+def test_a_long_silence_that_is_asked_for_is_told_before_it_ends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("raygen.engines.breaker.SHOWN_S", 0.1)
+    monkeypatch.setattr("raygen.engines.circuit.SHOWN_S", 0.1)
+    refuse: Reply = (429, {"Retry-After": "28800"}, b"tokens per day")
+
+    async def main() -> None:
+        async with MockEndpoint(QUICK, respond=lambda body, head: refuse) as mock:
+            async with engine_at(mock.url, max_refused_s=1.5) as engine:
+                task = asyncio.create_task(ask(engine, *rows(20)))
+                await asyncio.sleep(0.7)
+                (line,) = silences(engine.stats.extra)
+                assert "refuses every request since " in line
+                assert "(HTTP 429, it asks for 8h 00m of silence); gives up at " in line
+                assert await task == ["ended"] * 20
 
     run(main)
