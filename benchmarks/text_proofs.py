@@ -1,7 +1,7 @@
 """What the torch engine promises, shown on SmolLM2: `python -m benchmarks.text_proofs exact|stable|prefixes|memory`.
 
 - exact: greedy tokens beside transformers `generate`, one prompt at a time, in fp32
-- stable: the same prompts, half greedy and half sampled, two samples each, in six compositions: rows that differ
+- stable: rows whose log-probabilities differ by a bit between compositions: see stable_proof.py
 - prefixes: prompt tokens computed beside the unique ones, over shuffled rows with five long system prompts; n samples
 - memory: the process's size over many requests
 """
@@ -13,11 +13,11 @@ import asyncio
 import json
 import os
 import random
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stable_proof import prove_stable
 from benchmarks.text_engine import MODEL
 from benchmarks.text_prompts import WORKLOADS
 from raygen.config import ModelSpec, Sampling
@@ -27,38 +27,32 @@ from raygen.engines.torch import TorchEngine
 Tokens = dict[str, tuple[tuple[int, ...], ...]]  # by row: of each sample
 
 
-def requests_of(
-    count: int, max_tokens: int, samples: int = 1, sampled: bool = False
-) -> list[GenerateRequest]:
-    """Chat prompts; every second one is sampled if asked for."""
+def requests_of(count: int, max_tokens: int, samples: int = 1) -> list[GenerateRequest]:
+    """Chat prompts, greedy."""
     found = []
+    sampling = Sampling(temperature=0, max_tokens=max_tokens)
     for number, prompt in enumerate(WORKLOADS["chat"][0](count)):
-        hot = 0.8 if sampled and number % 2 else 0.0
-        sampling = Sampling(temperature=hot, top_p=0.95 if hot else 1.0, max_tokens=max_tokens)
         seeds = [1000 * number + sample for sample in range(samples)]
         found.append(GenerateRequest(f"row-{number}", prompt.chat(), sampling, seeds))
     return found
 
 
 def run_engine(
-    path: str, dtype: str, batches: Sequence[Sequence[GenerateRequest]], engines: int = 1, **options: Any
+    path: str, dtype: str, batches: Sequence[Sequence[GenerateRequest]], **options: Any
 ) -> tuple[Tokens, dict[str, float]]:
-    """Send requests, batch after batch; all of a batch at once, in turn to each engine."""
+    """Send requests, batch after batch; all of a batch at once."""
     spec = ModelSpec(family="causal_lm", engine="torch", ref=path, dtype=dtype, options=options)  # type: ignore[arg-type]
 
     async def drive() -> tuple[Tokens, dict[str, float]]:
-        made = [TorchEngine(ResolvedModel("m", spec, path, "bench")) for _ in range(engines)]
-        for engine in made:
-            await engine.start()
+        engine = TorchEngine(ResolvedModel("m", spec, path, "bench"))
+        await engine.start()
         found: Tokens = {}
         for batch in batches:
-            asked = [made[number % engines].generate(request) for number, request in enumerate(batch)]
-            results: list[GenerateResult] = await asyncio.gather(*asked)
+            results: list[GenerateResult] = await asyncio.gather(*map(engine.generate, batch))
             for request, result in zip(batch, results, strict=True):
                 found[request.row_id] = tuple(tuple(sample.token_ids or ()) for sample in result.samples)
-        figures = dict(made[0].stats.extra)
-        for engine in made:
-            await engine.close()
+        figures = dict(engine.stats.extra)
+        await engine.close()
         return found, figures
 
     return asyncio.run(drive())
@@ -88,33 +82,6 @@ def exact(path: str, given: argparse.Namespace) -> dict[str, Any]:
         if tuple(ids[0, inputs["input_ids"].shape[1] :].tolist()) != ours[request.row_id][0]:
             differing.append(request.row_id)
     return {"rows": len(requests), "differing": differing, **figures}
-
-
-def stable(path: str, given: argparse.Namespace) -> dict[str, Any]:
-    requests = requests_of(given.rows, given.max_tokens, samples=2, sampled=True)
-    shuffled = random.Random(1).sample(requests, len(requests))
-    half = len(requests) // 2
-    compositions: dict[str, tuple[list[list[GenerateRequest]], dict[str, Any]]] = {
-        "all at once": ([requests], {}),
-        "shuffled, 16 at once": ([shuffled], {"max_batch": 16}),
-        "halves": ([requests[:half], requests[half:]], {"max_batch": 100}),
-        "little memory": ([requests[::-1]], {"kv_cache_gib": 0.25, "context_tokens": 512}),
-        "two engines": ([requests], {"engines": 2}),
-        "one by one": ([[request] for request in requests], {"max_batch": 2}),
-    }
-    seen: dict[str, set[Any]] = {}
-    for name, (batches, options) in compositions.items():
-        began_s = time.monotonic()
-        found, figures = run_engine(path, given.dtype, batches, **options)
-        for row, tokens in found.items():
-            seen.setdefault(row, set()).add(tokens)
-        differing = sum(len(each) > 1 for each in seen.values())
-        preempted = figures["preemptions"]
-        print(
-            f"{name}: {time.monotonic() - began_s:.0f} s, {preempted:g} preemptions, {differing} rows differ so far",
-            flush=True,
-        )
-    return {"rows": len(seen), "differing": [row for row, each in seen.items() if len(each) > 1]}
 
 
 def prefixes(path: str, given: argparse.Namespace) -> dict[str, Any]:
@@ -186,6 +153,10 @@ def memory(path: str, given: argparse.Namespace) -> dict[str, Any]:
     return {"requests": given.rows, "resident_mib": asyncio.run(drive())}
 
 
+def stable(path: str, given: argparse.Namespace) -> dict[str, Any]:
+    return prove_stable(path, given.dtype, given.rows, given.max_tokens)
+
+
 def main() -> None:
     proofs = {"exact": exact, "stable": stable, "prefixes": prefixes, "memory": memory}
     rows = {"exact": 100, "stable": 256, "prefixes": 500, "memory": 10_000}
@@ -194,11 +165,12 @@ def main() -> None:
     )
     parser.add_argument("proof", choices=proofs)
     parser.add_argument("--rows", type=int)
-    parser.add_argument("--max-tokens", type=int, default=32)
+    parser.add_argument("--max-tokens", type=int, help="16 for `stable`, else 32")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batch", type=int, default=64)
     given = parser.parse_args()
     given.rows = given.rows or rows[given.proof]
+    given.max_tokens = given.max_tokens or (16 if given.proof == "stable" else 32)
     from raygen.models.reference import resolve
 
     print(json.dumps({"proof": given.proof, **proofs[given.proof](str(resolve(MODEL).path), given)}))

@@ -20,6 +20,7 @@ from transformers import AttentionInterface
 from raygen.engines.attention_products import AttentionProducts, Sizes
 from raygen.engines.memory import STEP, Slot, round_up
 from raygen.errors import EngineError
+from raygen.models.yardstick import Fact
 
 if TYPE_CHECKING:
     from raygen.engines.kv_cache import KVLayer
@@ -75,7 +76,7 @@ class Products:
             self._by_size[sizes] = AttentionProducts(sizes, self.device.type == "cpu")
         return self._by_size[sizes]
 
-    def facts(self) -> list[tuple[str, int, str]]:
+    def facts(self) -> list[Fact]:
         return [fact for each in self._by_size.values() for fact in each.facts()]
 
 

@@ -21,6 +21,7 @@ import torch
 
 from raygen.engines.memory import STEP
 from raygen.models.trials import Trials, machine_trials
+from raygen.models.yardstick import Fact
 
 KEYS = (
     256,
@@ -157,16 +158,12 @@ class AttentionProducts:
         assert total is not None
         return total.to(values_BKLV.dtype)
 
-    def facts(self) -> list[tuple[str, int, str]]:
+    def facts(self) -> list[Fact]:
         """Return what is computed, keys of a block, and bits, of every yardstick."""
         return sorted(
             (f"{name} {'prompts' if many else 'decode'} {self.sizes}", tiles.block, " ".join(tiles.bits))
             for (name, many), tiles in self._made.items()
         )
-
-    def save(self) -> None:
-        if self._trials is not None:
-            self._trials.save()
 
     def _tiles(self, name: str, rows: int) -> Tiles | None:
         if self._trials is None:

@@ -270,6 +270,11 @@ class Engine(ABC):
         return 1
 
     @property
+    def yardstick(self) -> str | None:
+        """How rows are computed on this machine, for the lineage: bits may differ where it does. None: nothing known."""
+        return None
+
+    @property
     def version(self) -> str:
         """Name and version of what generates, for the lineage: `torch 2.13.0, transformers 5.23.0`."""
         from raygen import __version__

@@ -16,6 +16,7 @@ from raygen.engines.memory import STEP, Slot, round_up
 from raygen.errors import EngineError
 from raygen.models.stable_products import StableProducts
 from raygen.models.stable_rows import stabilise_rows
+from raygen.models.yardstick import words_of
 
 KNOWN_LAYER_TYPES = {"full_attention", "sliding_attention"}
 CHECK_TOKENS, CHECK_STEPS = 21, 3
@@ -83,6 +84,11 @@ class Decoder:
         renamed = "cache" in inspect.signature(model.forward).parameters
         self._cache_name = "cache" if renamed else "past_key_values"
         self._check()
+
+    @property
+    def yardstick(self) -> str | None:
+        """How rows are computed here, for the lineage."""
+        return words_of(self._layers.facts(), self._attention.facts())
 
     @torch.inference_mode()
     def forward(

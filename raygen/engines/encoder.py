@@ -34,6 +34,7 @@ from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.label_files import read_labels
 from raygen.models.sentence_files import Pooling
+from raygen.models.yardstick import words_of
 
 if TYPE_CHECKING:
     from raygen.models.encoder import Encoder
@@ -84,6 +85,7 @@ class EncoderEngine(Engine):
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
+        self._yardstick: str | None = None
         self._threads = ""  # how many, for the lineage
         self._inbox: list[Pending] = []
         self._requests: set[Pending] = set()
@@ -98,6 +100,7 @@ class EncoderEngine(Engine):
             self._worker.shutdown(wait=False)
             raise
         options, encoder = self.options, self._encoder
+        self._yardstick = words_of(encoder.products.facts())
         self._labels, self._multi_label = encoder.labels, encoder.multi_label
         self._limit = min(encoder.limit, options.max_tokens or encoder.usual_limit)
         self._batches: EncoderBatches[Text] = EncoderBatches(
@@ -285,6 +288,10 @@ class EncoderEngine(Engine):
     @property
     def capacity(self) -> int:
         return int(self.options.max_batch)
+
+    @property
+    def yardstick(self) -> str | None:
+        return self._yardstick
 
     @property
     def version(self) -> str:

@@ -66,6 +66,7 @@ class TorchEngine(Engine):
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
         self._computes = ""  # with how many threads, and in which dtype when it is not the job's
+        self._yardstick: str | None = None
         self._inbox: list[Sample] = []
         self._owner: dict[Sample, Pending] = {}
         self._requests: set[Pending] = set()
@@ -81,7 +82,7 @@ class TorchEngine(Engine):
             raise
         self._lm, self._context, self._constraints = loaded.lm, loaded.context_tokens, loaded.constraints
         self._stepper, self._likelihoods = loaded.stepper, loaded.likelihoods
-        self._turn, self._computes = loaded.turn, loaded.computes
+        self._turn, self._computes, self._yardstick = loaded.turn, loaded.computes, loaded.yardstick
         self.stats.limit = self.options.max_batch
         self._broken = None
         self._wake = asyncio.Event()
@@ -274,6 +275,10 @@ class TorchEngine(Engine):
     @property
     def capacity(self) -> int:
         return int(self.options.max_batch)
+
+    @property
+    def yardstick(self) -> str | None:
+        return self._yardstick
 
     @property
     def version(self) -> str:

@@ -31,6 +31,7 @@ class Loaded:
     stepper: Stepper
     likelihoods: Likelihoods
     turn: AbstractContextManager[Any]  # held while computing: engines of one process take turns
+    yardstick: str | None  # for the lineage
     computes: (
         str  # for the lineage: with how many threads, in which dtype when it is not the job's, dated when
     )
@@ -75,4 +76,5 @@ def load(model: ResolvedModel, options: TorchOptions) -> Loaded:
     tokens = options.prompt_tokens_per_step
     stepper = Stepper(decoder, memory, Prefixes(blocks), options.max_batch, tokens)
     likelihoods = Likelihoods(decoder, memory, tokens)
-    return Loaded(lm, context, Constraints(lm, vocabulary, model.name), stepper, likelihoods, turn, computes)
+    constraints = Constraints(lm, vocabulary, model.name)
+    return Loaded(lm, context, constraints, stepper, likelihoods, turn, decoder.yardstick, computes)

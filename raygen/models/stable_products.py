@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from transformers.pytorch_utils import Conv1D
 
 from raygen.models.trials import Trials, machine_trials
-from raygen.models.yardstick import FIRST, Yardstick
+from raygen.models.yardstick import FIRST, Fact, Yardstick
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 DIFFERENT = 11  # rows of a trial: prime, so that each comes to stand at every place of a kernel's block
@@ -118,7 +118,7 @@ class StableProducts:
         """Return what to hold while the model computes: products with weights that are no layer's, such as experts', go by it."""
         return _Linears(self) if self._loose else nullcontext()
 
-    def facts(self) -> list[tuple[str, int, str]]:
+    def facts(self) -> list[Fact]:
         """Return sort, least rows and bits of every yardstick."""
         return sorted((str(sort), each.least, each.bits) for sort, each in self._sorts.items())
 

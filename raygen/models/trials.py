@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import functools
 import hashlib
@@ -91,7 +92,9 @@ def machine_trials() -> Trials:
 
 @functools.cache
 def _opened(path: Path) -> Trials:
-    return Trials(path)
+    trials = Trials(path)
+    atexit.register(trials.save)
+    return trials
 
 
 def _machine() -> dict[str, Any]:

@@ -7,6 +7,8 @@ all rows are computed as it does, fewer filled up, more cut into pieces.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -14,6 +16,8 @@ STEP = 16  # numbers of rows are multiples of it
 MOST = 512  # rows of a piece: with more, a product is no faster
 FIRST = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # tried before the yardstick is chosen
 PIECE_COST = 64  # of one more piece, in rows: a product of few rows mostly waits for the weights
+
+Fact = tuple[str, int, str]
 
 
 class Yardstick:
@@ -62,6 +66,19 @@ class Yardstick:
                 return plan
             for size in dict.fromkeys(untried):
                 self._known[size] = self._bits(size)
+
+
+def words_of(layers: Sequence[Fact], attention: Sequence[Fact] = ()) -> str | None:
+    """Return for the lineage how a model's rows are computed; None: without yardsticks. Where it differs, bits may differ.
+
+    Args:
+        layers, attention: what is computed, the fewest rows or the keys of a block, and the bits of that, of each yardstick.
+    """
+    if not layers:
+        return None
+    rows, keys = ("/".join(map(str, sorted({fact[1] for fact in facts}))) for facts in (layers, attention))
+    bits = hashlib.sha256(json.dumps([*layers, *attention]).encode()).hexdigest()[:12]
+    return f"{rows} rows, {keys + ' keys, ' if keys else ''}bits {bits}"
 
 
 def best(rows: int, sizes: Iterable[int]) -> list[int]:

@@ -94,7 +94,7 @@ class EngineHost:
         for engine in self._engines.values():
             self._call(engine.start())
 
-    def _lineage(self) -> dict[str, Any]:
+    def lineage(self) -> dict[str, Any]:
         """What generates now: a pool may have got replicas on other machines."""
         return {
             "models": [
@@ -113,10 +113,17 @@ class EngineHost:
             "config_hash": self._config_hash,
             "run_seed": self.job.seed,
             "machine": machine_name(),
+            "yardstick": self._yardstick(),
             "raygen_version": __version__,
             "schema_version": SCHEMA_VERSION,
             "ai_generated": True,
         }
+
+    def _yardstick(self) -> str | None:
+        """Of all engines that have one; with their names where there are several engines."""
+        known = {name: engine.yardstick for name, engine in self._engines.items() if engine.yardstick}
+        named = len(self._engines) > 1
+        return "; ".join(f"{name}: {words}" if named else str(words) for name, words in known.items()) or None
 
     def run_chunk(self, rows: pa.Table, known: RecordedRows | None = None) -> ChunkResult:
         """Turn a chunk's rows into outcomes, in order. Blocks; call it from several threads at once. Raises EngineError.
@@ -242,7 +249,7 @@ class EngineHost:
         return outcomes
 
     def _table(self, outcomes: list[Outcome], kept: Mapping[str, Any]) -> pa.Table:
-        lineage = self._lineage()
+        lineage = self.lineage()
         try:
             return outcome_table(outcomes, lineage, kept)
         except UNFIT:

@@ -255,7 +255,7 @@ def _lineage(tree: Tree, trace: Mapping[str, Any]) -> None:
         "run": f"{trace['run']}, chunk {trace['chunk']}",
         "run seed": str(lineage["run_seed"]),
         "config": lineage["config_hash"],
-        "machine": lineage["machine"],
+        "machine": ", ".join(filter(None, (lineage["machine"], lineage.get("yardstick")))),
         "raygen": f"{lineage['raygen_version']}, schema {lineage['schema_version']}",
     }
     _fields(tree, {name: value for name, value in others.items() if value})

@@ -25,7 +25,6 @@ from raygen.errors import (
 )
 from raygen.evaluate.display import count
 from raygen.pipeline.host import EngineHost
-from raygen.pipeline.machine import machine_name
 from raygen.pipeline.models import as_planned, resolve_models
 from raygen.pipeline.program import Program
 from raygen.pipeline.show import chunks_of, merged_of
@@ -242,25 +241,47 @@ def _replay(
     try:
         wanted = {chunk: table for chunk, table in sorted(chosen.items()) if table.num_rows}
         say(f"replaying {count(sum(t.num_rows for t in wanted.values()), 'row')}")
-        machines = set()
+        now = host.lineage()
+        elsewhere = {words for table in wanted.values() for words in _elsewhere(table, now)}
+        if elsewhere:
+            note = f"generated with {'; or '.join(sorted(elsewhere))}; replayed with {_world(now)}: bits may differ"
+            found.notes.append(note)
+            say(note)
         reader = open_source(job.source)
         tables = reader.read(plan.inputs, [plan.chunks[chunk] for chunk in wanted], Program(job).columns)
         for table, before in zip(tables, wanted.values(), strict=True):
             mask = pa.compute.is_in(table.column(ROW_ID), value_set=before.column("row_id").combine_chunks())
             again = host.run_chunk(table.filter(mask)).outcomes
-            machines |= set(before.column("lineage").combine_chunks().field("machine").to_pylist())
             for old, new in zip(before.to_pylist(), again.to_pylist(), strict=True):
                 found.replayed += 1
                 if _generated(old) != _generated(new):
                     found.differing += 1
                     if len(found.problems) < SHOWN:
                         found.problems.append(f"row {old['row_id']}: came out otherwise when generated again")
-        if found.differing and machines - {machine_name()}:
-            found.notes.append(
-                f"generated on {', '.join(sorted(machines))}; replayed on {machine_name()}: bits may differ"
-            )
     finally:
         host.close()
+
+
+def _elsewhere(table: pa.Table, now: dict[str, Any]) -> set[str]:
+    """Say with what rows were generated, where that may round otherwise than what generates now."""
+    lineages = table.column("lineage").to_pylist()
+    # A run of an older version, or of a pool, has no yardstick.
+    return {
+        _world(each)
+        for each in lineages
+        if _engines(each) != _engines(now)
+        or each["machine"] != now["machine"]
+        or (each["yardstick"] and each["yardstick"] != now["yardstick"])
+    }
+
+
+def _engines(lineage: dict[str, Any]) -> dict[str, str]:
+    return {model["name"]: model["engine_version"] for model in lineage["models"]}
+
+
+def _world(lineage: dict[str, Any]) -> str:
+    words = [*dict.fromkeys(_engines(lineage).values()), lineage["machine"], lineage["yardstick"]]
+    return ", ".join(filter(None, words))
 
 
 def _generated(row: dict[str, Any]) -> Any:
