@@ -20,6 +20,7 @@ from itertools import product
 import torch
 
 from raygen.engines.memory import STEP
+from raygen.models.stable_products import wide
 from raygen.models.trials import Trials, machine_trials
 from raygen.models.yardstick import Fact
 
@@ -30,7 +31,7 @@ KEYS = (
 )  # of a block at most: longer sums are cut, for kernels cut them where their length suggests
 LENGTHS = tuple(range(STEP, KEYS[0] + 1, STEP))
 DECODE = tuple(product((1, 2, 4, 16, 64, 256), (1,)))  # slots and query tokens that are tried first
-PROMPTS = tuple(product((1, 2, 8), (16, 32, 64, 256)))
+PROMPTS = tuple(product((1, 2, 8), (16, 32, 64, 128, 256)))
 P, Q = 5, 13
 FEW_ROWS, DRAWS = 16, 4
 
@@ -222,7 +223,7 @@ class AttentionProducts:
         for seed in range(DRAWS):
             dice = torch.Generator().manual_seed(seed)
             half = self.sizes.width // 2
-            halves = torch.randn(P + Q, half, generator=dice)
+            halves = wide(torch.randn(P + Q, half, generator=dice), dice)
             order_D = torch.randperm(self.sizes.width, generator=dice)[: 2 * half]
             query_PD, key_QD = torch.zeros(P, self.sizes.width), torch.zeros(Q, self.sizes.width)
             query_PD[:, order_D] = halves[:P].repeat(1, 2)
@@ -235,7 +236,7 @@ class AttentionProducts:
         """Weights (length, P, L) that are zero behind an own length, and values (length, L, V): every product is exactly zero."""
         dice = torch.Generator().manual_seed(0)
         weights = torch.zeros(len(LENGTHS), P, KEYS[0])
-        values = torch.randn(len(LENGTHS), KEYS[0], self.sizes.value_width, generator=dice)
+        values = wide(torch.randn(len(LENGTHS), KEYS[0], self.sizes.value_width, generator=dice), dice)
         for number, length in enumerate(LENGTHS):
             order_L = torch.randperm(length, generator=dice)
             weights[number][:, order_L] = torch.rand(P, length // 2, generator=dice).repeat(1, 2)

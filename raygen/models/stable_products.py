@@ -165,6 +165,11 @@ def yardstick_of(sort: Sort, trials: Trials) -> Yardstick:
     return _yardsticks[sort, threads]
 
 
+def wide(numbers: torch.Tensor, dice: torch.Generator) -> torch.Tensor:
+    """Return numbers of many sizes: sums of a few 16-bit products of one size are exact, in whatever order."""
+    return numbers * torch.exp2(torch.randint(-6, 7, numbers.shape, generator=dice))
+
+
 @torch.inference_mode()
 def zero_trial(sort: Sort) -> Callable[[int], str]:
     """Return a function that tries a number of rows, and tells the kernel by what it leaves of products that are exactly zero.
@@ -177,7 +182,7 @@ def zero_trial(sort: Sort) -> Callable[[int], str]:
         half = sort.inputs // 2
         rows_PI = torch.zeros(DIFFERENT, sort.inputs)
         columns_OI = torch.zeros(min(sort.outputs, OUTPUTS), sort.inputs)
-        halves = torch.randn(DIFFERENT + len(columns_OI), half, generator=dice)
+        halves = wide(torch.randn(DIFFERENT + len(columns_OI), half, generator=dice), dice)
         order_I = torch.randperm(sort.inputs, generator=dice)
         rows_PI[:, order_I[: 2 * half]] = halves[:DIFFERENT].repeat(1, 2)
         columns_OI[:, order_I[: 2 * half]] = torch.cat([halves[DIFFERENT:], -halves[DIFFERENT:]], 1)

@@ -18,6 +18,7 @@ from typing import Any
 from raygen.models.cache import ModelCache
 
 FOLDER = "trials"
+VERSION = 2  # of what is tried, and how
 SAVE_EVERY_S = 1.0
 LIMITS = (
     "ONEDNN_",
@@ -102,6 +103,7 @@ def _machine() -> dict[str, Any]:
     import torch
 
     return {
+        "version": VERSION,
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "libraries": [torch.__version__, torch.__config__.show()],
