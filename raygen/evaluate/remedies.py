@@ -30,6 +30,10 @@ REMEDIES = {
     "corrupt_media": "Replace the file: it cannot be decoded.",
     "media_too_large": "Make it smaller, or raise `source.max_media_bytes` or `source.max_media_pixels`.",
     "corrupt_archive": "Write the archive again: a member of it cannot be read.",
+    "text_too_long": "Cut the text, or set the encoder's `options.truncate`.",
+    "step_error": "Correct the step's function: the message says what it raised.",
+    "check_error": "Correct the check's function: the message says what it raised.",
+    "pattern_timeout": "Write the pattern without repetitions inside of repetitions.",
 }
 # What another try may not meet again.
 PASSING = frozenset({"endpoint_unavailable", "timeout", "bad_answer", "generation_failed", "redact_timeout"})
