@@ -30,6 +30,7 @@ from raygen.cli_options import (
     execution_sets,
     print_json,
     say,
+    tell,
 )
 from raygen.cli_train import train
 from raygen.errors import InterruptedRunError, RaygenError, UserError
@@ -93,7 +94,7 @@ def _finish(result: Any, reusing: bool = False) -> None:
     from raygen.pipeline.display import result_lines
     from raygen.pipeline.next_steps import next_steps
 
-    print("\n".join(result_lines(result, reusing)))
+    tell(result_lines(result, reusing))
     if result.state != "finished":
         say(f"stopped: {result.note}. Run the same command again to resume")
     elif result.rows["failed"]:
@@ -132,7 +133,7 @@ def plan(
     if as_json:
         print_json(found.as_dict())
     else:
-        print("\n".join(found.lines()))
+        tell(found.lines())
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from raygen.cli_options import Json, RunUri, print_json, say
+from raygen.cli_options import Json, RunUri, print_json, say, tell
 
 
 def status(run_uri: RunUri, as_json: Json = False) -> None:
@@ -22,13 +22,13 @@ def status(run_uri: RunUri, as_json: Json = False) -> None:
         if as_json:
             print_json(training.as_dict())
         else:
-            print("\n".join(train_status_lines(training)))
+            tell(train_status_lines(training))
         return
     found = read_status(store)
     if as_json:
         print_json(found.as_dict())
     else:
-        print("\n".join(status_lines(found)))
+        tell(status_lines(found))
 
 
 def show(
@@ -100,5 +100,5 @@ def verify(
     if as_json:
         print_json(found.as_dict())
     else:
-        print("\n".join(found.lines()))
+        tell(found.lines())
     raise typer.Exit(0 if found.ok else 1)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+
+from raygen.terminal import visible
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="a job's YAML file", show_default=False)]
 RunUri = Annotated[
@@ -58,7 +61,12 @@ def execution_sets(sets: list[str] | None, **values: str | None) -> list[str]:
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(visible(line), file=sys.stderr, flush=True)
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Print what a command was asked for."""
+    print("\n".join(map(visible, lines)))
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from raygen.cli_options import Output, Quiet, Sets, say
+from raygen.cli_options import Output, Quiet, Sets, say, tell
 
 if TYPE_CHECKING:
     from raygen.train.run import TrainResult
@@ -42,7 +42,7 @@ def train(
         from raygen.train.sweep import load_sweep, run_sweep
 
         found = run_sweep(loaded, load_sweep(sweep, loaded), say=say)
-        print("\n".join(found.lines()))
+        tell(found.lines())
         return
     from raygen.train.run import train as run_training
 

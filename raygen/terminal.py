@@ -23,6 +23,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
 
 
+def visible(text: str) -> str:
+    """Write control characters out: those of a model, an endpoint or an input must not steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
 class LineDisplay(Generic[Shown]):
     """A line every ten seconds, for logs. `line` puts into words what is shown."""
 
@@ -36,7 +41,7 @@ class LineDisplay(Generic[Shown]):
             self.say(self._line(progress))
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(visible(line), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         pass
@@ -61,7 +66,7 @@ class LiveDisplay(Generic[Shown]):
         self._live.update(self._panel(progress))
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(visible(line), markup=False, highlight=False)
 
     def close(self) -> None:
         if self._started:

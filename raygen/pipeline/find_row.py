@@ -16,13 +16,14 @@ from raygen.data import open_source
 from raygen.data.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.errors import RowError, UserError
 from raygen.pipeline.program import Program
-from raygen.pipeline.show import chunks_of, merged_of, visible
+from raygen.pipeline.show import chunks_of, merged_of
 from raygen.runs.commit import Commit, read_data, read_ids
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.outcome import outcome_rows
 from raygen.runs.plan import Plan
 from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store
+from raygen.terminal import visible
 
 READERS = 16  # chunks whose ids are read at once
 CANDIDATES = 5000  # ids that are compared with one that is not there

@@ -38,6 +38,7 @@ class Forecast:
     budget_rows: int | None  # how many rows the given budget reaches
     budget: str | None
     pinned: str | None
+    first_error: str | None = None  # of the rows sampled: code and message
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,6 +55,8 @@ class Forecast:
                 f"  about {self.prompt_tokens:,} prompt and {self.output_tokens:,} output tokens",
                 f"  about {duration(self.elapsed_s)} ({self.rows_per_s:,.2f} rows/s; fuller engines and more replicas help)",
             ]
+        if self.first_error is not None:
+            found.append("  the first that failed: " + " ".join(self.first_error.split()))
         if self.budget_rows is not None:
             found.append(f"  {self.budget} reach about {count(self.budget_rows, 'row')}")
         if self.pinned:
@@ -78,11 +81,11 @@ def forecast(
         plan, pinned = plan_job(job, models), None
         models = as_planned(models, plan)
     rows_per_s = prompt = output = elapsed = start_s = budget_rows = budget = None
-    sampled = failed = 0
+    sampled, failed, first_error = 0, 0, None
     if sample and plan.rows:
         rows = _spread_rows(job, plan, sample)
         sampled = rows.num_rows
-        start_s, rate_s, tokens, failed = _measure(job, plan, models, rows)
+        start_s, rate_s, tokens, failed, first_error = _measure(job, plan, models, rows)
         rows_per_s = sampled / rate_s
         prompt, output = (round(tokens[kind] / sampled * plan.rows) for kind in ("prompt", "output"))
         elapsed = start_s + plan.rows / rows_per_s
@@ -103,7 +106,7 @@ def forecast(
             budget_rows, budget = min(reach)
     return Forecast(
         job.name, plan.rows, len(plan.chunks), len(plan.inputs), sum(each.size_bytes for each in plan.inputs),
-        sampled, failed, start_s, rows_per_s, prompt, output, elapsed, budget_rows, budget, pinned,
+        sampled, failed, start_s, rows_per_s, prompt, output, elapsed, budget_rows, budget, pinned, first_error,
     )  # fmt: skip
 
 
@@ -123,7 +126,7 @@ def _spread_rows(job: Job, plan: Plan, most: int) -> pa.Table:
 
 def _measure(
     job: Job, plan: Plan, models: dict[str, ResolvedModel], rows: pa.Table
-) -> tuple[float, float, dict[str, int], int]:
+) -> tuple[float, float, dict[str, int], int, str | None]:
     host = EngineHost(job, models, plan.config_hash, plan.kept)
     began_s = time.monotonic()
     host.start()
@@ -131,6 +134,9 @@ def _measure(
     try:
         result = host.run_chunk(rows)
         elapsed_s = max(1e-6, time.monotonic() - started_s)
-        return started_s - began_s, elapsed_s, result.tokens, host.tally.rows[FAILED]
+        errors = result.outcomes.column("error").drop_null()
+        error = errors[0].as_py() if len(errors) else None
+        first = f"{error['code']}: {error['message']}" if error else None
+        return started_s - began_s, elapsed_s, result.tokens, host.tally.rows[FAILED], first
     finally:
         host.close()

@@ -17,6 +17,7 @@ from raygen.runs.outcome import OWN_COLUMNS, STATUSES, outcome_rows
 from raygen.runs.retries import Merged, read_merged
 from raygen.runs.status import planned
 from raygen.storage import Store, open_store
+from raygen.terminal import visible
 
 MOST, BESIDE_MOST = 2000, 300  # characters of a sample's text, and of what stands beside it
 FOUND = 300  # of what is wrong with a row
@@ -127,8 +128,3 @@ def shown(text: str, most: int) -> str:
     if len(text) <= most:
         return visible(text)
     return f"{visible(text[:most])} … ({len(text) - most:,} more characters; --json has all)"
-
-
-def visible(text: str) -> str:
-    """Control characters from a model or an input must not steer a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)

@@ -12,7 +12,8 @@ from raygen.data.messages import told_calls
 from raygen.evaluate.beside import beside
 from raygen.evaluate.display import as_text, count
 from raygen.json_text import write_json
-from raygen.pipeline.show import plain, shown, visible
+from raygen.pipeline.show import plain, shown
+from raygen.terminal import visible
 
 if TYPE_CHECKING:
     from rich.text import Text

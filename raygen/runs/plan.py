@@ -188,7 +188,10 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
         )
         remedy = "Choose another --output, or restore the old settings"
         if plan.only is not None:
-            remedy = "Finish this retry as it began"
+            remedy = (
+                "Finish this retry as it began; or, if nothing of it is wanted and no process works on it, "
+                f"remove {where} and retry anew"
+            )
         elif not all_anew:
             # What comes before an edited step is the same as it was, and so are the rows of a source that has grown.
             remedy = (

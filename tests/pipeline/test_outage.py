@@ -169,3 +169,20 @@ def test_a_budget_does_not_wait_for_an_endpoint_that_is_gone(
     with pytest.raises(InterruptedRunError, match="run the same command again to resume"):
         run_job(job, inline=True, budget=Budget(seconds=0.5))
     assert time.monotonic() - began_s < 15
+
+
+def test_what_an_endpoint_says_does_not_steer_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    said = b'{"error": {"message": "pay \\u001b[2J\\u001b]0;title\\u0007 \\u202e \\u009b2J"}}'
+    escapes = {"\x1b", "\x07", "\u202e", "\x9b"}
+    with served(lambda body, head: (402, {}, said)) as endpoint:
+        job = endpoint_job(tmp_path, endpoint.url, ROWS)
+        ended = cli("run", job, "--inline", "-q")
+        assert ended.code == 2
+        assert r"pay \x1b[2J" in ended.err
+        note = cli("status", tmp_path / "run").out
+        assert r"pay \x1b[2J" in note
+        assert not escapes & {*ended.err, *note}
+    with served(lambda body, head: (400, {}, said)) as endpoint:
+        forecast = cli("plan", endpoint_job(tmp_path, endpoint.url, ROWS)).out
+        assert r"the first that failed: bad_request: HTTP 400: pay \x1b[2J" in forecast
+        assert not escapes & {*forecast}

@@ -10,7 +10,8 @@ import pytest
 
 import raygen
 from raygen.pipeline.run import run_job
-from raygen.pipeline.show import show_rows, visible
+from raygen.pipeline.show import show_rows
+from raygen.terminal import visible
 from tests.pipeline.traced_run import STEPS, traced_job, traced_run
 
 

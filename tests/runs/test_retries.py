@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,8 +175,12 @@ def test_an_unfinished_retry_does_not_go_on_as_another(job: Job, retry: Callable
     pin(child, plan)
     with pytest.raises(RunConflictError, match=r"prompt was .* Finish this retry as it began"):
         retry("steps.0.generate.prompt=Shorter")
-    with pytest.raises(RunConflictError, match="weights were echo:-, now sha256:0"):
+    with pytest.raises(RunConflictError, match="weights were echo:-, now sha256:0") as caught:
         plan_retry(store, job, {"m": {"ref": None, "digest": "sha256:0"}})
+    place = str(caught.value).partition("remove ")[2].removesuffix(" and retry anew")
+    shutil.rmtree(place)
+    assert retry("models.m.options.context_tokens=50").rows["failed"] == 0
+    assert statuses(job) == ["a"] * 6
 
 
 def test_corrupt_data_is_not_retried(job: Job, retry: Callable[..., RunResult]) -> None:
