@@ -99,6 +99,10 @@ def _finish(result: Any, reusing: bool = False) -> None:
         say(f"stopped: {result.note}. Run the same command again to resume")
     elif result.rows["failed"]:
         say("\n".join(next_steps(result.uri)))
+        if result.too_many_failed:
+            say("more rows failed than max_failed allows: exit code 4")
+    if result.rows["rejected"] and not result.rows["accepted"]:
+        say(f"see why rows were rejected: raygen show {result.uri} --status rejected")
     raise typer.Exit(result.exit_code)
 
 

@@ -291,6 +291,13 @@ def test_a_row_that_breaks_its_template_fails_alone_and_the_report_is_written(
     assert (row["row_id"], row["reason"]) == ("p7", "template_error")
 
 
+def test_where_every_row_is_rejected_it_is_said_how_to_see_why(cli: Cli, job: Path, tmp_path: Path) -> None:
+    never = "steps=[{generate: {model: writer, prompt: x}}, {verify: {matches: {pattern: never}}}]"
+    done = cli("run", job, "--inline", "--max-rows", "3", "--set", never)
+    assert done.code == 0, done.err
+    assert f"see why rows were rejected: raygen show {tmp_path / 'run'} --status rejected" in done.err
+
+
 def test_an_output_behind_a_file_is_refused(cli: Cli, job: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     refused = cli("run", job, "--inline", "--output", tmp_path / "file")

@@ -60,6 +60,20 @@ class EndpointOptions(Frozen):
         None, description="PEM file of its key, if client_cert does not hold it, too"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_templates(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "template" in given:
+            raise ValueError(
+                "template: the endpoint has the chat template; its arguments are "
+                "`extra_body: {chat_template_kwargs: {...}}`, where the server takes them"
+            )
+        if isinstance(given, dict) and "data_as_text" in given:
+            raise ValueError(
+                "data_as_text: the endpoint makes tokens of the text; of engines torch and vllm only"
+            )
+        return given
+
     @field_validator("base_url")
     @classmethod
     def _plain_http_url(cls, value: str) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from raygen.config import Job
 from raygen.data.base import SourcePlan
+from raygen.data.partitions import partitions_of
 from raygen.data.paths import names_in
 from raygen.data.pictures import holds_pictures
 from raygen.engines.base import Engine
@@ -114,10 +115,11 @@ class Program:
         wanted = {**self.reads, **dict.fromkeys(self.job.kept_as.values(), "keep")}
         for column, where in wanted.items():
             if column not in source.columns:
-                near = difflib.get_close_matches(column, [*names_in(source.columns), *written], 1)
+                folders = dict.fromkeys(name for each in source.inputs for name in partitions_of(each.uri))
+                near = difflib.get_close_matches(column, [*names_in(source.columns), *folders, *written], 1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 seen = " in its first rows" if source.sampled else ""
-                there = ", ".join(source.columns) or "none"
+                there = ", ".join({**source.columns, **folders}) or "none"
                 nor = " and no step before it writes one" if len(self.steps) > 1 and where != "keep" else ""
                 raise ConfigError(
                     f"{where}: the source has no column {column!r}{nor}{hint}; columns{seen}: {there}"

@@ -118,7 +118,8 @@ def _finding(row: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _in_a_line(value: Any, most: int = WIDEST) -> str:
-    as_text = write_json(value, default=plain).decode() if isinstance(value, dict | list) else str(value)
+    as_json = value is None or isinstance(value, dict | list | bool)  # null and true, as in the input
+    as_text = write_json(value, default=plain).decode() if as_json else str(value)
     text = " ".join(visible(as_text).split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
 

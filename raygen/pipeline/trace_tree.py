@@ -190,7 +190,7 @@ def _sample(tree: Tree, decision: Mapping[str, Any], fates: Mapping[int, str]) -
     )
     if made["because"]:
         branch.add(_text(f"because of sample {made['mends']}: {made['because']}", "italic"))
-    branch.add(_text(made["text"] if made["text"] is not None else f"[{made['media_type']}]"))
+    branch.add(_text((made["text"] or "(empty)") if made["text"] is not None else f"[{made['media_type']}]"))
     for name, words in beside(made):
         branch.add(_text(f"{name}: ", "cyan").append_text(_text(words, "not bold default")))
 

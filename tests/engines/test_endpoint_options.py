@@ -36,6 +36,8 @@ def options(**given: Any) -> EndpointOptions:
         ({"query": {"v": "1"}, "query_env": {"v": "X"}}, "v: given in both query and query_env"),
         ({"query_env": {"key": SECRET}}, "key: must name an environment variable"),
         ({"api_key_env": SECRET}, "must name an environment variable"),
+        ({"template": {"enable_thinking": False}}, "`extra_body: {chat_template_kwargs: {...}}`"),
+        ({"data_as_text": True}, "of engines torch and vllm only"),
         ({"client_key": "k.pem"}, "client_key is of no use without client_cert"),
         ({"proxy": f"http://me:{SECRET}@p:1"}, "'env' or 'none'"),
     ],

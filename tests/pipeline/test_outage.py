@@ -151,7 +151,9 @@ def test_within_what_is_borne_a_run_ends_as_usual(cli: Cli, tmp_path: Path) -> N
     with served(one) as endpoint:
         job = endpoint_job(tmp_path, endpoint.url, ROWS)
         assert cli("run", job, "--inline", "-q", "--set", "execution.max_failed=1").code == 3
-        assert cli("run", job, "--inline", "-q", "--set", "execution.max_failed=0").code == 4
+        over = cli("run", job, "--inline", "-q", "--set", "execution.max_failed=0")
+        assert over.code == 4
+        assert "more rows failed than max_failed allows: exit code 4" in over.err
     wrong = cli("run", job, "--inline", "-q", "--max-failed", "5 %")
     assert wrong.code == 2
     assert "execution.max_failed" in wrong.err

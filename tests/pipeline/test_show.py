@@ -48,6 +48,17 @@ def test_kept_values_stay_in_their_line(tmp_path: Path) -> None:
     assert heads == ["a  accepted  text=one two", f"b  accepted  text={'x' * 59}…"]
 
 
+def test_kept_nulls_and_truths_look_as_in_the_input(tmp_path: Path) -> None:
+    steps = [{"generate": {"model": "writer", "prompt": "{{ text }}"}}]
+    job = traced_job(tmp_path, steps, 1, keep=["topic", "sound"])
+    table = pa.table({"id": ["a"], "text": ["x"], "topic": pa.array([None], pa.string()), "sound": [True]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert (
+        next(iter(show_rows(run_job(job, inline=True).uri, 1, None, False)))
+        == "a  accepted  topic=null, sound=true"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "shown"), [("a\x1b[2Jb", "a\\x1b[2Jb"), ("語\n\tx", "語\n\tx"), ("\u202ex", "\\x202ex")]
 )

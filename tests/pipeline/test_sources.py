@@ -196,6 +196,14 @@ def test_folders_give_columns_to_prompts_and_to_outcomes(tmp_path: Path, asked: 
     assert table.column("year").to_pylist() == ["2024", "2024"]
 
 
+def test_a_missing_column_is_told_beside_those_of_folders(tmp_path: Path) -> None:
+    (tmp_path / "in/lang=en/year=2024").mkdir(parents=True)
+    pq.write_table(pa.table({"id": ["1"], "q": ["x"]}), tmp_path / "in/lang=en/year=2024/p.parquet")
+    source = {"format": "parquet", "uri": str(tmp_path / "in"), "key": "id"}
+    with pytest.raises(ConfigError, match=r"'yaer' \(did you mean 'year'\?\); columns: id, q, lang, year$"):
+        run(tmp_path, source, {"prompt": "{{ q }}"}, ["yaer"])
+
+
 def test_a_step_may_write_what_a_folder_is_called(tmp_path: Path, asked: dict[str, Any]) -> None:
     (tmp_path / "in/topic=a").mkdir(parents=True)
     pq.write_table(pa.table({"id": ["1"], "q": ["x"]}), tmp_path / "in/topic=a/p.parquet")
