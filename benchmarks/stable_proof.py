@@ -161,6 +161,7 @@ async def _generate(
     path: str, dtype: str, folder: str, batches: Sequence[Sequence[Any]], engines: int = 1, **options: Any
 ) -> tuple[Found, str]:
     """Send requests, batch after batch; all of a batch at once, in turn to each engine."""
+    options = {"context_tokens": 2048, **options}
     spec = ModelSpec(
         family="causal_lm", engine="torch", ref=path, dtype=dtype, options=options, adapters={ADAPTER: folder}
     )  # type: ignore[arg-type]
