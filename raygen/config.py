@@ -234,7 +234,13 @@ class Job(Frozen):
         wrong = [name for name in names if not name or name.startswith("__") or names.count(name) > 1]
         if wrong:
             raise ValueError(
-                f"{wrong[0]!r}: every column is kept under a name of its own, without __ before it"
+                f"{wrong[0]!r}: "
+                + (
+                    "two columns would have this name"
+                    if names.count(wrong[0]) > 1
+                    else "no name for a column"
+                )
+                + "; a kept column has a name of its own, without __ before it"
             )
         return keep
 

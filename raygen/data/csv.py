@@ -139,7 +139,10 @@ class CsvReader(RecordReader):
 
     def _hint(self, header: list[str]) -> str:
         signs = [sign for sign in (";", "\t", "|", ",") if len(header) == 1 and sign in header[0]]
-        return f"; is {signs[0]!r} between them? Then say so: source.csv.delimiter" if signs else ""
+        if signs:
+            return f"; is {signs[0]!r} between them? Then say so: source.csv.delimiter"
+        data = any(re.fullmatch(r"\s*-?[0-9][0-9.]*\s*", name) for name in header)
+        return "; is this a row? Then name the columns: source.csv.header" if data else ""
 
     def records(self, lines: Iterator[tuple[int, Line]], start: int) -> Iterator[Record]:
         dialect = self._dialect

@@ -54,7 +54,8 @@ class KeyCheck:
             )
             more = f" and {count - len(first):,} more" if count > len(first) else ""
             raise SourceError(
-                f"{self.what} has {count:,} values that occur more than once: {shown}{more}; "
+                f"{self.what} has {count:,} {'value that occurs' if count == 1 else 'values that occur'} more than once: "
+                f"{shown}{more}; "
                 "row ids must be unique"
             )
 

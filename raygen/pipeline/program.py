@@ -136,11 +136,11 @@ class Program:
         for name, where in written.items():
             if name in source.columns:
                 raise ConfigError(f"{where}: the source has a column {name!r} already; choose another name")
-        for name in self.job.kept_as:
+        for name, column in self.job.kept_as.items():
             if name in OWN_COLUMNS:
                 raise ConfigError(
                     f"keep: {name!r} is a column of every outcome; keep it under another name: "
-                    f"`keep: {{{name}: source_{name}}}`"
+                    f"`keep: {{{column}: source_{name}}}`"
                 )
         types = {**source.columns, **source.exact}
         return {

@@ -243,6 +243,16 @@ def test_unfit_options_are_refused(options: dict[str, object], message: str) -> 
         source(Path("a.csv"), **options)
 
 
+@pytest.mark.parametrize(("first", "hints"), [("1,alpha", True), ("-2.5,beta", True), ("ident,text", False)])
+def test_a_first_line_that_looks_like_a_row_hints_at_the_header(
+    tmp_path: Path, first: str, hints: bool
+) -> None:
+    (tmp_path / "a.csv").write_text(f"{first}\n2,beta\n")
+    with pytest.raises(SourceError, match=r"no column 'id'") as found:
+        read_all(source(tmp_path / "a.csv", key="id"))
+    assert ("source.csv.header" in str(found.value)) == hints
+
+
 @pytest.mark.parametrize("sign", [";", "\t", "|"])
 def test_a_file_of_one_column_with_the_key_in_its_name_hints_at_the_delimiter(
     tmp_path: Path, sign: str

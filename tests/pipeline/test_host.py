@@ -266,6 +266,11 @@ def test_kept_columns_are_checked_before_work() -> None:
     )
     with pytest.raises(ConfigError, match="'status' is a column of every outcome"):
         program.check_columns(SourcePlan([], [], {"status": pa.string()}, False))
+    renamed = Program(
+        echo_job("in", "out", keep={"id": "row_id"}, steps=[{"generate": {"model": "writer", "prompt": "x"}}])
+    )
+    with pytest.raises(ConfigError, match=r"`keep: \{id: source_row_id\}`"):
+        renamed.check_columns(SourcePlan([], [], {"id": pa.string()}, False))
     null = Program(
         echo_job("in", "out", keep=["n"], steps=[{"generate": {"model": "writer", "prompt": "x"}}])
     )
