@@ -47,7 +47,22 @@ def _sdpa_mask(*arguments: Any, **settings: Any) -> Any:
     )
 
 
-AttentionInterface.register(ATTENTION, sdpa_attention_forward)
+def _text_by_text(
+    module: Any, query_BKLD: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **settings: Any
+) -> tuple[torch.Tensor, None]:
+    """Attention whose kernel never depends on the batch: of 16-bit numbers, torch on a CPU decides by its size how to go on."""
+    if query_BKLD.shape[0] == 1 or not _decided_by_batch(query_BKLD):
+        return sdpa_attention_forward(module, query_BKLD, key, value, mask, **settings)
+    mask = mask.expand(query_BKLD.shape[0], *mask.shape[1:])
+    texts = zip(query_BKLD.split(1), key.split(1), value.split(1), mask.split(1), strict=True)
+    return torch.cat([sdpa_attention_forward(module, *text, **settings)[0] for text in texts]), None
+
+
+def _decided_by_batch(tensor: torch.Tensor) -> bool:
+    return tensor.device.type == "cpu" and tensor.itemsize == 2
+
+
+AttentionInterface.register(ATTENTION, _text_by_text)
 AttentionMaskInterface.register(ATTENTION, _sdpa_mask)
 
 
@@ -61,6 +76,7 @@ class Encoder:
     longest: int | None  # padded lengths end here: there are no more positions; None: there is no such limit
     inputs: frozenset[str]  # what the model takes of what a tokenizer makes
     rows: int  # of its embedding: tokens from there on are none of its own
+    own_attention: bool = False  # the model class brings its own, which no other can take the place of
     lower_case: bool = False
     pooling: Pooling | None = None  # of an embedder
     normalize: bool = False
@@ -102,7 +118,10 @@ class Encoder:
         Returns:
             float32 (B, W): vectors, or logits.
         """
-        device = next(self.model.parameters()).device
+        weight = next(self.model.parameters())
+        if len(batch) > 1 and self.own_attention and _decided_by_batch(weight):
+            return np.concatenate([self.run([text], length) for text in batch])
+        device = weight.device
         inputs = {
             name: self._padded([tokens[name] for tokens in batch], length, self._filler(name)).to(device)
             for name in batch[0]
@@ -249,6 +268,7 @@ def _encoder(model: Any, tokenizer: Any, files: SentenceFiles) -> Encoder:
         longest,
         frozenset(inputs),
         model.get_input_embeddings().weight.shape[0],
+        not model._supports_attention_backend,
         files.lower_case,
     )
 

@@ -17,6 +17,7 @@ from raygen.config import ModelSpec, Sampling
 from raygen.engines.base import ClassifyRequest, EmbedRequest, GenerateRequest, ResolvedModel
 from raygen.engines.encoder import EncoderEngine
 from raygen.errors import EngineConfigError, EngineError, RowError
+from raygen.models.encoder import load_embedder
 from tests.tiny_encoders import (
     KINDS,
     save_encoder,
@@ -366,3 +367,34 @@ def test_a_pair_for_a_model_that_does_not_tell_its_texts_apart(tmp_path: Path):
     with torch.inference_mode():
         expected = model(**inputs).logits.numpy()
     np.testing.assert_allclose(found.logits, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["bert", "modernbert", "deberta-v2"])  # the last brings its own attention
+def test_attention_of_16_bits_sees_one_text_at_a_time(
+    kind: str, folders: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("raygen.models.encoder.compute_dtype", lambda dtype, device: "bfloat16")
+    encoder = load_embedder(str(folders(kind)), "bfloat16", "cpu")
+    batches: list[int] = []
+    plain = (
+        torch.nn.functional.softmax
+        if kind == "deberta-v2"
+        else torch.nn.functional.scaled_dot_product_attention
+    )
+
+    def noted(scores_or_query: torch.Tensor, *rest: Any, **settings: Any) -> Any:
+        batches.append(scores_or_query.shape[0])
+        return plain(scores_or_query, *rest, **settings)
+
+    place = (
+        "torch.nn.functional.softmax"
+        if kind == "deberta-v2"
+        else "torch.nn.functional.scaled_dot_product_attention"
+    )
+    monkeypatch.setattr(place, noted)
+    texts = [encoder.encode(text, None) for text in ("a bad dog", "a good cat", "what")]
+    together = encoder.run(texts, 32)
+    assert batches
+    assert set(batches) == {1}
+    for number, text in enumerate(texts):
+        assert np.array_equal(encoder.run([text], 32)[0], together[number])
