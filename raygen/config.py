@@ -127,6 +127,14 @@ class ModelSpec(Frozen):
 
     _ordered = field_validator("replicas")(lambda replicas: replicas and ordered(replicas))
 
+    @field_validator("reasoning_tags", mode="before")
+    @classmethod
+    def _two_tags(cls, tags: Any) -> Any:
+        pair = isinstance(tags, list | tuple) and len(tags) == 2 and all(isinstance(tag, str) for tag in tags)
+        if tags is not None and tags is not True and not pair:
+            raise ValueError("[opening, closing], two texts that differ; or true")
+        return tags
+
     @property
     def tags(self) -> tuple[str, str] | None:
         """Between which words a text is reasoning."""
