@@ -11,6 +11,7 @@ import yaml
 
 from raygen.config import Job
 from raygen.evaluate.remedies import REMEDIES
+from raygen.runs.outcome import OWN_COLUMNS, SAMPLE
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -38,6 +39,13 @@ def test_every_remedy_stands_on_the_page_of_outcomes() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (DOCS / "outcomes.md").read_text(), re.MULTILINE)
     told = {code: words.replace("\\|", "|") for code, words in rows}
     assert {code: told.get(code) for code in REMEDIES} == REMEDIES
+
+
+def test_the_columns_of_outcomes_are_on_the_page() -> None:
+    page = (DOCS / "outcomes.md").read_text().split("## Rejected")[0]
+    named = set(re.findall(r"`(\w+)`", page))
+    assert set(OWN_COLUMNS) <= named
+    assert {"text", "reasoning", "refusal", "tool_calls"} <= named & {each.name for each in SAMPLE}
 
 
 def test_every_reason_of_the_page_is_one_that_the_code_gives() -> None:
