@@ -92,7 +92,7 @@ def run(
 
 def _finish(result: Any, reusing: bool = False) -> None:
     from raygen.pipeline.display import result_lines
-    from raygen.pipeline.next_steps import next_steps
+    from raygen.pipeline.next_steps import next_steps, reasoning_in_texts
 
     tell(result_lines(result, reusing))
     if result.state != "finished":
@@ -101,6 +101,8 @@ def _finish(result: Any, reusing: bool = False) -> None:
         say("\n".join(next_steps(result.uri)))
         if result.too_many_failed:
             say("more rows failed than max_failed allows: exit code 4")
+    if result.state == "finished" and (lines := reasoning_in_texts(result.uri)):
+        say("\n".join(lines))
     if result.rows["rejected"] and not result.rows["accepted"]:
         say(f"see why rows were rejected: raygen show {result.uri} --status rejected")
     raise typer.Exit(result.exit_code)

@@ -1,4 +1,4 @@
-"""Next steps: what to do about the failed rows of a finished run. A retry is offered for what may pass."""
+"""Next steps: what to do about rows of a finished run. A retry is offered for what may pass."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raygen.config import THINK
 from raygen.evaluate.remedies import OF_THE_INPUT, PASSING, REMEDIES
 from raygen.runs.commit import read_data
 from raygen.runs.outcome import FAILED
@@ -33,6 +34,25 @@ def next_steps(uri: str) -> list[str]:
 def _codes(table: pa.Table) -> list[str]:
     errors = table.filter(pc.equal(table.column("status"), FAILED)).column("error").combine_chunks()
     return [str(code) for code in errors.field("code").to_pylist()]
+
+
+def reasoning_in_texts(uri: str) -> list[str]:
+    """Say whether texts begin with reasoning that nobody took off. Only the first chunk with samples is looked at."""
+    store = open_store(uri)
+    places = (
+        place
+        for place in read_merged(store).chunks
+        if place[1].counts[FAILED] < sum(place[1].counts.values())
+    )
+    for where, commit in islice(places, 1):
+        samples = pc.list_flatten(read_data(where, commit).column("samples").combine_chunks())
+        texts = pc.utf8_ltrim_whitespace(samples.field("text"))
+        if pc.any(pc.starts_with(texts, THINK[0])).as_py():
+            return [
+                f"texts begin with {THINK[0]}: reasoning is part of them. `reasoning_tags: true` beside the model's "
+                "`engine` keeps it apart"
+            ]
+    return []
 
 
 def steps_for(codes: Counter[str], uri: str, *, sampled: bool) -> list[str]:

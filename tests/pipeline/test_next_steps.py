@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
-from raygen.pipeline.next_steps import steps_for
+import pytest
+
+from raygen.pipeline.next_steps import reasoning_in_texts, steps_for
+from tests.pipeline.traced_run import ECHO, traced_run
 
 SHOW = "see why rows failed: raygen show runs/x --status failed"
 
@@ -37,3 +41,21 @@ def test_many_codes_are_not_all_explained():
     lines = steps_for(Counter({f"code_{n}": 9 - n for n in range(8)}), "runs/x", sampled=False)
     assert len(lines) == 7
     assert lines[-1] == "others would fail again, too: code_5, code_6, code_7"
+
+
+@pytest.mark.parametrize(
+    ("text", "tags", "told"),
+    [
+        ("<think>hm</think>7", None, True),
+        (" \n<think>cut off", None, True),
+        ("7, <think> as I do", None, False),
+        ("<think>hm</think>7", True, False),
+    ],
+)
+def test_reasoning_that_nobody_took_off_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, tags: bool | None, told: bool
+) -> None:
+    monkeypatch.setattr("raygen.engines.echo.echo_text", lambda *_: text)
+    steps = [{"generate": {"model": "writer", "prompt": "x"}}]
+    uri = traced_run(tmp_path, steps, rows=2, models={"writer": {**ECHO, "reasoning_tags": tags}})
+    assert [line[:26] for line in reasoning_in_texts(uri)] == ["texts begin with <think>: "] * told
