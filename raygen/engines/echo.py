@@ -36,6 +36,7 @@ def _said(message: dict[str, Any]) -> str:
 class EchoEngine(Engine):
     families = frozenset({"causal_lm", "classifier"})
     needs_ref = False
+    accepts_images = True
     has_weights = False
     deciding_options = frozenset({"context_tokens", "labels"})
 

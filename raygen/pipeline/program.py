@@ -15,6 +15,7 @@ from raygen.data.base import SourcePlan
 from raygen.data.partitions import partitions_of
 from raygen.data.paths import names_in
 from raygen.data.pictures import holds_pictures
+from raygen.engines import engine_class
 from raygen.engines.base import Engine
 from raygen.errors import ConfigError, EngineError, RowError, SourceError, told
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
@@ -126,7 +127,15 @@ class Program:
                 )
         for step in self.steps:
             step.check_columns(source.columns)
-            for column in step.config.images if isinstance(step, GenerateStep) else ():
+            images = step.config.images if isinstance(step, GenerateStep) else ()
+            if (
+                images
+                and not engine_class(engine := self.job.models[step.config.model].engine).accepts_images
+            ):
+                raise ConfigError(
+                    f"{step.where}.images: engine {engine!r} takes text only; pictures are for endpoints (`openai`)"
+                )
+            for column in images:
                 kind = source.columns.get(column)
                 if kind is not None and not holds_pictures(kind):
                     raise ConfigError(

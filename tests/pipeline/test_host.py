@@ -277,6 +277,15 @@ def test_kept_columns_are_checked_before_work() -> None:
     assert null.check_columns(SourcePlan([], [], {"n": pa.null()}, False)) == {"n": pa.string()}
 
 
+def test_pictures_for_an_engine_of_texts_are_refused_before_work() -> None:
+    generate = {"model": "writer", "prompt": "What is it?", "images": ["picture"]}
+    models = {"writer": {"family": "causal_lm", "engine": "torch", "ref": "./model"}}
+    program = Program(echo_job("in", "out", models=models, steps=[{"generate": generate}]))
+    columns = {"id": pa.string(), "text": pa.string(), "topic": pa.string(), "picture": pa.binary()}
+    with pytest.raises(ConfigError, match=r"steps\.0\.generate\.images: engine 'torch' takes text only"):
+        program.check_columns(SourcePlan([], [], columns, False))
+
+
 @pytest.mark.parametrize(
     ("kind", "fits"),
     [
