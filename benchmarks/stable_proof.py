@@ -144,7 +144,7 @@ def prove_stable(path: str, dtype: str, rows: int, max_tokens: int) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         save_adapter(path, Path(folder))
         for name, (batches, options) in compositions.items():
-            _timed(name, comparison, lambda b=batches, o=options: _generate(path, dtype, folder, b, **o))  # type: ignore[misc]
+            _timed(name, comparison, lambda b=batches, o=options: generated(path, dtype, folder, b, **o))  # type: ignore[misc]
     texts = [request.messages[-1]["content"] for request, _ in requests]
     texts += [text[:cut] for cut in (9, 40, 160) for text in texts[:64]]
     order = random.Random(2).sample(range(len(texts)), len(texts))
@@ -157,7 +157,7 @@ def prove_stable(path: str, dtype: str, rows: int, max_tokens: int) -> dict[str,
     return {"rows": len(requests), **comparison.figures(), "vectors": vectors.figures()}
 
 
-async def _generate(
+async def generated(
     path: str, dtype: str, folder: str, batches: Sequence[Sequence[Any]], engines: int = 1, **options: Any
 ) -> tuple[Found, str]:
     """Send requests, batch after batch; all of a batch at once, in turn to each engine."""
