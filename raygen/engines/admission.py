@@ -20,7 +20,7 @@ PROBE_WAIT_S, MAX_PROBE_WAIT_S = 20.0, 600.0
 
 
 class Admission:
-    """Decides when a request may be sent. Every request sent is answered for once: served, refused or failed.
+    """Decides when a request may be sent. Every request sent is answered for once: served, refused or failed (else KeyError).
 
     Args:
         bound: requests in flight that are never exceeded.
@@ -30,7 +30,7 @@ class Admission:
 
     def __init__(self, bound: int, *, start: int = START, draw: Callable[[], float] = random.random) -> None:
         self.bound = bound
-        self.in_flight = 0
+        self._under_way: set[int] = set()  # tickets
         self.paused_until = float("-inf")
         self._draw = draw
         self._level = float(min(start, bound))
@@ -51,6 +51,10 @@ class Admission:
         self._probe_at = float("inf")
 
     @property
+    def in_flight(self) -> int:
+        return len(self._under_way)
+
+    @property
     def limit(self) -> int:
         """How many requests may be in flight now (a pause aside)."""
         return int(self._level)
@@ -64,9 +68,13 @@ class Admission:
         """Return the ticket of a request that may be sent at the monotonic time `now`, or None: not yet."""
         if self.in_flight >= int(self._level) or now < self.paused_until:
             return None
-        self.in_flight += 1
+        self._under_way.add(self._next_ticket)
         self._next_ticket += 1
         return self._next_ticket - 1
+
+    def is_under_way(self, ticket: int) -> bool:
+        """Has nobody said yet how this request ended?"""
+        return ticket in self._under_way
 
     @property
     def next_ticket(self) -> int:
@@ -83,12 +91,12 @@ class Admission:
 
     def failed(self, ticket: int) -> None:
         """A request ended in a way that says nothing about load: an error, a time-out, a cancellation."""
-        self.in_flight -= 1
+        self._under_way.remove(ticket)
 
     def served(self, ticket: int, now: float) -> None:
         """The endpoint worked on a request and answered it."""
         used = 2 * self.in_flight >= self._level  # a level that nobody uses is not proven by a success
-        self.in_flight -= 1
+        self._under_way.remove(ticket)
         if ticket < self._signal_ticket:
             return  # sent before the last cut: no news
         self._signals_in_a_row = 0
@@ -107,7 +115,7 @@ class Admission:
         if new_signal:
             self._begin_signal(now)
         self._signal_refusals += 1
-        self.in_flight -= 1
+        self._under_way.remove(ticket)
         taken = self._signal_level - self._signal_refusals
         deepest = self._signal_level * DEEPEST_CUT
         self._level = max(1.0, deepest, min(float(taken), self._signal_level * LIGHTEST_CUT))

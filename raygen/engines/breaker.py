@@ -170,7 +170,7 @@ class Breaker:
             if self.probe_at is not None:  # those that were sent after the doubt may well be answered, too
                 self.probe_at = now + PROOF_S
         elif not self.vain:
-            self._open()
+            self._open(now)
 
     def failed(self, now: float, fault: Fault) -> None:
         """A request came to nothing: no connection, no answer, a server's error."""
@@ -206,7 +206,8 @@ class Breaker:
         self._probing = False
         if result is Probed.ANSWERED:
             self.answered(now, samples=True)
-            self._open()
+            self._doubted = False
+            self._open(now)
             return
         assert fault is not None
         self.vain += 1
@@ -235,9 +236,9 @@ class Breaker:
         self.held = True
         self.probe_at = now if self.probe_at is None else min(self.probe_at, now)
 
-    def _open(self) -> None:
+    def _open(self, now: float) -> None:
         self.held = False
         self.vain = 0
         self._faults = 0
-        self._doubted = False
-        self.probe_at = None
+        # An answer to what was sent before somebody doubted is no verdict yet.
+        self.probe_at = now + PROOF_S if self._doubted else None

@@ -12,7 +12,7 @@ from raygen.engines.breaker import SHOWN_S, Breaker, Due, Fault, Probed, Why
 from raygen.engines.chat_completions import Action, Answer, Trouble
 from raygen.engines.figures import endpoint_key
 from raygen.engines.gate import Gate
-from raygen.errors import EngineConfigError
+from raygen.errors import EngineConfigError, told
 
 PROBE_S = 60.0  # a probe's own time-out
 FIGURES = ("silent", "since_s", "until_s", "why", "every_s", "asked_s")
@@ -156,6 +156,10 @@ class Circuit:
         except TimeoutError:
             message = f"no answer in {PROBE_S:g} s to a small request"
             answer = Trouble(Action.RETRY, "timeout", message, why=Why.TIMEOUT)
+        except Exception as error:  # noqa: BLE001 - without an end of this probe no other would ever be sent
+            answer = Trouble(
+                Action.RETRY, "endpoint_unavailable", f"a small request failed: {told(error)}", why=Why.NONSENSE
+            )
         now, vain = self._loop.time(), self.breaker.vain
         if isinstance(answer, Answer) or answer.action is Action.ROW:
             self.breaker.probed(now, Probed.ANSWERED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from raygen.engines.admission import Admission
 from raygen.engines.base import EngineStats
@@ -46,6 +46,20 @@ class Gate:
         if held != self._held:
             self._held = held
             self._let_in()
+
+    @contextlib.asynccontextmanager
+    async def slot(self, again: bool = False, alone: bool = False) -> AsyncIterator[int]:
+        """Wait for admission, and hold the slot at most for the length of a `with`, whatever happens there; yields its ticket.
+
+        A slot that were never given back would be missing for good, and block all the others once the level is 1. So who
+        leaves without having said how it went has failed. Raises EngineConfigError once the gate is shut.
+        """
+        ticket = await self.enter(again, alone)
+        try:
+            yield ticket
+        finally:
+            if self.admission.is_under_way(ticket):
+                self.failed(ticket)
 
     async def enter(self, again: bool = False, alone: bool = False) -> int:
         """Wait for admission; return the ticket to hand back to `served`, `refused` or `failed`.

@@ -203,19 +203,15 @@ class OpenAIEngine(Engine):
         self, request: GenerateRequest, seeds: list[int], again: bool, alone: bool
     ) -> Answer | Trouble:
         """Send one request when the gate lets it, and say how it went. Raises EngineError."""
-        ticket = await self._gate.enter(again, alone)
-        self._circuit.sent()
-        try:
+        async with self._gate.slot(again, alone) as ticket:
+            self._circuit.sent()
             # Built only now: with images, the bodies of all that wait would fill the memory.
             answer = await self._post(self._body(request, seeds), len(seeds))
-        except BaseException:
-            self._gate.failed(ticket)
-            raise
-        if isinstance(answer, Trouble):
-            self.stats.extra["http_errors"] += 1
-            self.stats.extra["refused_429"] += answer.why == 429
-        self._circuit.heard(ticket, answer)
-        return answer
+            if isinstance(answer, Trouble):
+                self.stats.extra["http_errors"] += 1
+                self.stats.extra["refused_429"] += answer.why == 429
+            self._circuit.heard(ticket, answer)
+            return answer
 
     async def _probe(self) -> Answer | Trouble:
         """Ask for one token: is anybody answered?"""
