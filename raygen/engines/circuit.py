@@ -158,7 +158,10 @@ class Circuit:
             answer = Trouble(Action.RETRY, "timeout", message, why=Why.TIMEOUT)
         except Exception as error:  # noqa: BLE001 - without an end of this probe no other would ever be sent
             answer = Trouble(
-                Action.RETRY, "endpoint_unavailable", f"a small request failed: {told(error)}", why=Why.NONSENSE
+                Action.RETRY,
+                "endpoint_unavailable",
+                f"a small request failed: {told(error)}",
+                why=Why.NONSENSE,
             )
         now, vain = self._loop.time(), self.breaker.vain
         if isinstance(answer, Answer) or answer.action is Action.ROW:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import pytest
+
 from raygen.engines.admission import MAX_PROBE_WAIT_S, Admission
 
 LATENCY_S = 0.37
@@ -240,3 +242,14 @@ def test_after_an_outage_it_begins_with_one_and_comes_back():
     assert waves[:2] == [1, 2]
     assert waves == sorted(waves)
     assert waves[-1] == 64
+
+
+def test_a_request_ends_once():
+    policy = Admission(4)
+    ticket = policy.admit(0.0)
+    assert ticket is not None
+    policy.failed(ticket)
+    for again in (policy.failed, lambda ticket: policy.served(ticket, 0.0)):
+        with pytest.raises(KeyError):
+            again(ticket)
+    assert policy.in_flight == 0

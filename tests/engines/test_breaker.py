@@ -180,3 +180,18 @@ def test_short_refusals_are_not_told():
     assert breaker.due(10.0, MANY) is Due.PROBE
     breaker.probed(10.0, Probed.FAILED, DOWN)
     assert breaker.shown(10.0)
+
+
+def test_an_answer_to_what_was_sent_before_leaves_a_doubt():
+    breaker = a_breaker()
+    breaker.denied(10.0)
+    breaker.doubt(10.0)
+    for _ in range(FAULTS):
+        breaker.failed(10.0, DOWN)
+    assert breaker.held
+    breaker.answered(10.0, samples=True)
+    assert not breaker.held
+    assert breaker.next_at == 10.0 + PROOF_S
+    assert breaker.due(10.0 + PROOF_S, 1) is Due.PROBE
+    breaker.probed(13.0, Probed.ANSWERED)
+    assert breaker.next_at is None

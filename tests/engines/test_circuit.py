@@ -14,6 +14,7 @@ import pytest
 from benchmarks.mock_endpoint import MockEndpoint, MockOptions, Reply, mock_text, prompt_of
 from raygen.config import ModelSpec, Sampling
 from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.circuit import Circuit
 from raygen.engines.openai import OpenAIEngine
 from raygen.engines.silence import silences
 from raygen.errors import EngineConfigError, RowError
@@ -413,5 +414,92 @@ def test_a_long_silence_that_is_asked_for_is_told_before_it_ends(monkeypatch: py
                 assert "refuses every request since " in line
                 assert "(HTTP 429, it asks for 8h 00m of silence); gives up at " in line
                 assert await task == ["ended"] * 20
+
+    run(main)
+
+
+def test_a_connection_that_is_refused_costs_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("raygen.engines.backoff.PARDONS", 0)
+
+    async def main() -> None:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/v1"
+        async with engine_at(url, max_retries=0, start_patience_s=60) as engine:
+            task = asyncio.create_task(ask(engine, *rows(20)))
+            await asyncio.sleep(0.2)
+            async with MockEndpoint(QUICK, port):
+                assert await task == ["ok"] * 20
+
+    run(main)
+
+
+def test_a_row_that_failed_while_the_probe_did_is_asked_again_once_others_are_answered():
+    async def main() -> None:
+        refused = asyncio.Event()
+        asked: list[str] = []
+
+        def respond(body: dict[str, Any], head: bytes) -> Reply | None:
+            asked.append(prompt_of(body))
+            if asked[-1] == "Hello":  # the probe
+                refused.set()
+                return error(429, "later")
+            return error(500, "boom") if asked.count("flaky") == 1 and asked[-1] == "flaky" else None
+
+        async with MockEndpoint(QUICK, respond=respond) as mock:
+            async with engine_at(mock.url, max_retries=0) as engine:
+                assert await ask(engine, "first") == ["ok"]
+                flaky = asyncio.create_task(ask(engine, "flaky"))
+                await refused.wait()
+                await asyncio.sleep(0.05)
+                assert await ask(engine, "other") == ["ok"]
+                assert await flaky == ["ok"]
+        assert asked.count("flaky") == 2
+
+    run(main)
+
+
+def test_a_probe_that_fails_in_a_way_nobody_thought_of_is_one_that_failed(monkeypatch: pytest.MonkeyPatch):
+    probes = 0
+    send = OpenAIEngine._probe
+
+    async def probe(engine: OpenAIEngine) -> Any:
+        nonlocal probes
+        probes += 1
+        if probes < 3:
+            raise ZeroDivisionError("a bug")
+        return await send(engine)
+
+    monkeypatch.setattr(OpenAIEngine, "_probe", probe)
+
+    async def main() -> None:
+        away = False
+        respond = lambda body, head: error(500, "boom") if away else None  # noqa: E731
+        async with MockEndpoint(QUICK, respond=respond) as mock, engine_at(mock.url) as engine:
+            assert await ask(engine, "first") == ["ok"]
+            away = True
+            task = asyncio.create_task(ask(engine, *rows(20)))
+            await asyncio.sleep(0.2)
+            away = False
+            assert await task == ["ok"] * 20
+        assert probes >= 3
+
+    run(main)
+
+
+def test_an_error_of_our_own_costs_no_slot(monkeypatch: pytest.MonkeyPatch):
+    hear = Circuit.heard
+
+    def heard(circuit: Circuit, ticket: int, answer: Any) -> None:
+        if ticket == 0:
+            raise ZeroDivisionError("a bug")
+        hear(circuit, ticket, answer)
+
+    monkeypatch.setattr(Circuit, "heard", heard)
+
+    async def main() -> None:
+        async with MockEndpoint(QUICK) as mock, engine_at(mock.url, concurrency=1) as engine:
+            with pytest.raises(ZeroDivisionError):
+                await engine.generate(request("first"))
+            assert await ask(engine, *rows(3)) == ["ok"] * 3
 
     run(main)

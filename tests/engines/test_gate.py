@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -159,5 +160,48 @@ def test_a_gate_that_is_held_lets_nobody_in():
         assert gauges(stats) == (0, 1, 4)
         gate.hold(False)
         gate.served(await waiting)
+
+    run(main())
+
+
+def test_a_slot_comes_back_however_its_request_ends():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(1), stats)
+        with contextlib.suppress(ZeroDivisionError):
+            async with gate.slot():
+                assert gauges(stats) == (1, 0, 1)
+                raise ZeroDivisionError
+        assert gauges(stats) == (0, 0, 1)
+        with contextlib.suppress(ZeroDivisionError):
+            async with gate.slot() as ticket:
+                gate.served(ticket)
+                raise ZeroDivisionError  # its slot is somebody else's by now
+        assert gauges(stats) == (0, 0, 1)
+        async with gate.slot(alone=True) as ticket:
+            waiting = asyncio.create_task(gate.enter())
+            await settle()
+            assert gauges(stats) == (1, 1, 1)
+        gate.served(await waiting)
+        assert gauges(stats) == (0, 0, 1)
+
+    run(main())
+
+
+def test_a_slot_that_is_waited_for_in_vain_takes_none():
+    async def main() -> None:
+        stats = EngineStats()
+        gate = Gate(Admission(1), stats)
+
+        async def hold() -> None:
+            async with gate.slot():
+                await asyncio.sleep(60)
+
+        under_way, waiting = (asyncio.create_task(hold()) for _ in range(2))
+        await settle()
+        for task in (waiting, under_way):
+            task.cancel()
+        await asyncio.gather(waiting, under_way, return_exceptions=True)
+        assert gauges(stats) == (0, 0, 1)
 
     run(main())

@@ -1,4 +1,4 @@
-"""The openai engine under random outages: whatever its endpoint does, and whoever is cancelled, every row ends and no slot is lost."""
+"""The openai engine in random outages: whatever its endpoint does, whoever is cancelled, every row ends and no slot is lost."""
 
 from __future__ import annotations
 
