@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from raygen.engines.chat_completions import Action, Trouble
 from raygen.engines.silence import at
 
-RESUME = "No row failed of it, and the same command resumes the run"
+# Also what `raygen plan` says, which has nothing to resume.
+AGAIN = "No row failed of it, and nothing is lost: run the same command again once that is mended"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class EndpointEnd:
             said = f"{self._what(trouble, since_s, patience, worked)}: {said}"
         if not worked and trouble.action in (Action.UNSENT, Action.RETRY):
             said += ". Is the address right, and the server running?"
-        return f"model {self.model!r}: {said}{'' if said.endswith('?') else '.'} {RESUME}"
+        return f"model {self.model!r}: {said}{'' if said.endswith('?') else '.'} {AGAIN}"
 
     def _what(self, trouble: Trouble, since_s: float | None, patience: str, worked: bool) -> str:
         since = f" since {at(since_s)}" if worked and since_s is not None else ""

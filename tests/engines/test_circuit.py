@@ -144,8 +144,8 @@ def test_a_wrong_port_ends_the_run_soon_and_fails_no_row():
             message = await why(engine)
             assert f"base_url {url} has not answered at all, in 0.3 s (start_patience_s)" in message
             assert (
-                "nothing listens there. Is the address right, and the server running? No row failed of it"
-                in message
+                "nothing listens there. Is the address right, and the server running? No row failed of it, "
+                "and nothing is lost: run the same command again" in message
             )
 
     run(main)
