@@ -81,6 +81,7 @@ class MockEndpoint:
         self.counters = Counters()
         self.connections: set[asyncio.Transport] = set()
         self._port = port
+        self.closed = False
 
     async def __aenter__(self) -> MockEndpoint:
         self.loop = asyncio.get_running_loop()
@@ -91,6 +92,7 @@ class MockEndpoint:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self.closed = True
         self._server.close()
         for transport in list(self.connections):
             transport.abort()
@@ -177,6 +179,8 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._endpoint.connections.add(transport)
+        if self._endpoint.closed:  # accepted just before
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._endpoint.connections.discard(self._transport)

@@ -76,11 +76,11 @@ class Gate:
         line = self._alone if alone else self._again if again else self._fresh
         future: asyncio.Future[int] = self._loop.create_future()
         line.append(future)
-        self._let_in()
         try:
+            self._let_in()
             return await future
-        except asyncio.CancelledError:
-            if future.cancelled():
+        except BaseException:
+            if future.cancel() or future.cancelled():
                 with contextlib.suppress(ValueError):  # the line may have dropped it already
                     line.remove(future)
                 self._show()
