@@ -125,7 +125,7 @@ def test_keys(tmp_path: Path) -> None:
     [
         ('{"id": 1}\n{"id": null}', r"a\.jsonl, line 2: the key column 'id' is null or empty"),
         ('{"id": 1}\n{"id": ""}', "line 2: .* null or empty"),
-        ('{"id": 7}\n{"id": 8}\n{"id": "7"}', r"1 values .*: '7' \(a\.jsonl row 0 and a\.jsonl row 2\)"),
+        ('{"id": 7}\n{"id": 8}\n{"id": "7"}', r"1 value .*: '7' \(a\.jsonl row 0 and a\.jsonl row 2\)"),
         ('{"id": "a.jsonl#1"}\n{', r"'a\.jsonl#1' \(a\.jsonl row 0 and a\.jsonl row 1\)"),
         (
             '{"id": 1.5, "q": 2}',
