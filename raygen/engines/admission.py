@@ -82,12 +82,12 @@ class Admission:
         return self._next_ticket
 
     def restart(self) -> None:
-        """Send one request, then two, four ...: the endpoint was away.
+        """Send two requests, then three, five ...: the endpoint was away.
 
         A request that takes its server down with it would else take all the others with it each time; so it has fewer beside
-        it each time, and they are other ones.
+        it each time, and they are other ones. Two, so that one whose connection hangs holds nobody up until it times out.
         """
-        self._level, self._threshold = 1.0, float(self._ceiling)
+        self._level, self._threshold = min(2.0, float(self._ceiling)), float(self._ceiling)
 
     def failed(self, ticket: int) -> None:
         """A request ended in a way that says nothing about load: an error, a time-out, a cancellation."""

@@ -228,9 +228,12 @@ def test_any_order_of_events_keeps_the_level_in_its_bounds():
         assert policy.ceiling is None or 1 <= policy.ceiling < 50
 
 
-def test_after_an_outage_it_begins_with_one_and_comes_back():
+def waves_after_an_outage(hanging: int) -> list[int]:
+    """How many requests are sent at once, second by second, beside some that never end."""
     admission = Admission(64, start=64)
     admission.restart()
+    for _ in range(hanging):
+        assert admission.admit(0) is not None
     waves = []
     for second in range(20):
         tickets = []
@@ -239,9 +242,20 @@ def test_after_an_outage_it_begins_with_one_and_comes_back():
         waves.append(len(tickets))
         for ticket in tickets:
             admission.served(ticket, second)
-    assert waves[:2] == [1, 2]
+    return waves
+
+
+def test_after_an_outage_it_begins_with_two_and_comes_back():
+    waves = waves_after_an_outage(hanging=0)
+    assert waves[:2] == [2, 3]
     assert waves == sorted(waves)
     assert waves[-1] == 64
+
+
+def test_after_an_outage_a_request_that_hangs_keeps_nobody_waiting():
+    waves = waves_after_an_outage(hanging=1)
+    assert waves[0] == 1
+    assert waves[-1] == 63
 
 
 def test_a_request_ends_once():
