@@ -278,9 +278,9 @@ def test_stopping_survives_the_loss_of_the_board(own_ray: Any, tmp_path: Path) -
     assert own_ray.get(board.gauges.remote(True)) == {"replicas": 1, "requests": 2.0}
     own_ray.kill(board, no_restart=False)
     wait_until(lambda: own_ray.get(board.gauges.remote(), timeout=30) == {"replicas": 0}, 30, "a new board")
-    assert own_ray.get(board.push.remote("engine", {"requests": 3.0})) is False
+    assert own_ray.get(board.push.remote("engine", {"requests": 3.0})) == (False, [])
     assert own_ray.get(board.gauges.remote(True)) == {"replicas": 1, "requests": 3.0}
-    assert own_ray.get(board.push.remote("engine", {})) is True
+    assert own_ray.get(board.push.remote("engine", {})) == (True, [])
     own_ray.kill(board)
 
 
