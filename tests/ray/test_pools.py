@@ -105,7 +105,7 @@ def test_a_pool_grows_shrinks_restarts_and_can_be_lost(own_ray: Any, tmp_path: P
 
     def ticked(met: Callable[[], bool], asked: float) -> None:
         def tick() -> bool:
-            pool.tick(time.monotonic(), asked)
+            pool.tick(time.monotonic(), asked, True)
             return met()
 
         wait_until(tick, 30, "the pool")
