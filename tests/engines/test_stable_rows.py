@@ -41,12 +41,12 @@ def test_log_probabilities_have_the_same_bits_in_any_company(tmp_path: Path, dty
     folder = save_tiny(tmp_path / "model", tiny_model(max_position_embeddings=1024))
     (tmp_path / "adapter").mkdir()
     save_adapter(str(folder), tmp_path / "adapter")
-    requests = requests_of(14)
+    requests = requests_of(14 if threads == 1 else 8)  # threads wait for each other beside other work
     shuffled = random.Random(1).sample(requests, len(requests))
     compositions: dict[str, tuple[list[list[Asked]], dict[str, Any]]] = {
         "all at once": ([requests], {}),
         "shuffled, three at once": ([shuffled], {"max_batch": 3}),
-        "halves, in pieces": ([shuffled[:7], shuffled[7:]], {"prompt_tokens_per_step": 256}),
+        "halves, in pieces": ([shuffled[:5], shuffled[5:]], {"prompt_tokens_per_step": 256}),
         "one by one": ([[each] for each in shuffled], {"max_batch": 2}),
     }
     comparison = Comparison()
