@@ -15,12 +15,13 @@ import pytest
 from raygen.errors import InterruptedRunError
 from raygen.pipeline import monitor
 from raygen.pipeline.display import summary
-from raygen.pipeline.monitor import Monitor, Progress
+from raygen.pipeline.monitor import Monitor
 from raygen.pipeline.prepare import prepare
 from raygen.pipeline.run import drive
 from tests.echo_jobs import echo_job
 from tests.exactly_once.memory_store import MemoryStore
 from tests.runs.made import a_plan
+from tests.screen import Screen
 
 
 def test_one_signal_ends_a_run_whose_chunks_take_long(
@@ -39,20 +40,6 @@ def test_one_signal_ends_a_run_whose_chunks_take_long(
         drive(prepared, inline=True)
     sender.join()
     assert time.monotonic() - began_s < 20
-
-
-class Screen:
-    """A display that keeps what it is to show."""
-
-    def __init__(self) -> None:
-        self.shown: list[Progress] = []
-
-    def update(self, progress: Progress) -> None:
-        self.shown.append(progress)
-
-    def say(self, line: str) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Engines:

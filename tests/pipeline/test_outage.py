@@ -17,6 +17,7 @@ from raygen.errors import InterruptedRunError
 from raygen.pipeline.display import summary
 from raygen.pipeline.monitor import Budget, Progress
 from raygen.pipeline.run import run_job
+from tests.screen import Screen
 from tests.served import endpoint_job, free_port, served
 
 pytestmark = pytest.mark.usefixtures("quick_endpoints")
@@ -78,18 +79,6 @@ def test_a_wrong_port_is_refused_and_the_right_one_goes_on(cli: Cli, tmp_path: P
     assert status(cli, tmp_path)["rows"] == {"total": 40, "accepted": 0, "rejected": 0, "failed": 0}
     with served(port=port):
         assert cli("run", job, "--inline", "-q").code == 0
-
-
-class Screen:
-    def __init__(self) -> None:
-        self.shown: list[Progress] = []
-
-    def update(self, progress: Progress) -> None:
-        self.shown.append(progress)
-
-    def say(self, line: str) -> None: ...
-
-    def close(self) -> None: ...
 
 
 def test_an_outage_is_waited_for_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,26 +14,14 @@ import pytest
 from benchmarks.mock_endpoint import Reply, prompt_of
 from raygen.config import load_job
 from raygen.pipeline.display import summary
-from raygen.pipeline.monitor import Progress
 from raygen.pipeline.run import run_job
+from tests.screen import Screen
 from tests.served import endpoint_job, free_port, served
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("own_ray")]
 Cli = Callable[..., Any]
 ROWS = [f"question {n}" for n in range(60)]
 POOLED = ("--set", "models.writer.placement=pooled", "--set", "models.writer.replicas=[2, 2]")
-
-
-class Screen:
-    def __init__(self) -> None:
-        self.shown: list[Progress] = []
-
-    def update(self, progress: Progress) -> None:
-        self.shown.append(progress)
-
-    def say(self, line: str) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @pytest.mark.parametrize("pooled", [(), POOLED], ids=["colocated", "pooled"])
