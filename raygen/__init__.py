@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from raygen.config import Job, load_job
     from raygen.errors import RaygenError
     from raygen.pipeline.run import run_job
+    from raygen.program.job import Job, load_job
     from raygen.runs.view import RunView, open_run
 
 # Public names load on first use, so that `import raygen` stays fast and loads neither torch nor ray.
 _PUBLIC = {
-    "Job": "raygen.config",
+    "Job": "raygen.program.job",
     "RaygenError": "raygen.errors",
     "RunView": "raygen.runs.view",
-    "load_job": "raygen.config",
+    "load_job": "raygen.program.job",
     "open_run": "raygen.runs.view",
     "run_job": "raygen.pipeline.run",
 }

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from raygen.config_parts import Frozen, exactly_one
+from raygen.config.base import Frozen, exactly_one
 
 Entity = Literal["email", "phone", "credit_card", "iban", "ip", "url", "ssn"]
 

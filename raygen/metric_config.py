@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from raygen.config_parts import Frozen
-from raygen.data.words import words_of
+from raygen.config.base import Frozen
+from raygen.data.text.words import words_of
 
 MOST_WORDS = 10_000  # they are a part of the job, which every task of a run is sent
 MOST_BYTES = 2**20

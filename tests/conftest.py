@@ -30,7 +30,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     """Run `raygen ARGUMENTS` in this process."""
 
     def run(*arguments: object) -> Result:
-        from raygen.cli import main
+        from raygen.cli.main import main
 
         monkeypatch.setattr("sys.argv", ["raygen", *map(str, arguments)])
         code = 0
@@ -69,4 +69,4 @@ def quick_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("raygen.engines.backoff.BASE_S", 0.001)
+    monkeypatch.setattr("raygen.engines.openai.backoff.BASE_S", 0.001)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from raygen.config import Job
+from raygen.program.job import Job
 
 
 def echo_job(source: Path | str, output: Path | str, **changes: Any) -> Job:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.mock_endpoint import MockEndpoint, MockOptions
+from benchmarks.endpoint.mock import MockEndpoint, MockOptions
 from tests.engines.asked import Respond
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from raygen.config import Job
-from raygen.evaluate.remedies import REMEDIES
+from raygen.program.job import Job
+from raygen.reports.remedies import REMEDIES
 from raygen.runs.outcome import OWN_COLUMNS, SAMPLE
 
 ROOT = Path(__file__).parents[1]

@@ -34,5 +34,5 @@ def test_examples_in_docstrings_are_true(name: str) -> None:
 
 
 def test_examples_are_found() -> None:
-    assert "raygen.steps.excerpt" in with_examples()
+    assert "raygen.steps.tools.excerpt" in with_examples()
     assert "raygen.errors" not in with_examples()

@@ -1,26 +1,5 @@
-"""Sources: from bytes in a store to rows. One file a format; a new one is a file and a line here."""
+"""Data: from bytes in a store to rows, and the tools that read text and media in them.
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from raygen.config import Source
-    from raygen.data.base import SourceReader
-
-FORMATS = {
-    "parquet": "raygen.data.parquet:ParquetReader",
-    "jsonl": "raygen.data.jsonl:JsonLinesReader",
-    "csv": "raygen.data.csv:CsvReader",
-    "webdataset": "raygen.data.webdataset:WebDatasetReader",
-    "text": "raygen.data.folder:TextFolderReader",
-    "images": "raygen.data.folder:ImageFolderReader",
-}
-
-
-def open_source(source: Source) -> SourceReader:
-    """Return the reader of a source's format."""
-    module, _, attribute = FORMATS[source.format].partition(":")
-    reader: SourceReader = getattr(import_module(module), attribute)(source)
-    return reader
+Contract: the same bytes give the same rows every time, any range can be read again, and a broken row is a row with an error.
+Start reading: sources/base.py.
+"""

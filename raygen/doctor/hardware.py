@@ -54,7 +54,7 @@ def check_shared_memory(free_bytes: int | None = None) -> list[Finding]:
     Args:
         free_bytes: of /dev/shm; None: look.
     """
-    from raygen.pipeline.cluster import LOCAL_STORE_BYTES
+    from raygen.cluster.connect import LOCAL_STORE_BYTES
 
     if free_bytes is None:
         if not os.path.isdir("/dev/shm"):

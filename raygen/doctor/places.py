@@ -35,7 +35,7 @@ def check_cache(folder: Path | None = None) -> list[Finding]:
         folder: None: the one that runs use.
     """
     if folder is None:
-        from raygen.models.cache import ModelCache
+        from raygen.models.fetch.cache import ModelCache
 
         folder = ModelCache().root
     there = existing(folder)
@@ -97,7 +97,7 @@ def check_store(uri: str) -> list[Finding]:
 
 def check_environment(environ: Mapping[str, str] | None = None) -> list[Finding]:
     """Name the variables that change how raygen works; never their values, which may hold secrets."""
-    from raygen.engines.endpoint_proxy import proxy_of
+    from raygen.engines.openai.proxy import proxy_of
 
     environ = os.environ if environ is None else environ
     proxies = [name for upper in PROXIES for name in (upper, upper.lower()) if environ.get(name)]

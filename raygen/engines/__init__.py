@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 ENGINES = {
     "echo": "raygen.engines.echo:EchoEngine",
-    "encoder": "raygen.engines.encoder:EncoderEngine",
-    "openai": "raygen.engines.openai:OpenAIEngine",
-    "torch": "raygen.engines.torch:TorchEngine",
-    "vllm": "raygen.engines.vllm:VLLMEngine",
+    "encoder": "raygen.engines.encoder.engine:EncoderEngine",
+    "openai": "raygen.engines.openai.engine:OpenAIEngine",
+    "torch": "raygen.engines.torch.engine:TorchEngine",
+    "vllm": "raygen.engines.vllm.engine:VLLMEngine",
 }
 
 

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from raygen.config import Frozen, ModelSpec, Sampling
-from raygen.constraint import Constraint
+from raygen.config.constraint import Constraint
 from raygen.errors import RowError
+from raygen.program.job import Frozen, ModelSpec, Sampling
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from raygen.config import Frozen
-from raygen.data.messages import told_calls
+from raygen.data.text.messages import told_calls
 from raygen.engines.base import (
     ClassifyRequest,
     ClassifyResult,
@@ -22,6 +21,7 @@ from raygen.engines.base import (
     ResolvedModel,
 )
 from raygen.errors import RowError
+from raygen.program.job import Frozen
 
 
 def echo_text(row_id: str, prompt: str, seed: int) -> str:

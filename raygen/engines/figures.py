@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from raygen.evaluate.display import count
+from raygen.formatting import count
 
 # Of this moment: summed over living engines. All others are totals since an engine's start.
 GAUGES = frozenset({"in_flight", "waiting", "limit", "kv_positions", "kv_limit"})

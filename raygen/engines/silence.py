@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from raygen.engines.breaker import Why
 from raygen.engines.figures import ENDPOINT, endpoint_key
+from raygen.engines.openai.breaker import Why
 from raygen.terminal import duration
 
 WORDS = {

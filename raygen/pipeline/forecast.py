@@ -8,14 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from raygen.config import Job
-from raygen.data import open_source
+from raygen.data.sources import open_source
 from raygen.engines.base import ResolvedModel
-from raygen.evaluate.display import count
-from raygen.pipeline.host import EngineHost
-from raygen.pipeline.models import as_planned, resolve_models
-from raygen.pipeline.prepare import plan_job, prepare
-from raygen.pipeline.program import Program
+from raygen.formatting import count
+from raygen.program.host import EngineHost
+from raygen.program.job import Job
+from raygen.program.prepare import plan_job, prepare
+from raygen.program.program import Program
+from raygen.program.resolve import as_planned, resolve_models
 from raygen.runs.outcome import FAILED
 from raygen.runs.plan import Plan
 from raygen.terminal import duration

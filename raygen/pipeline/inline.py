@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from raygen.errors import StorageError
-from raygen.pipeline.host import chunks_in_flight
 from raygen.pipeline.work import Parcel, Report, Todo, Work
+from raygen.program.host import chunks_in_flight
 
 
 class InlineExecution:

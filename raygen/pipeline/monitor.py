@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from raygen.config.tolerance import Tolerance
 from raygen.engines.silence import silences
 from raygen.errors import InterruptedRunError, RaygenError, StorageError
 from raygen.pipeline.result import RunResult
@@ -21,7 +22,6 @@ from raygen.runs.pace import Rate, pace_of
 from raygen.runs.plan import Plan
 from raygen.runs.session import BEAT_S, Session
 from raygen.storage import Store
-from raygen.tolerance import Tolerance
 
 TICK_S = 0.5
 BY_SIGNAL = "interrupted"  # what a session notes that a signal stopped

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from raygen.config import Job
-from raygen.config_file import override, validate
+from raygen.config.files import override, validate
 from raygen.errors import UserError
 from raygen.pipeline.monitor import Display
-from raygen.pipeline.prepare import prepare_retry
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.run import drive
-from raygen.pipeline.summary import write_report
+from raygen.program.job import Job
+from raygen.program.prepare import prepare_retry
+from raygen.reports.summary import write_report
 from raygen.runs.duplicates import deduplication_of
 from raygen.runs.enough import acceptance
 from raygen.runs.retries import read_merged

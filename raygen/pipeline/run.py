@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
-from raygen.config import Job
 from raygen.engines.figures import missing_lines
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
-from raygen.evaluate.display import count
+from raygen.formatting import count
 from raygen.pipeline.monitor import Budget, Display, Monitor
-from raygen.pipeline.prepare import Prepared, prepare
 from raygen.pipeline.result import RunResult
-from raygen.pipeline.summary import REPORT_KEY, write_report
 from raygen.pipeline.work import Work, grouped, todos_of
+from raygen.program.job import Job
+from raygen.program.prepare import Prepared, prepare
+from raygen.reports.summary import REPORT_KEY, write_report
 from raygen.runs.commit import Commit, committed_chunks, put_commit, read_commit, read_commits
 from raygen.runs.duplicate_finder import find_duplicates
 from raygen.runs.duplicates import Duplicates, deduplication_of, write_duplicates
@@ -244,7 +244,7 @@ def _see(store: Store, plan: Plan, done: set[int], known: dict[int, Commit], tar
 def _cluster(inline: bool):  # type: ignore[no-untyped-def]
     if inline:
         return nullcontext()
-    from raygen.pipeline.cluster import connected
+    from raygen.cluster.connect import connected
 
     return connected()
 

@@ -23,17 +23,17 @@ import pyarrow as pa
 import ray
 
 from raygen import errors
-from raygen.data.base import Range
+from raygen.cluster.ray_metrics import EngineMetrics
+from raygen.data.sources.base import Range
 from raygen.engines.base import ResolvedModel
 from raygen.engines.figures import missing_lines
 from raygen.errors import RaygenError, StorageError
-from raygen.pipeline.host import ChunkResult
-from raygen.pipeline.metrics import EngineMetrics
-from raygen.pipeline.models import on_this_node
-from raygen.pipeline.pool import stand_ins
-from raygen.pipeline.pooled import PoolLostError
-from raygen.pipeline.room import Group, with_threads
+from raygen.pipeline.pools.layout import Group, with_threads
+from raygen.pipeline.pools.pool import stand_ins
+from raygen.pipeline.pools.pooled import PoolLostError
 from raygen.pipeline.work import Report, Todo, Work
+from raygen.program.host import ChunkResult
+from raygen.program.resolve import on_this_node
 from raygen.runs.commit import Commit
 
 PUSH_S = 1.0

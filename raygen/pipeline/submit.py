@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from raygen.config import Job, load_job
 from raygen.errors import ConfigError, RaygenError
+from raygen.program.job import Job, load_job
 
 EXCLUDED = [
     "/.git/",
@@ -53,7 +53,9 @@ def submit_job(
         ) from None
     _check_output(_effective(job, arguments))
     client = _client(address)
-    submission = _submit(client, ["python", "-m", "raygen.cli", "run", str(inside), *arguments], working_dir)
+    submission = _submit(
+        client, ["python", "-m", "raygen.cli.main", "run", str(inside), *arguments], working_dir
+    )
     try:
         say(f"submitted {submission} to {address}")
         return _follow(client, submission, say) if wait else 0

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raygen.config import Job, StorageOptions
-from raygen.data import open_source
-from raygen.data.base import ROW_ID, InputFile, Range
+from raygen.data.sources import open_source
+from raygen.data.sources.base import ROW_ID, InputFile, Range
 from raygen.engines.base import Engine, ResolvedModel
 from raygen.errors import (
     AttemptExpiredError,
@@ -23,14 +22,15 @@ from raygen.errors import (
     KeyNotFoundError,
     StorageError,
 )
-from raygen.pipeline.host import ChunkResult, EngineHost
-from raygen.pipeline.program import Program
+from raygen.program.host import ChunkResult, EngineHost
+from raygen.program.job import Job, StorageOptions
+from raygen.program.program import Program
 from raygen.runs.commit import Attempt, Commit, chunk_name, commit_chunk, digest_of_ids, read_data
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.overlap import Overlap
 from raygen.runs.plan import Plan
 from raygen.runs.reuse import Reuse
-from raygen.steps.record import RecordedRows, recorded_columns
+from raygen.steps.row.record import RecordedRows, recorded_columns
 from raygen.storage import Store, open_store
 
 

@@ -1,1 +1,5 @@
-"""Runs: plan, commit, manifest, resume, collect. Exactly-once lives here; knows no Ray and no model."""
+"""Runs: the run store. It alone decides what counts: a chunk is done when its commit is created, once.
+
+Contract: object storage is the only state; knows no Ray, no model and no step. Every claim has a mutant that must be caught.
+Start reading: plan.py, then commit.py, then manifest.py; why: docs/decisions/0001-exactly-once.md.
+"""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from raygen.config_parts import is_number
+from raygen.config.base import is_number
 from raygen.errors import KeyNotFoundError
 from raygen.runs import duplicates
 from raygen.runs.commit import DATA, committed_chunks, read_commits

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raygen.config_parts import is_number
+from raygen.config.base import is_number
 from raygen.errors import (
     AttemptExpiredError,
     ChunkIntegrityError,
@@ -26,8 +26,8 @@ from raygen.errors import (
     UnknownResultError,
 )
 from raygen.runs.outcome import STATUSES, lifted
-from raygen.runs.sealed import read_sealed, seal
 from raygen.storage import Store
+from raygen.storage.sealed import read_sealed, seal
 
 COMMITS, DATA = "commits/", "data/"
 _REMEDY = "remove it and run again: its chunk is then done again"
@@ -219,7 +219,7 @@ def read_commit(store: Store, chunk: int) -> Commit:
 
 def read_commits(store: Store, chunks: list[int]) -> Iterator[Commit]:
     """Yield the commits of these chunks, reading many at once; each must exist."""
-    from raygen.runs.sealed import unseal
+    from raygen.storage.sealed import unseal
 
     keys = {f"{COMMITS}{chunk_name(chunk)}.json": chunk for chunk in chunks}
     for key, data in store.get_many(list(keys)):

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raygen.data.alike import Alike
-from raygen.data.fingerprint import DIGEST_BYTES
+from raygen.data.text.alike import Alike
+from raygen.data.text.fingerprint import DIGEST_BYTES
 from raygen.errors import ChunkIntegrityError
 from raygen.last_step_config import Deduplicate
 from raygen.runs.commit import Commit, read_data

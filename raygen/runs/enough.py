@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from raygen.evaluate.display import count
+from raygen.formatting import count
 from raygen.runs.commit import Commit
 from raygen.runs.outcome import ACCEPTED, STATUSES
 from raygen.runs.plan import Plan

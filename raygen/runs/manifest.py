@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raygen.errors import ChunkIntegrityError, KeyNotFoundError, UnknownResultError
-from raygen.evaluate.display import count
+from raygen.formatting import count
 from raygen.runs.commit import DATA, Commit, no_calls
 from raygen.runs.duplicates import Duplicates, corrected
 from raygen.runs.outcome import ACCEPTED, STATUSES
 from raygen.runs.plan import Plan
-from raygen.runs.sealed import read_sealed, seal
 from raygen.storage import Store
+from raygen.storage.sealed import read_sealed, seal
 
 MANIFEST_KEY = "manifest.json"
 

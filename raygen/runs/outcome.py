@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raygen.data.exact import JSON_MARK, JSON_TEXT, is_json
+from raygen.data.sources.exact import JSON_MARK, JSON_TEXT, is_json
 from raygen.json_text import read_json
 
 SCHEMA_VERSION = 4  # 3 had no reasoning, refusal, tool_calls and yardstick: see `lifted`

@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from raygen.config import Job
-from raygen.data.base import InputFile, Range, SourcePlan
+from raygen.data.sources.base import InputFile, Range, SourcePlan
 from raygen.errors import RunConflictError, UnknownResultError
-from raygen.runs.sealed import read_sealed, seal
+from raygen.program.job import Job
 from raygen.storage import Store, digest_input, find_inputs, split_uri
+from raygen.storage.sealed import read_sealed, seal
 
 PLAN_KEY = "plan.json"
 PLAN_VERSION = 2

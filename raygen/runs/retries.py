@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raygen.config import Job
 from raygen.errors import CorruptDataError, KeyNotFoundError, UserError
+from raygen.program.job import Job
 from raygen.runs.commit import Commit, read_data
 from raygen.runs.duplicates import SCHEMA as DUPLICATES
 from raygen.runs.duplicates import Duplicates, corrected, mark, of_chunk, read_duplicates

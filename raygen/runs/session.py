@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
-from raygen.runs.sealed import seal, unseal
 from raygen.storage import Store
+from raygen.storage.sealed import seal, unseal
 
 PROGRESS = "progress/"
 BEAT_S = 2.0  # how often a driver writes its progress

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
     from raygen.steps.base import Step
 
 STEPS = {

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from raygen.data.template import Template
-from raygen.steps.calls import Calls
-from raygen.steps.story import Story
+from raygen.data.text.template import Template
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Story
 
 if TYPE_CHECKING:
-    from raygen.config import Job, Sampling
-    from raygen.constraint import Constraint
+    from raygen.config.constraint import Constraint
+    from raygen.program.job import Job, Sampling
     from raygen.runs.outcome import Outcome
 
 
@@ -130,7 +130,7 @@ def check_constraint(constraint: Constraint | None, model: str, where: str, job:
     if constraint.json_schema is not None:
         from jsonschema.exceptions import SchemaError
 
-        from raygen.steps.schemas import dialect_of
+        from raygen.steps.tools.schemas import dialect_of
 
         try:  # texts are compared with it afterwards
             dialect_of(constraint.json_schema)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raygen.constraint import Constraint
+from raygen.config.constraint import Constraint
+from raygen.config.grammar import grammar_of, limits, one_line
 from raygen.engines.finish import LENGTH
 from raygen.errors import RowError
-from raygen.grammar import grammar_of, limits, one_line
-from raygen.steps.excerpt import excerpt
+from raygen.steps.tools.excerpt import excerpt
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -48,7 +48,7 @@ class KeepsTo:
                 None if sample.text in known else f"{_quoted(sample.text)} is none of the choices {named}"
             )
         if kind == "json_schema":
-            from raygen.steps.schemas import Schema, dialect_of
+            from raygen.steps.tools.schemas import Schema, dialect_of
 
             schema = Schema(value, dialect_of(value))
             return lambda sample: schema.fault_in(sample.text)

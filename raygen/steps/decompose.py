@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raygen.data.template import Template
+from raygen.data.text.template import Template
 from raygen.engines.base import GenerateRequest
 from raygen.engines.finish import LENGTH
-from raygen.step_config import Decompose, Sampling
 from raygen.steps.base import Ask, Step
-from raygen.steps.calls import Calls
-from raygen.steps.excerpt import excerpt
-from raygen.steps.patterns import Pattern
-from raygen.steps.seeds import seed_of
-from raygen.steps.story import Draft, Story
-from raygen.steps.usable import fault_of
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.seeds import seed_of
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.row.usable import fault_of
+from raygen.steps.spec import Decompose, Sampling
+from raygen.steps.tools.excerpt import excerpt
+from raygen.steps.tools.patterns import Pattern
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 KEPT = 500  # characters of a part in a decision
 NAMES = frozenset({"part", "number", "answered"})  # what the prompt about a part reads beside the row

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from raygen.data.fingerprint import fingerprint
+from raygen.data.text.fingerprint import fingerprint
 from raygen.last_step_config import Deduplicate
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
-from raygen.steps.story import Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Story
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 
 class DeduplicateStep(Step):

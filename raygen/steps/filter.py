@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raygen.step_config import Filter
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
-from raygen.steps.story import Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Story
+from raygen.steps.spec import Filter
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 
 class FilterStep(Step):

@@ -6,26 +6,26 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raygen.data.messages import checked_messages
+from raygen.data.media.pictures import pictures_in
 from raygen.data.paths import fields_of, is_in_text
-from raygen.data.pictures import pictures_in
-from raygen.data.tools import checked_tools, unread_tools, whole_tools
+from raygen.data.text.messages import checked_messages
+from raygen.data.text.tools import checked_tools, unread_tools, whole_tools
 from raygen.engines.base import GenerateRequest
 from raygen.errors import RowError
 from raygen.json_text import read_json, write_json
-from raygen.step_config import Answer, Generate
 from raygen.steps.base import Ask, Step, check_constraint
-from raygen.steps.calls import Calls
 from raygen.steps.constrained import KeepsTo
-from raygen.steps.patterns import Pattern
-from raygen.steps.seeds import seed_of
-from raygen.steps.story import Draft, Story
-from raygen.steps.usable import fault_of
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.seeds import seed_of
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.row.usable import fault_of
+from raygen.steps.spec import Answer, Generate
+from raygen.steps.tools.patterns import Pattern
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 
 class GenerateStep(Step):

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from raygen.errors import RowError, storable, told
-from raygen.step_config import PythonStep
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks.python import function_of
-from raygen.steps.excerpt import excerpt
-from raygen.steps.story import Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Story
+from raygen.steps.spec import PythonStep
+from raygen.steps.tools.excerpt import excerpt
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 KEPT = 500  # characters of a text that says why
 Text = Annotated[str, Field(max_length=1_000_000)]

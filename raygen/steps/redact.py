@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from raygen.data.pii import find_pii, require_pii
+from raygen.data.text.pii import find_pii, require_pii
 from raygen.last_step_config import Redact
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
-from raygen.steps.record import BESIDE
-from raygen.steps.story import REDACTED, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.record import BESIDE
+from raygen.steps.row.story import REDACTED, Story
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
     from raygen.runs.outcome import Outcome
 
 MAKES_TEXT = ("generate", "decompose", "refine")

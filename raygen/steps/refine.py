@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from raygen.engines.base import GenerateRequest
-from raygen.step_config import Refine
 from raygen.steps.base import Ask, Step, check_constraint
-from raygen.steps.calls import Calls
 from raygen.steps.generate import GenerateStep
-from raygen.steps.seeds import seed_of
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.seeds import seed_of
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.spec import Refine
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 
 class RefineStep(Step):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from raygen.step_config import Score
 from raygen.steps import load
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
-from raygen.steps.metrics import METRICS, Metric
-from raygen.steps.story import Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Story
+from raygen.steps.scores import METRICS, Metric
+from raygen.steps.spec import Score
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 
 class ScoreStep(Step):

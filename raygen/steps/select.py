@@ -6,14 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-from raygen.config import Job
-from raygen.step_config import Diverse, Select
+from raygen.program.job import Job
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks.equals import number_in
-from raygen.steps.farthest import farthest_first, farthest_texts
-from raygen.steps.story import Draft, Story
-from raygen.steps.vectors import unit_rows
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.spec import Diverse, Select
+from raygen.steps.tools.farthest import farthest_first, farthest_texts
+from raygen.steps.tools.vectors import unit_rows
 
 
 class SelectStep(Step):

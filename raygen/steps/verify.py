@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from raygen.step_config import Verify
 from raygen.steps import load
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks import CHECKS, Check
-from raygen.steps.story import Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Story
+from raygen.steps.spec import Verify
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 
 class VerifyStep(Step):

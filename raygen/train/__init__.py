@@ -1,1 +1,4 @@
-"""Training: recipes, from shards to a model that runs. One loop on Ray Train; a family brings its batch and its loss."""
+"""Train: a recipe becomes a model directory that transformers loads as it is.
+
+Start reading: recipe.py, then run.py.
+"""

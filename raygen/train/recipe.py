@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from raygen.config import Frozen, Name, Source, digest_of
-from raygen.config_parts import Day, Tools
-from raygen.data.tools import whole_tools
-from raygen.models.chat_template import refuse_given
+from raygen.config.base import Day, Tools
+from raygen.data.text.tools import whole_tools
+from raygen.models.text.chat_template import refuse_given
+from raygen.program.job import Frozen, Name, Source, digest_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Template = Annotated[str, Field(min_length=1, description="a Jinja2 template over the row's columns")]
@@ -281,7 +281,7 @@ class Recipe(Frozen):
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, output_uri: str | None = None) -> Recipe:
     """Read a recipe file; `output_uri` wins over `overrides`, which win over the file. Raises ConfigError."""
-    from raygen.config_file import read_config
+    from raygen.config.files import read_config
 
     last = [] if output_uri is None else [f'output="{output_uri}"']
     return read_config(path, Recipe, [*overrides, *last])

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from raygen.errors import StorageError
-from raygen.models.reference import resolve
-from raygen.models.weights import ResolvedWeights
+from raygen.models.fetch.reference import resolve
+from raygen.models.fetch.weights import ResolvedWeights
 from raygen.storage import Store, open_store
-from raygen.train.base import family_class
-from raygen.train.claim import RECIPE_KEY, claim
-from raygen.train.display import TrainDisplay, TrainProgress
-from raygen.train.loop import train_worker
-from raygen.train.metrics_log import read_metrics, validations
-from raygen.train.order import total_steps
-from raygen.train.prepared import Prepared
+from raygen.train.driver.claim import RECIPE_KEY, claim
+from raygen.train.driver.progress import TrainDisplay, TrainProgress
+from raygen.train.driver.session import at_work, read_train_sessions, session
+from raygen.train.driver.status import read_finished
+from raygen.train.families.base import family_class
+from raygen.train.loop.order import total_steps
+from raygen.train.loop.records import read_metrics, validations
+from raygen.train.loop.training import train_worker
+from raygen.train.prepare.prepared import Prepared
 from raygen.train.recipe import Recipe
-from raygen.train.session import at_work, read_train_sessions, session
-from raygen.train.status import read_finished
 
 REPORT_KEY = "report.html"
 
@@ -78,10 +78,10 @@ def train(
             for record in validations(read_metrics(store)):
                 listen(record)
         return _finished(store, recipe, finished, say)
-    from raygen.pipeline.cluster import connected
-    from raygen.train.board import start_train_board
-    from raygen.train.launch import launch, width
-    from raygen.train.watch import Watch
+    from raygen.cluster.connect import connected
+    from raygen.train.driver.board import start_train_board
+    from raygen.train.driver.launch import launch, width
+    from raygen.train.driver.watch import Watch
 
     if (other := at_work(read_train_sessions(store))) is not None:
         say(
@@ -140,8 +140,8 @@ def checked_base(recipe: Recipe) -> ResolvedWeights:
 def prepare_shown(
     recipe: Recipe, base: Path, store: Store, display: TrainDisplay | None, say: Callable[[str], None]
 ) -> Prepared:
-    """Prepare, with progress. See raygen.train.prepare."""
-    from raygen.train.prepare import prepare
+    """Prepare, with progress. See raygen.train.prepare.prepare."""
+    from raygen.train.prepare.prepare import prepare
 
     began_s = time.monotonic()
 
@@ -190,7 +190,7 @@ def _usage(recipe: Recipe, model: str, adapter: bool) -> str:
 
 
 def _report(store: Store, recipe: Recipe, evaluated: dict[str, Any], kept: int | None) -> str:
-    from raygen.evaluate.train_report import write_train_report
+    from raygen.reports.training import write_train_report
 
     prepared = Prepared.load(store)
     counts = prepared.counts if prepared else {}

@@ -16,19 +16,19 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from raygen.config import Frozen
-from raygen.config_file import override, read_config, validate
+from raygen.config.files import override, read_config, validate
 from raygen.errors import ConfigError, InterruptedRunError, RaygenError, TrainingError
-from raygen.evaluate.display import count
-from raygen.models.reference import resolve
+from raygen.formatting import count
+from raygen.models.fetch.reference import resolve
+from raygen.program.job import Frozen
 from raygen.storage import Store, open_store
-from raygen.train.base import family_class
-from raygen.train.claim import RECIPE_KEY, claim
-from raygen.train.metrics_log import number, read_metrics, validations
+from raygen.train.driver.claim import RECIPE_KEY, claim
+from raygen.train.driver.session import session
+from raygen.train.driver.status import BEST_KEY
+from raygen.train.families.base import family_class
+from raygen.train.loop.records import number, read_metrics, validations
 from raygen.train.recipe import Recipe
 from raygen.train.run import prepare_shown, train
-from raygen.train.session import session
-from raygen.train.status import BEST_KEY
 
 TRIAL_CPUS = 0.01  # of the process that drives a trial; its workers ask for their own
 
@@ -170,7 +170,7 @@ def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Callable[[str], None] = lamb
         for number, settings in enumerate(draw(sweep))
     ]
     shared = not any(name.startswith(PREPARING) for name in sweep.parameters)
-    from raygen.pipeline.cluster import connected
+    from raygen.cluster.connect import connected
 
     with session(store) as current, connected():
         if shared:
@@ -206,7 +206,7 @@ def _tune(
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the command
     from ray import tune
 
-    from raygen.train.launch import quieten
+    from raygen.train.driver.launch import quieten
 
     quieten()
     scheduler = None

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from benchmarks.mock_endpoint import MockEndpoint, MockOptions, Reply
-from raygen.config import ModelSpec, Sampling
+from benchmarks.endpoint.mock import MockEndpoint, MockOptions, Reply
 from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
-from raygen.engines.openai import OpenAIEngine
+from raygen.engines.openai.engine import OpenAIEngine
 from raygen.errors import RowError
+from raygen.program.job import ModelSpec, Sampling
 
 QUICK = MockOptions(latency_s=0.001)
 Respond = Callable[[dict[str, Any], bytes], Reply | None]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from raygen.config import ModelSpec, Sampling
 from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.echo import EchoEngine, echo_text
 from raygen.errors import RowError
+from raygen.program.job import ModelSpec, Sampling
 
 
 def request(row_id: str = "r", prompt: str = "two words", seeds: tuple[int, ...] = (1,)) -> GenerateRequest:

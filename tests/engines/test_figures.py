@@ -11,8 +11,8 @@ from raygen.engines.figures import GAUGES, kv_use, merged_figures, pool_figures,
 from raygen.engines.silence import at, silences
 from raygen.pipeline import board as board_module
 from raygen.pipeline.board import Board
-from raygen.pipeline.display import engine_parts, summary
 from raygen.pipeline.monitor import Progress
+from raygen.pipeline.progress import engine_parts, summary
 
 TORCH = {
     "in_flight": 4,

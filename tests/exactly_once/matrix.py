@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import raygen
 from raygen.errors import UserError
-from raygen.pipeline.show import outcomes_of
+from raygen.review.show import outcomes_of
 from tests.exactly_once.failpoints import ACTIONS, READ_ACTIONS, WRITES, Fault, Script
 from tests.exactly_once.oracle import Expected, Findings, judge_commits, judge_finished, judge_rows, live_data
 from tests.exactly_once.places import Place

@@ -18,8 +18,8 @@ from raygen.runs import collect, commit, retries
 from raygen.runs.collect import Collected
 from raygen.runs.commit import Commit, read_commits
 from raygen.runs.plan import Plan
-from raygen.runs.sealed import seal
 from raygen.storage import Store
+from raygen.storage.sealed import seal
 from tests.exactly_once.memory_store import MemoryStore
 from tests.exactly_once.stepping import SteppingStore
 

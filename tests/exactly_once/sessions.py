@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
-from raygen.config import Job, StorageOptions
 from raygen.errors import RaygenError
-from raygen.pipeline import host, prepare, retry, run, summary, work
-from raygen.pipeline.models import resolve_models
+from raygen.pipeline import retry, run, work
 from raygen.pipeline.work import Work, todos_of
+from raygen.program import host, prepare
+from raygen.program.job import Job, StorageOptions
+from raygen.program.resolve import resolve_models
+from raygen.reports import summary
 from raygen.runs import collect, commit, duplicates, manifest, plan
 from raygen.runs.commit import chunk_name
 from raygen.runs.plan import Plan
@@ -239,7 +241,7 @@ def _patched(bench: Bench, script: Script | None) -> Iterator[None]:
             patch.setattr(module, "time", clock)
         patch.setattr(Work, "begin", noted)
         patch.setattr(summary, "report_data", lambda store: None)
-        patch.setattr("raygen.evaluate.report.render_report", lambda data: "<html>")
+        patch.setattr("raygen.reports.run.render_report", lambda data: "<html>")
         # A killed process loses nothing that the kernel has; only a power failure would need it.
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import raygen
-from raygen.config import Job
-from raygen.pipeline.verify import verify_run
+from raygen.program.job import Job
+from raygen.review.verify import verify_run
 from raygen.runs.manifest import Manifest
 from raygen.storage import Store
 from tests.exactly_once.failpoints import ACTIONS, Fault, Script

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import test_storage
 from tests.exactly_once.memory_store import MemoryStore
+from tests.storage import test_storage
 
 CONTRACT = [
     test

@@ -11,10 +11,9 @@ import pytest
 import raygen
 from raygen.errors import CorruptDataError
 from raygen.pipeline.run import run_job
-from raygen.pipeline.verify import verify_run
-from raygen.runs import sealed
+from raygen.review.verify import verify_run
 from raygen.runs.collect import collect
-from raygen.storage import open_store
+from raygen.storage import open_store, sealed
 from tests.exactly_once.failpoints import Fault
 from tests.exactly_once.flips import unnoticed_flips
 from tests.exactly_once.matrix import Case, judge

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raygen.data.base import InputFile, Range
+from raygen.data.sources.base import InputFile, Range
 from raygen.errors import KeyNotFoundError, RaygenError, StorageError
-from raygen.runs import collect, commit, manifest, plan, sealed
+from raygen.runs import collect, commit, manifest, plan
 from raygen.runs.commit import (
     Attempt,
     Commit,
@@ -26,6 +26,7 @@ from raygen.runs.manifest import finish
 from raygen.runs.outcome import Outcome, outcome_table
 from raygen.runs.plan import Plan, pin
 from raygen.runs.retries import read_merged
+from raygen.storage import sealed
 from tests.exactly_once.memory_store import MemoryStore
 from tests.exactly_once.oracle import (
     Expected,

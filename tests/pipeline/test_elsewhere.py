@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import raygen
-from raygen.config import Job, Source
 from raygen.engines.echo import EchoEngine
 from raygen.json_text import write_json
 from raygen.pipeline.run import run_job
-from raygen.pipeline.verify import verify_run
+from raygen.program.job import Job, Source
+from raygen.review.verify import verify_run
 from tests.echo_jobs import echo_job
 
 WORDS = "16 rows, 256 keys, bits 0123"
@@ -48,7 +48,7 @@ def test_another_yardstick_machine_or_number_of_threads_is_said_first(
     job: Job, other: str, monkeypatch: pytest.MonkeyPatch
 ):
     if other == "machine":
-        monkeypatch.setattr("raygen.pipeline.host.machine_name", lambda: "Another CPU, 9 cores")
+        monkeypatch.setattr("raygen.program.host.machine_name", lambda: "Another CPU, 9 cores")
     else:
         monkeypatch.setattr(EchoEngine, other, "of another kind")
     said: list[str] = []

@@ -13,21 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.config import Job
 from raygen.pipeline import run as driver
-from raygen.pipeline.host import EngineHost
-from raygen.pipeline.models import resolve_models
 from raygen.pipeline.monitor import Budget
 from raygen.pipeline.retry import retry_run
 from raygen.pipeline.run import RunResult, run_job
-from raygen.pipeline.verify import verify_run
 from raygen.pipeline.work import Work, todos_of
+from raygen.program.host import EngineHost
+from raygen.program.job import Job
+from raygen.program.resolve import resolve_models
+from raygen.review.verify import verify_run
 from raygen.runs.commit import committed_chunks, read_commits
 from raygen.runs.manifest import Manifest, finish
 from raygen.runs.plan import Plan
-from raygen.runs.sealed import seal, unseal
 from raygen.runs.status import read_status
 from raygen.storage import Store, open_store
+from raygen.storage.sealed import seal, unseal
 from tests.exactly_once.sessions import do_chunk
 
 ROWS, CHUNK_ROWS = 60, 6

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raygen.config import Job
 from raygen.errors import ConfigError, EngineConfigError
-from raygen.models.label_files import read_labels
-from raygen.pipeline.models import resolve_models
-from raygen.pipeline.prepare import prepare
+from raygen.models.text.label_files import read_labels
+from raygen.program.job import Job
+from raygen.program.prepare import prepare
+from raygen.program.resolve import resolve_models
 from tests.echo_jobs import echo_job
 
 NLI = {"family": "classifier", "engine": "echo"}

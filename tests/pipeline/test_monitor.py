@@ -14,10 +14,10 @@ import pytest
 
 from raygen.errors import InterruptedRunError
 from raygen.pipeline import monitor
-from raygen.pipeline.display import summary
 from raygen.pipeline.monitor import Monitor
-from raygen.pipeline.prepare import prepare
+from raygen.pipeline.progress import summary
 from raygen.pipeline.run import drive
+from raygen.program.prepare import prepare
 from tests.echo_jobs import echo_job
 from tests.exactly_once.memory_store import MemoryStore
 from tests.runs.made import a_plan

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.config import Job
-from raygen.pipeline.summary import write_report
+from raygen.program.job import Job
+from raygen.reports.summary import write_report
 from raygen.runs.outcome import SCHEMA_VERSION, outcome_schema
 from raygen.storage import open_store
 from tests.fault_s3 import FaultS3

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks.mock_endpoint import Reply, prompt_of
-from raygen.config import load_job
+from benchmarks.endpoint.mock import Reply, prompt_of
 from raygen.errors import InterruptedRunError
-from raygen.pipeline.display import summary
 from raygen.pipeline.monitor import Budget, Progress
+from raygen.pipeline.progress import summary
 from raygen.pipeline.run import run_job
+from raygen.program.job import load_job
 from tests.screen import Screen
 from tests.served import endpoint_job, free_port, served
 

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.config import Job
 from raygen.engines.base import ClassifyRequest, ClassifyResult, GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
 from raygen.errors import ConfigError, RaygenError, UserError
 from raygen.pipeline.retry import retry_run
 from raygen.pipeline.run import RunResult, run_job
+from raygen.program.job import Job
 from raygen.runs.status import read_status
 from raygen.storage import open_store
 from tests.exactly_once.mutants import flipped
@@ -482,7 +482,7 @@ def test_the_command_line_says_what_was_reused(
 def test_an_old_commit_has_reused_nothing(before: Path) -> None:
     """Commits from before calls were counted are read as they are."""
     from raygen.runs.commit import read_commit
-    from raygen.runs.sealed import seal, unseal
+    from raygen.storage.sealed import seal, unseal
 
     path = before / "commits/00000000.json"
     record = unseal(path.read_bytes(), "commit")

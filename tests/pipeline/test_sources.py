@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.config import Job
 from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
 from raygen.errors import ConfigError, SourceError
 from raygen.pipeline.run import run_job
-from raygen.pipeline.show import show_rows
+from raygen.program.job import Job
+from raygen.review.show import show_rows
 
 
 @pytest.fixture

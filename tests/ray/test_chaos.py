@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 import raygen
-from raygen.config import load_job
 from raygen.errors import UserError
 from raygen.pipeline.run import run_job
+from raygen.program.job import load_job
 from tests.ray import cases
 from tests.ray.processes import Process, descendants, wait_until
 

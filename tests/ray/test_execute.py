@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.config import load_job
 from raygen.errors import ConfigError, SourceError
 from raygen.pipeline.monitor import Budget, Progress
-from raygen.pipeline.prepare import prepare
 from raygen.pipeline.run import drive, run_job
+from raygen.program.job import load_job
+from raygen.program.prepare import prepare
 from tests.exactly_once.oracle import judge_manifest
 from tests.ray import cases
 from tests.ray.fragile import fragile_model
@@ -245,7 +245,7 @@ def test_engine_figures_are_served_to_prometheus(own_ray: Any) -> None:
     @own_ray.remote(num_cpus=0)
     class Reporter:
         def show(self) -> None:
-            from raygen.pipeline.metrics import EngineMetrics
+            from raygen.cluster.ray_metrics import EngineMetrics
 
             self.metrics = EngineMetrics("a-run")
             self.metrics.show({"prompt_tokens_computed": 25, "prompt_tokens_reused": 75, "preemptions": 3})

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from raygen.config import StorageOptions
 from raygen.errors import CorruptDataError, SourceError
+from raygen.program.job import StorageOptions
 from raygen.storage import LocalStore
-from raygen.train.feed import feed, read_blocks
-from raygen.train.prepare import prepare
-from raygen.train.prepared import Prepared
-from raygen.train.spread import in_process
-from tests.train.test_prepare import LABELLED, many, recipe_of, whole_words, write
+from raygen.train.loop.feed import feed, read_blocks
+from raygen.train.prepare.prepare import prepare
+from raygen.train.prepare.prepared import Prepared
+from raygen.train.prepare.spread import in_process
+from tests.train.prepare.test_prepare import LABELLED, many, recipe_of, whole_words, write
 from tests.train.whole_words import register
 
 pytestmark = pytest.mark.ray

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.mock_endpoint import Reply, prompt_of
-from raygen.config import load_job
-from raygen.pipeline.display import summary
+from benchmarks.endpoint.mock import Reply, prompt_of
+from raygen.pipeline.progress import summary
 from raygen.pipeline.run import run_job
+from raygen.program.job import load_job
 from tests.screen import Screen
 from tests.served import endpoint_job, free_port, served
 

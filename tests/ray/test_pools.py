@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.config import load_job
 from raygen.engines.base import ResolvedModel
 from raygen.errors import ConfigError
 from raygen.pipeline.monitor import Progress
-from raygen.pipeline.pool import Pool
-from raygen.pipeline.room import Group
+from raygen.pipeline.pools.layout import Group
+from raygen.pipeline.pools.pool import Pool
+from raygen.pipeline.pools.scaler import Scaler
 from raygen.pipeline.run import run_job
-from raygen.pipeline.scaler import Scaler
+from raygen.program.job import load_job
 from tests.ray import cases
 from tests.ray.fragile import FRAGILE
 from tests.ray.processes import Process, descendants, wait_until

@@ -18,8 +18,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 import raygen
-from raygen.config import load_job
 from raygen.pipeline.run import run_job
+from raygen.program.job import load_job
 from tests.ray import cases
 from tests.ray.processes import end_tree, of_session
 

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import yaml
 
 from raygen.storage import LocalStore, open_store
-from raygen.train.base import family_class
-from raygen.train.context import Context
-from raygen.train.feed import read_blocks
-from raygen.train.loop import Training
-from raygen.train.metrics_log import is_evaluation, read_metrics
-from raygen.train.prepared import Prepared
+from raygen.train.families.base import family_class
+from raygen.train.loop.context import Context
+from raygen.train.loop.feed import read_blocks
+from raygen.train.loop.records import is_evaluation, read_metrics
+from raygen.train.loop.training import Training
+from raygen.train.prepare.prepared import Prepared
 from raygen.train.recipe import Recipe
 from tests.tiny_llama import save_tiny, tiny_model
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from raygen.runs import commit, duplicates, manifest, plan, sealed
+from raygen.runs import commit, duplicates, manifest, plan
+from raygen.storage import sealed
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raygen.data.base import InputFile, Range
+from raygen.data.sources.base import InputFile, Range
 from raygen.errors import StorageError
 from raygen.runs.commit import Attempt, Commit, commit_chunk, digest_of_ids
 from raygen.runs.outcome import Outcome, outcome_table

@@ -12,8 +12,8 @@ from raygen.errors import CorruptDataError
 from raygen.runs.collect import collect
 from raygen.runs.commit import Attempt
 from raygen.runs.manifest import finish
-from raygen.runs.sealed import seal
 from raygen.storage import LocalStore
+from raygen.storage.sealed import seal
 from tests.exactly_once.memory_store import MemoryStore
 from tests.runs.made import a_plan, put_chunk
 

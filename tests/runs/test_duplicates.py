@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.config import Job
 from raygen.errors import CorruptDataError, UnknownResultError, UserError
 from raygen.pipeline import inline, run
-from raygen.pipeline.export import export_run
 from raygen.pipeline.retry import retry_run
 from raygen.pipeline.run import RunResult, run_job
-from raygen.pipeline.show import show_rows
-from raygen.pipeline.summary import report_data
-from raygen.pipeline.verify import verify_run
+from raygen.program.job import Job
+from raygen.reports.summary import report_data
+from raygen.review.export import export_run
+from raygen.review.show import show_rows
+from raygen.review.verify import verify_run
 from raygen.runs import duplicate_finder
 from raygen.runs.collect import collect
 from raygen.runs.commit import read_data

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raygen.data.exact import JSON_TEXT
+from raygen.data.sources.exact import JSON_TEXT
 from raygen.runs.commit import encode_data
 from raygen.runs.outcome import FIELDS, OWN_COLUMNS, Outcome, outcome_rows, outcome_schema, outcome_table
 from tests.runs.made import LINEAGE, outcomes

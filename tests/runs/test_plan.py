@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raygen.config import Job
 from raygen.errors import CorruptDataError, RunConflictError, SourceError, UnknownResultError
-from raygen.pipeline.models import pinned, resolve_models
-from raygen.pipeline.prepare import plan_job
+from raygen.program.job import Job
+from raygen.program.prepare import plan_job
+from raygen.program.resolve import pinned, resolve_models
 from raygen.runs.plan import PLAN_KEY, Plan, check_resume, pin
-from raygen.runs.sealed import seal, unseal
+from raygen.storage.sealed import seal, unseal
 from tests.exactly_once.memory_store import MemoryStore
 from tests.runs.made import FailingStore, a_plan, once
 

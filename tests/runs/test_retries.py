@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import raygen
-from raygen.config import Job
 from raygen.errors import CorruptDataError, KeyNotFoundError, RunConflictError, UserError
-from raygen.pipeline.models import pinned, resolve_models
 from raygen.pipeline.retry import retry_run
 from raygen.pipeline.run import RunResult, run_job
+from raygen.program.job import Job
+from raygen.program.resolve import pinned, resolve_models
 from raygen.runs.commit import read_data
 from raygen.runs.manifest import Manifest, finish
 from raygen.runs.plan import Plan, pin
@@ -107,8 +107,8 @@ def job(tmp_path: Path) -> Job:
 @pytest.fixture
 def retry(job: Job, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunResult]:
     """Run the job; then each call retries it with these overrides."""
-    monkeypatch.setattr("raygen.pipeline.summary.report_data", lambda store: None)
-    monkeypatch.setattr("raygen.evaluate.report.render_report", lambda data: "<html>")
+    monkeypatch.setattr("raygen.reports.summary.report_data", lambda store: None)
+    monkeypatch.setattr("raygen.reports.run.render_report", lambda data: "<html>")
     run_job(job, inline=True)
 
     def again(*overrides: str) -> RunResult:

@@ -6,8 +6,8 @@ import dataclasses
 
 from raygen.errors import StorageError
 from raygen.runs import session as sessions
-from raygen.runs.sealed import seal
 from raygen.runs.session import MAX_POINTS, Session, read_sessions
+from raygen.storage.sealed import seal
 from tests.exactly_once.memory_store import MemoryStore
 from tests.runs.made import FailingStore, once
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from raygen.errors import CorruptDataError, UserError
-from raygen.pipeline.display import status_lines
+from raygen.pipeline.progress import status_lines
 from raygen.runs.manifest import finish
 from raygen.runs.plan import pin
 from raygen.runs.session import LOST_S, Session

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raygen.config import Job, ModelSpec
 from raygen.engines.base import (
     ClassifyRequest,
     ClassifyResult,
@@ -25,7 +24,8 @@ from raygen.engines.base import (
     LikelihoodResult,
     ResolvedModel,
 )
-from raygen.pipeline.program import Program, Tally
+from raygen.program.job import Job, ModelSpec
+from raygen.program.program import Program, Tally
 from raygen.runs.outcome import Outcome
 from tests.echo_jobs import echo_job
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from raygen.errors import RowError
-from raygen.steps.seeds import seed_of
+from raygen.steps.row.seeds import seed_of
 from tests.steps.scripted import Judge, Writer, job_of, run, story
 
 GENERATE = {"generate": {"model": "writer", "prompt": "About {{ text }}", "samples": 2, "into": "said"}}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from raygen.errors import ConfigError
-from raygen.pipeline.program import Program
-from raygen.steps import patterns
+from raygen.program.program import Program
 from raygen.steps.checks.equals import number_in
+from raygen.steps.tools import patterns
 from tests.steps.scripted import Writer, job_of, run
 
 GENERATE = {"generate": {"model": "writer", "prompt": "x"}}

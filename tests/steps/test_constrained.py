@@ -9,15 +9,15 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from raygen.config import Job
-from raygen.constraint import Constraint
+from raygen.config.constraint import Constraint
 from raygen.engines.base import GeneratedSample, GenerateRequest, GenerateResult
 from raygen.errors import RowError
-from raygen.step_config import Answer
-from raygen.steps.calls import Calls
+from raygen.program.job import Job
 from raygen.steps.constrained import KeepsTo
 from raygen.steps.generate import answer_in
-from raygen.steps.schemas import Schema
+from raygen.steps.row.calls import Calls
+from raygen.steps.spec import Answer
+from raygen.steps.tools.schemas import Schema
 from tests.steps.scripted import ECHO, NLI, Writer, job_of, run
 
 TORCH = {"family": "causal_lm", "engine": "torch", "ref": "./model"}
@@ -362,7 +362,7 @@ def test_a_schema_that_is_none_is_refused_before_work() -> None:
 def test_a_pattern_that_never_ends_fails_its_row_alone(
     schema: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raygen.steps.patterns.LIMIT_S", 0.05)
+    monkeypatch.setattr("raygen.steps.tools.patterns.LIMIT_S", 0.05)
     with pytest.raises(RowError) as caught:
         Schema(schema).fault_in(orjson.dumps({"1," * 60: 1}).decode())
     assert caught.value.code == "pattern_timeout"

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raygen.data.base import SourcePlan
+from raygen.data.sources.base import SourcePlan
 from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.errors import ConfigError
-from raygen.pipeline.program import Program
-from raygen.step_config import PARTS
+from raygen.program.program import Program
 from raygen.steps.decompose import parts_in
-from raygen.steps.patterns import Pattern
-from raygen.steps.seeds import seed_of
+from raygen.steps.row.seeds import seed_of
+from raygen.steps.spec import PARTS
+from raygen.steps.tools.patterns import Pattern
 from tests.steps.scripted import Writer, job_of, run, story, with_rows
 
 ANSWER = "{{ number }} {{ part }}{% for each in answered %} | {{ each.part }} {{ each.answer }}{% endfor %}"

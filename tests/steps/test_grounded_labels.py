@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.grounded_qa import labels, measured
+from benchmarks.quality.grounded_qa import labels, measured
 
 
 def test_labels_are_enough_and_consistent() -> None:

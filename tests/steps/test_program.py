@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from raygen.config import Job
-from raygen.data.base import SourcePlan
+from raygen.data.sources.base import SourcePlan
 from raygen.errors import ConfigError, RowError
-from raygen.pipeline.program import Program
+from raygen.program.job import Job
+from raygen.program.program import Program
 from tests.steps.scripted import Judge, Writer, job_of, run, story
 
 GENERATE = {"generate": {"model": "writer", "prompt": "About {{ text }}"}}

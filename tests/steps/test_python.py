@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from raygen.config import Job
-from raygen.data.base import SourcePlan
+from raygen.data.sources.base import SourcePlan
 from raygen.errors import ConfigError
-from raygen.pipeline.program import Program
+from raygen.program.job import Job
+from raygen.program.program import Program
 from tests.steps.scripted import Writer, job_of, run, story
 
 GENERATE = {"generate": {"model": "writer", "prompt": "{{ text }}", "samples": 3}}

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raygen.config import Job
-from raygen.data import pii
+from raygen.data.text import pii
 from raygen.engines.base import GeneratedSample, GenerateRequest, GenerateResult, TokenLogprob
 from raygen.errors import ConfigError, RowError
 from raygen.last_step_config import Redact
-from raygen.pipeline.program import Program, Tally
-from raygen.pipeline.retell import retell
 from raygen.pipeline.run import run_job
+from raygen.program.job import Job
+from raygen.program.program import Program, Tally
+from raygen.program.retell import retell
 from raygen.runs.outcome import Outcome
-from raygen.steps.record import Record
+from raygen.steps.row.record import Record
 from tests.steps.scripted import Writer, job_of, run, story
 
 GENERATE = {"generate": {"model": "writer", "prompt": "About {{ text }}"}}

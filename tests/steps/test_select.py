@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raygen.steps.farthest import farthest_first, grams_of, jaccard_distance
+from raygen.steps.tools.farthest import farthest_first, grams_of, jaccard_distance
 from tests.steps.scripted import ECHO, NLI, Embedder, Writer, job_of, run, run_with
 
 MODELS = {"writer": ECHO, "nli": NLI, "embedder": Embedder.spec}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from raygen.train.base import IGNORED, UNITS, Block, Example, Family, family_class
-from raygen.train.packing import blocks_of
+from raygen.train.families.base import IGNORED, UNITS, Block, Example, Family, family_class
+from raygen.train.prepare.packing import blocks_of
 from raygen.train.recipe import Recipe
 from tests.tiny_encoders import save_encoder, tiny_encoder
 from tests.tiny_llama import save_tiny, tiny_model
@@ -104,7 +104,12 @@ def child(function: Callable[..., None], *arguments: Any) -> Any:
     """Start a process of its own; forked from a server without threads, since a fork does not take threads along."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["peft", "raygen.train.causal_lm", "raygen.train.classifier", "raygen.train.loop"]
+        [
+            "peft",
+            "raygen.train.families.causal_lm",
+            "raygen.train.families.classifier",
+            "raygen.train.loop.training",
+        ]
     )
     process = context.Process(target=_with_environment, args=(dict(os.environ), function, *arguments))
     process.start()

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from raygen.errors import RunConflictError
-from raygen.runs.sealed import seal
 from raygen.storage import LocalStore
-from raygen.train.claim import claim
-from raygen.train.display import TrainProgress, line
+from raygen.storage.sealed import seal
+from raygen.train.driver.claim import claim
+from raygen.train.driver.progress import TrainProgress, line
+from raygen.train.driver.status import FINISHED_KEY
 from raygen.train.run import TrainResult
-from raygen.train.status import FINISHED_KEY
 from tests.tiny_llama import save_tiny
 from tests.train.in_memory import bert
 

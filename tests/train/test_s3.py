@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from raygen.config import StorageOptions
+from raygen.program.job import StorageOptions
 from raygen.storage import open_store
-from raygen.train.checkpoint import complete_steps, folder_of
-from raygen.train.claim import RECIPE_KEY, claim
-from raygen.train.context import Context
-from raygen.train.loop import Training
-from raygen.train.metrics_log import MetricsLog
+from raygen.train.driver.claim import RECIPE_KEY, claim
+from raygen.train.driver.status import read_train_status
+from raygen.train.loop.checkpoint import complete_steps, folder_of
+from raygen.train.loop.context import Context
+from raygen.train.loop.records import MetricsLog
+from raygen.train.loop.training import Training
 from raygen.train.recipe import Recipe
-from raygen.train.status import read_train_status
 from tests.fault_s3 import Faults, FaultS3
 from tests.train.in_memory import InMemory, child, family_of, llama, questions, recipe_of
 

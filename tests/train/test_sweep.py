@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from raygen.cluster import connect as cluster
 from raygen.errors import ConfigError, InterruptedRunError, TrainingError
-from raygen.pipeline import cluster
 from raygen.storage import LocalStore
 from raygen.train import sweep as sweeps
-from raygen.train.metrics_log import MetricsLog
+from raygen.train.driver.status import read_train_status
+from raygen.train.loop.records import MetricsLog
 from raygen.train.recipe import Recipe, load_recipe
-from raygen.train.status import read_train_status
 from raygen.train.sweep import Sweep, Trial, _best, _judged, draw, load_sweep, run_sweep, varied
 from tests.tiny_llama import save_tiny
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from raygen.errors import ConfigError, RowError
-from raygen.train.base import FAMILIES, Example
+from raygen.train.families.base import FAMILIES, Example
 from raygen.train.recipe import Recipe
 
 

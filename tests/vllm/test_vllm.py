@@ -26,8 +26,7 @@ pytest.importorskip(
 
 from jsonschema import Draft202012Validator
 
-from raygen.config import ModelSpec, Sampling
-from raygen.constraint import Constraint
+from raygen.config.constraint import Constraint
 from raygen.engines import engine_class
 from raygen.engines.base import (
     Engine,
@@ -38,6 +37,7 @@ from raygen.engines.base import (
     ResolvedModel,
 )
 from raygen.errors import EngineError, RowError
+from raygen.program.job import ModelSpec, Sampling
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]
 
@@ -76,7 +76,7 @@ class Loop:
 
 @pytest.fixture(scope="module")
 def folder() -> Path:
-    from raygen.models.reference import resolve
+    from raygen.models.fetch.reference import resolve
 
     return resolve(SMOLLM2).path
 
@@ -418,7 +418,7 @@ def test_vllm_does_not_outlive_an_actor_that_is_killed(folder: Path, tmp_path: P
 
 def test_adapters_are_those_of_the_torch_engine(tmp_path: Path):
     """Two adapters and the model itself in one batch: greedy, fp32, the same tokens up to ties."""
-    from tests.engines.test_adapters import save_lora
+    from tests.engines.torch.test_adapters import save_lora
     from tests.tiny_llama import save_tiny, tiny_model
 
     sizes = {

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from raygen.steps.calls import Calls
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
     from raygen.steps.base import Step
 
 CHECKS = {

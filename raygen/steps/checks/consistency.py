@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from raygen.check_config import Consistency
-from raygen.data.sentences import sentences_of
+from raygen.data.text.sentences import sentences_of
 from raygen.errors import RowError
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.excerpt import excerpt
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.tools.excerpt import excerpt
 
 QUOTED = 200  # characters of a claim in a finding
 Pair = tuple[int, int]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from raygen.data.sentences import sentences_of
+from raygen.data.text.sentences import sentences_of
 from raygen.errors import RowError
-from raygen.step_config import Entailment
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.spec import Entailment
 
 
 class EntailmentCheck(Check):

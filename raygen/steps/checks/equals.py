@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
-from raygen.step_config import Equals
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.spec import Equals
 
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*)?\.?\d+(?:[eE][-+]?\d+)?")
 

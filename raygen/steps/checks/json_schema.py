@@ -10,15 +10,15 @@ from urllib.parse import unquote
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from raygen.config_parts import is_number
+from raygen.config.base import is_number
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.schemas import Schema
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.tools.schemas import Schema
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 
 class JsonSchemaCheck(Check):

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from raygen.check_config import Judge
 from raygen.engines.base import GeneratedSample, GenerateRequest
 from raygen.steps.base import Ask, Step
-from raygen.steps.calls import Calls, in_order
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.excerpt import excerpt
-from raygen.steps.patterns import Pattern
-from raygen.steps.seeds import seed_of
-from raygen.steps.story import Draft, Story
-from raygen.steps.usable import fault_of
+from raygen.steps.row.calls import Calls, in_order
+from raygen.steps.row.seeds import seed_of
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.row.usable import fault_of
+from raygen.steps.tools.excerpt import excerpt
+from raygen.steps.tools.patterns import Pattern
 
 KEPT = 1000  # characters of a reply that stay in the row's story
 

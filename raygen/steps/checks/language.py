@@ -9,12 +9,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from raygen.check_config import Language
-from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
 
 if TYPE_CHECKING:
-    from raygen.config import Job
+    from raygen.program.job import Job
 
 LONGEST = 10_000  # characters that are looked at, from the beginning
 SHOWN = 3  # languages whose probability is kept

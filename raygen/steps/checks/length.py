@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raygen.data.sentences import sentences_of
-from raygen.step_config import Length
-from raygen.steps.calls import Calls
+from raygen.data.text.sentences import sentences_of
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.spec import Length
 
 
 def length_of(text: str, unit: str) -> int:

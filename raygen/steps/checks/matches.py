@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raygen.step_config import Matches
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.patterns import Pattern
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.spec import Matches
+from raygen.steps.tools.patterns import Pattern
 
 
 class MatchesCheck(Check):

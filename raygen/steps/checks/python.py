@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raygen.errors import ConfigError, RowError, storable, told
-from raygen.step_config import PythonCheck
 from raygen.steps.base import Step
-from raygen.steps.calls import Calls
 from raygen.steps.checks import Check, Verdict
-from raygen.steps.story import Draft, Story
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.spec import PythonCheck
 
 
 class PythonFunctionCheck(Check):

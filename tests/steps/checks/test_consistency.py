@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from raygen.engines.base import ClassifyRequest, ClassifyResult
 from raygen.errors import ConfigError
-from raygen.pipeline.program import Program
+from raygen.program.program import Program
 from raygen.steps.checks.consistency import newest_first, ring
 from tests.steps.scripted import Judge, Writer, job_of, run
 

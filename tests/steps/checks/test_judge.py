@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from raygen.check_config import SCORE
 from raygen.steps.checks.judge import KEPT, number_by
-from raygen.steps.patterns import Pattern
-from raygen.steps.seeds import seed_of
+from raygen.steps.row.seeds import seed_of
+from raygen.steps.tools.patterns import Pattern
 from tests.steps.scripted import Writer, job_of, run, story
 
 GENERATE = {"generate": {"model": "writer", "prompt": "{{ text }}", "samples": 2}}

@@ -1,0 +1,1 @@
+"""Endpoint: the openai engine against a mock of an endpoint."""

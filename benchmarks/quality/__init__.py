@@ -1,0 +1,1 @@
+"""Quality: what checks and votes are worth, by labels."""

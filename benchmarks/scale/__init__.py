@@ -1,0 +1,1 @@
+"""Scale: a million rows, and steps that overlap."""

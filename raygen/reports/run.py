@@ -1,0 +1,294 @@
+"""The report of a run: one HTML file that needs nothing else, to be read, kept and forwarded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raygen import formatting as display
+from raygen.engines.figures import kv_use, prefix_hit_rate
+from raygen.reports.page import Folded, fold, page_environment
+from raygen.reports.plots import run as plots
+from raygen.reports.steps import StepReport, step_view
+
+CARD_BYTES = 500_000  # text of all sample cards; later cards are left out, and the page says so
+IMAGE_BYTES = 400_000  # thumbnails of all sample cards
+INPUTS, OUTPUTS, ERRORS = 12, 4, 50  # shown of one sample; kinds of errors in the table
+DISCARDED = 8  # samples of one row that are shown folded
+LISTING_CHARS = 60_000  # of the manifest and of the job
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Counts of rows. Those of `total` that are neither accepted, rejected nor failed have no outcome yet."""
+
+    total: int
+    accepted: int = 0
+    rejected: int = 0
+    failed: int = 0
+
+    @property
+    def outcomes(self) -> int:
+        return self.accepted + self.rejected + self.failed
+
+    @property
+    def missing(self) -> int:
+        return self.total - self.outcomes
+
+
+@dataclass(frozen=True)
+class Chunks:
+    total: int
+    committed: int
+    recomputed: int = 0  # generated more than once, because an attempt was lost
+
+
+@dataclass(frozen=True)
+class Tokens:
+    prompt: int
+    output: int
+
+
+@dataclass(frozen=True)
+class ErrorCount:
+    """How many rows failed with `code` in `step`, and one of them."""
+
+    code: str
+    step: str | None
+    count: int
+    example_row_id: str
+    example_message: str
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One row as it is shown: its input beside what was generated from it."""
+
+    row_id: str
+    status: str  # accepted | rejected | failed
+    reason: str | None
+    input: dict[str, Any]  # bytes of a picture are shown as one, other bytes as their size
+    prompt: str | None = None
+    outputs: Sequence[tuple[str | None, str | None, int | None]] = ()  # text, finish reason, seed
+    beside: Sequence[
+        Sequence[tuple[str, str]]
+    ] = ()  # of each output: what came beside the text, and its words
+    error: tuple[str, str] | None = None  # code, message
+    # Samples put aside on the way: number, step that made it, text, what was found.
+    discarded: Sequence[tuple[int, str, str | None, str | None]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """All that a report says. What comes from rows or models may be hostile: the page shows it as text."""
+
+    title: str
+    run_uri: str
+    state: str  # one word, such as complete or interrupted
+    started: str  # ISO 8601
+    finished: str | None
+    elapsed_s: float  # seconds of running, pauses between sessions left out: rates are per second of these
+    sessions: int  # how many times the run was started or resumed
+    rows: Rows
+    chunks: Chunks
+    tokens: Tokens
+    calls: dict[str, int] = field(default_factory=dict)  # to engines: reused, computed
+    throughput: Sequence[
+        plots.Point
+    ] = ()  # seconds since the start, rows done, output tokens done, occupancy 0..1
+    engine: dict[str, float] = field(default_factory=dict)  # figures of the engines, over all sessions
+    errors: Sequence[ErrorCount] = ()
+    reasons: dict[str, int] = field(default_factory=dict)  # rejected rows by reason
+    lengths: Sequence[int] = ()  # output tokens of a sample of the generated samples
+    finish_reasons: dict[str, int] = field(default_factory=dict)  # generated samples by finish reason
+    samples: Sequence[SampleRow] = ()
+    manifest: dict[str, Any] = field(default_factory=dict)
+    models: Sequence[dict[str, Any]] = ()  # name, ref, digest, adapter, engine, engine_version, dtype
+    job_yaml: str = ""
+    notes: Sequence[str] = ()
+    steps: StepReport | None = None  # of a program of more than one step
+
+
+def render_report(data: ReportData) -> str:
+    """Return the report as one HTML document that loads nothing from anywhere. Touches no file of a run."""
+    from markupsafe import Markup
+
+    from raygen import __version__
+
+    causes = _causes(data.errors)
+    timeline = plots.Timeline.of(data.throughput, data.sessions)
+    limit = length_limit(data.lengths, data.finish_reasons)
+    ranked = data.steps.ranked if data.steps is not None else ()
+    all_cards = _cards([*(each.row for each in ranked), *data.samples])
+    first, cards = all_cards[: len(ranked)], all_cards[len(ranked) :]
+    return page_environment().get_template("report.html.j2").render(
+        data=data,
+        version=__version__,
+        verdict=verdict(data.rows),
+        figures=_figures(data),
+        causes=causes[:ERRORS],
+        more_causes=causes[ERRORS:],
+        explained=sum(n for _, n, _ in causes),
+        reasons=_ranked(data.reasons),
+        finish_reasons=_ranked(data.finish_reasons),
+        pareto=Markup(plots.pareto([(name, n) for name, n, _ in causes])) if causes else "",
+        throughput=Markup(plots.throughput(timeline)) if timeline.parts else "",
+        timeline=timeline,
+        lengths=Markup(plots.lengths(data.lengths, limit)) if data.lengths else "",
+        limit=limit,
+        cards=cards,
+        steps=data.steps
+        and {
+            **step_view(data.steps),
+            "ranked": [(each.what, f"{each.score:.4g}", card) for each, card in zip(ranked, first, strict=False)],
+        },
+        models=[{k: v for k, v in model.items() if v not in (None, "")} for model in data.models],
+        manifest=display.cut(display.as_text(data.manifest), LISTING_CHARS) if data.manifest else "",
+        job=display.cut(data.job_yaml, LISTING_CHARS),
+    )  # fmt: skip
+
+
+def verdict(rows: Rows) -> str:
+    """Say in one sentence what became of the rows; what is not as it should be is said plainly."""
+    number = display.number
+    if rows.total == 0 and rows.outcomes == 0:
+        return "The input holds no rows."
+    said = (
+        f"{number(rows.outcomes)} of {display.count(rows.total, 'row')} "
+        f"{'has' if rows.outcomes == rows.total == 1 else 'have'} an outcome: "
+        f"{number(rows.accepted)} accepted, {number(rows.rejected)} rejected, {number(rows.failed)} failed"
+    )
+    if rows.missing > 0:
+        return f"{said}; {display.count(rows.missing, 'row is', 'rows are')} missing."
+    if rows.missing < 0:
+        return f"{said}; that is {number(-rows.missing)} too many."
+    return f"{said}."
+
+
+def length_limit(lengths: Sequence[int], finish_reasons: dict[str, int]) -> int | None:
+    """Return the length at which samples were cut, in tokens: the longest, if several reached it."""
+    if not finish_reasons.get("length") or not lengths:
+        return None
+    longest = max(lengths)
+    return longest if len(lengths) == 1 or sum(n == longest for n in lengths) > 1 else None
+
+
+def _figures(data: ReportData) -> list[tuple[str, str, str]]:
+    """Key figures: label, value, a remark."""
+    ran_s, output = data.elapsed_s, data.tokens.output
+    per_second = (lambda n: display.number(n / ran_s)) if ran_s > 0 else (lambda n: "–")
+    chunks = f"{display.number(data.chunks.committed)} of {display.number(data.chunks.total)}"
+    again = (
+        f"{display.number(data.chunks.recomputed)} computed again"
+        if data.chunks.recomputed
+        else "none computed again"
+    )
+    return [
+        ("Accepted", display.share(data.rows.accepted, data.rows.total), "of the rows"),
+        ("Running time", display.duration(ran_s), f"in {display.count(data.sessions, 'session')}"),
+        ("Rows a second", per_second(data.rows.outcomes), "while running"),
+        ("Output tokens", display.number(output), f"{per_second(output)} a second"),
+        ("Prompt tokens", display.number(data.tokens.prompt), f"{per_second(data.tokens.prompt)} a second"),
+        ("Chunks committed", chunks, again),
+        *_reuse_figures(data),
+        *_engine_figures(data),
+    ]
+
+
+def _reuse_figures(data: ReportData) -> list[tuple[str, str, str]]:
+    """What was taken over from another run, if anything was."""
+    reused = data.calls.get("reused", 0)
+    if not reused:
+        return []
+    computed = f"of all calls; {display.number(data.calls['computed'])} computed"
+    return [("Calls reused", display.share(reused, reused + data.calls["computed"]), computed)]
+
+
+def _engine_figures(data: ReportData) -> list[tuple[str, str, str]]:
+    """Key figures of engines that keep prompts and memory of their own."""
+    found = []
+    if (hit_rate := prefix_hit_rate(data.engine)) is not None:
+        computed = display.number(int(data.engine.get("prompt_tokens_computed", 0)))
+        found.append(("Prefixes reused", f"{hit_rate:.0%}", f"of the prompts; {computed} tokens computed"))
+    if (peak := kv_use(data.engine, "kv_peak")) is not None:
+        preemptions = display.count(int(data.engine.get("preemptions", 0)), "preemption")
+        found.append(("Key/value memory", f"{peak:.0%}", f"used at most, {preemptions}"))
+    if data.throughput:
+        filled = [occupancy for *_, occupancy in data.throughput if occupancy > 0]
+        if filled:
+            found.append(("Engines filled", f"{sum(filled) / len(filled):.0%}", "on average while working"))
+    return found
+
+
+def _causes(errors: Sequence[ErrorCount]) -> list[tuple[str, int, ErrorCount]]:
+    """Errors with a label each, most frequent first; it names the step where the code alone is ambiguous."""
+    codes = [error.code for error in errors]
+    ranked = sorted(errors, key=lambda e: (-e.count, e.code, e.step or ""))
+    return [
+        (f"{e.code} in {e.step}" if codes.count(e.code) > 1 and e.step else e.code, e.count, e)
+        for e in ranked
+    ]
+
+
+def _ranked(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Counts, most first; all beyond the tenth in one."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return (
+        ranked
+        if len(ranked) <= 10
+        else [*ranked[:9], (f"{len(ranked) - 9} others", sum(n for _, n in ranked[9:]))]
+    )
+
+
+def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
+    """Lay samples out as cards, as many as fit the page's budget of bytes."""
+    from markupsafe import escape
+
+    cards: list[dict[str, Any]] = []
+    text_bytes = image_bytes = 0
+    for row in samples:
+        inputs: list[tuple[str, Folded, str | None]] = []
+        for name, value in list(row.input.items())[:INPUTS]:
+            picture = (
+                display.thumbnail(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else None
+            )
+            if picture and image_bytes + len(picture) <= IMAGE_BYTES:
+                image_bytes += len(picture)
+            else:
+                picture = None
+            inputs.append((display.cut(name, 100), fold(value), picture))
+        reason = fold(row.reason) if row.reason else None
+        prompt = fold(row.prompt) if row.prompt else None
+        outputs = [
+            (fold(text or ""), finish, seed, [(name, fold(words)) for name, words in said])
+            for (text, finish, seed), said in zip(
+                row.outputs[:OUTPUTS], [*row.beside, *[()] * OUTPUTS], strict=False
+            )
+        ]
+        discarded = [
+            (number, step, fold(text or ""), finding and display.cut(finding, 300))
+            for number, step, text, finding in list(row.discarded)[:DISCARDED]
+        ]
+        card = {
+            "row_id": display.cut(row.row_id, 200),
+            "status": row.status,
+            "reason": reason,
+            "inputs": inputs,
+            "more_inputs": max(0, len(row.input) - INPUTS),
+            "prompt": prompt,
+            "outputs": outputs,
+            "more_outputs": max(0, len(row.outputs) - OUTPUTS),
+            "error": row.error and (row.error[0], fold(row.error[1])),
+            "discarded": discarded,
+            "discarded_total": len(row.discarded),
+        }
+        texts = [*(t for _, t, _ in inputs), *(t for t, *_ in outputs), reason, prompt]
+        texts += [words for *_, said in outputs for _, words in said]
+        texts += [text for _, _, text, _ in discarded]
+        shown = "".join(t.whole + (t.preview or "") for t in texts if t)
+        text_bytes += len(escape(display.visible(shown)).encode()) + 1000  # and the card's own markup
+        if cards and text_bytes > CARD_BYTES:
+            break
+        cards.append(card)
+    return cards

@@ -1,0 +1,36 @@
+"""Similarity: the cosine of the sample's vector and a text's, by an embedder; -1 to 1, higher is nearer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from raygen.metric_config import Similarity
+from raygen.steps.base import Step
+from raygen.steps.row.calls import Calls
+from raygen.steps.row.story import Draft, Story
+from raygen.steps.scores import Metric
+from raygen.steps.tools.vectors import unit_rows
+
+
+class SimilarityMetric(Metric):
+    config: Similarity
+
+    def __init__(self, config: Similarity, step: Step) -> None:
+        super().__init__(config, step)
+        self.model = config.model
+        self._to = step.template(config.to, "similarity.to")
+        self._text = step.template(config.text, "similarity.text")
+
+    @classmethod
+    def models(cls, config: Similarity) -> Iterable[tuple[str, str, str]]:
+        yield "model", config.model, "embedder"
+
+    async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
+        pairs = [
+            (self._text.render(names), self._to.render(names))
+            for names in (story.names(draft) for draft in drafts)
+        ]
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))  # each is computed once
+        unit_ND = unit_rows(await calls.embed(self.config.model, story.row_id, texts))
+        rows = dict(zip(texts, unit_ND, strict=True))
+        return [float(rows[text] @ rows[to]) for text, to in pairs]

@@ -1,0 +1,105 @@
+"""The training board: a small actor to which the first worker posts its records, and where it reads whether to stop."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from raygen.storage import Store
+from raygen.train.loop.records import is_evaluation, keep_part
+
+PENDING = 64  # posts under way at once; with more, the worker waits for the oldest
+
+
+class TrainBoard:
+    """Runs as a Ray actor without CPUs. Holds each record until the driver has read it.
+
+    It may be killed and started again at any time: the driver repeats that the training is stopping.
+    """
+
+    def __init__(self) -> None:
+        self._records: deque[dict[str, Any]] = deque()
+        self._first = 0  # number of the oldest record held
+        self._stopping = False
+
+    def push(self, records: Sequence[dict[str, Any]]) -> bool:
+        """Take records, in order; the answer is whether to stop."""
+        self._records.extend(records)
+        return self._stopping
+
+    def read(self, since: int, stopping: bool = False) -> tuple[list[dict[str, Any]], int]:
+        """Return the records from number `since` on, and the number to ask for next.
+
+        Those before `since` have been read: they are forgotten. `stopping`: what the driver knows.
+        """
+        self._stopping |= stopping
+        if since > self._first + len(self._records):  # asked of the actor that this one replaces
+            self._first = since
+        while self._records and self._first < since:
+            self._records.popleft()
+            self._first += 1
+        return list(self._records), self._first + len(self._records)
+
+
+class Posts:
+    """A worker's side of the board: `posts(record)` returns at once, `posts.stopping` is the board's latest word.
+
+    Args:
+        store: the run directory.
+        beside: goes into the record of every step, such as the number of workers.
+    """
+
+    def __init__(self, board: Any, store: Store, **beside: Any) -> None:
+        self._board = board
+        self._store = store
+        self._beside = beside
+        self._since: list[dict[str, Any]] = []  # said since the last checkpoint
+        self._pending: deque[Any] = deque()
+        self.stopping = False
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        if not is_evaluation(record):
+            record = {**record, **self._beside, "memory_bytes": resident_bytes()}
+        self._since.append(record)
+        self._pending.append(self._board.push.remote([record]))
+        self._collect(PENDING)
+
+    def keep(self, step: int) -> None:
+        """Keep what was said, before a checkpoint of this step is written. Raises StorageError."""
+        keep_part(self._store, step, self._since)
+        self._since = []
+
+    def flush(self) -> None:
+        """Wait until the board has everything."""
+        self._collect(0)
+
+    def _collect(self, most: int) -> None:
+        import ray
+
+        while self._pending:
+            wait_s = 0 if len(self._pending) <= most else None
+            done, _ = ray.wait([self._pending[0]], timeout=wait_s)
+            if not done:
+                return
+            self.stopping |= ray.get(self._pending.popleft())
+
+
+def resident_bytes() -> int | None:
+    """Return this process's memory; None where the system does not say."""
+    try:
+        with open("/proc/self/statm") as pages:
+            return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
+def start_train_board() -> Any:
+    """Start a board on this process's node: as long as the driver lives, so can it."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TrainBoard)
+    return actor.options(scheduling_strategy=here).remote()

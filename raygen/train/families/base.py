@@ -1,0 +1,200 @@
+"""What training's parts agree on: examples, prepared units in blocks, and the contract of a model family.
+
+A row becomes an example (token ids and targets). Examples become units: a packed sequence of several, or one padded
+by itself. A block is some units that fit one micro-batch, stored as one row group. Blocks are fixed once; an epoch is a
+permutation of them, and an optimizer step some blocks in a row. So what a step computes does not depend on the
+number of workers, and a place in a training is two numbers: epoch and step.
+"""
+
+# Shape letters: U = units of a block, T = tokens of its longest one, C = labels, V = vocabulary.
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow as pa
+
+from raygen.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED = -100  # a target that bears no loss; torch's own default
+SPLITS = ("train", "validation", "test")
+
+# One unit a row. All families share it.
+UNITS = pa.schema(
+    [
+        ("row_ids", pa.list_(pa.string())),  # of its examples, in order
+        ("input_ids", pa.list_(pa.int32())),
+        (
+            "targets",
+            pa.list_(pa.int32()),
+        ),  # causal LM: one a token, shifted by the loss; classifier: one label
+        ("type_ids", pa.list_(pa.int32())),  # segment of each token, for models that know two; else empty
+        ("lengths", pa.list_(pa.int32())),  # tokens of each of its examples
+    ]
+)
+
+
+@dataclass(slots=True)
+class Example:
+    """A row, ready to learn from."""
+
+    row_id: str
+    input_ids: list[int]
+    targets: list[int]  # see UNITS
+    type_ids: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One micro-batch: a row group of a prepared shard."""
+
+    shard: int  # number of its file in Prepared.shards[split]
+    group: int  # number of the row group in it
+    units: int
+    tokens: int  # computed, padding included
+    targets: int  # that bear loss: what a step's loss is divided by
+
+
+@dataclass(slots=True)
+class Evaluated:
+    """What an evaluation found."""
+
+    metrics: dict[str, float]  # `loss` always; a family's own, such as `perplexity`, `macro_f1`, `accuracy`
+    details: dict[str, Any] = field(default_factory=dict)  # JSON: confusion matrix, calibration bins, ...
+    worst: list[dict[str, Any]] = field(default_factory=list)  # highest loss first: row_id, loss, text, ...
+
+
+class Family(ABC):
+    """How one kind of model learns: its examples, its batch, its loss, its metrics. Built in the driver and in every worker.
+
+    Args:
+        directory: the resolved base: config.json, safetensors, tokenizer.
+        labels: a classifier's, once they are known; the driver finds them.
+    """
+
+    packs: bool  # are short examples packed into sequences of batch.max_tokens? a matter of the base, too
+    higher_is_better: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # metrics that are; all others are better when lower
+
+    def __init__(self, recipe: Recipe, directory: Path, labels: tuple[str, ...] | None = None) -> None:
+        self.recipe = recipe
+        self.directory = directory
+        self.labels = labels
+
+    @classmethod
+    @abstractmethod
+    def check_base(cls, directory: Path) -> None:
+        """Raises ConfigError: the base is of another family. Reads its config alone."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse, before anything is started, what the base cannot do. Loads no weights.
+
+        Raises:
+            ConfigError: the base has not the layers that the recipe names, or reads fewer tokens.
+        """
+
+    @abstractmethod
+    def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
+        """Tokenise a row. Loads the tokenizer alone, not the model.
+
+        Raises:
+            RowError: `too_long` (more than batch.max_tokens and preparation.too_long is `skip`), `missing_value`,
+                `invalid_text`, `unknown_label`, `no_targets`.
+        """
+
+    def find_labels(self, values: Mapping[Any, int]) -> tuple[str, ...] | None:
+        """Return the labels, from what the label column holds (value: how often); None for families without labels.
+
+        Raises:
+            ConfigError: labels out of range, or fewer than two.
+        """
+        return None
+
+    @abstractmethod
+    def load_model(self, device: torch.device) -> torch.nn.Module:
+        """Load the base in float32, with what recipe.trained says learnable and the others frozen.
+
+        Raises:
+            ConfigError: the base is of another family, or has not the layers that the recipe names.
+        """
+
+    @abstractmethod
+    def collate(self, block: pa.Table, device: torch.device) -> dict[str, torch.Tensor]:
+        """Make a micro-batch of a block's units (schema UNITS)."""
+
+    @abstractmethod
+    def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss summed over the batch's targets; its number is `Block.targets`."""
+
+    @abstractmethod
+    def new_meter(self) -> Meter:
+        """Return an empty meter, to evaluate a split."""
+
+    def baselines(
+        self,
+        blocks: Mapping[str, Sequence[Block]],
+        split: str,
+        read: Callable[[str, list[int]], Iterator[pa.Table]],
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the trained model has to beat on a split: name -> {metrics}. Bounded time; none unless a family has some.
+
+        Args:
+            read: yields blocks of a split by their numbers.
+        """
+        return {}
+
+    @abstractmethod
+    def save(self, model: torch.nn.Module, directory: Path, temperature: float | None = None) -> None:
+        """Write a directory that transformers (or peft, for an adapter) and raygen load: safetensors, config, tokenizer.
+
+        The last use of the model: merging an adapter into it changes it.
+
+        Args:
+            temperature: the logits of the saved model are divided by it.
+        """
+
+
+class Meter(ABC):
+    """Collects what an evaluation needs, block by block; meters of several workers merge."""
+
+    @abstractmethod
+    def add(self, model: torch.nn.Module, block: pa.Table, device: torch.device) -> None:
+        """Compute a block, without gradients, and remember what counts."""
+
+    @abstractmethod
+    def state(self) -> Any:
+        """Return what was collected as plain Python and numpy values, to send to another worker."""
+
+    @abstractmethod
+    def merge(self, state: Any) -> None: ...
+
+    @abstractmethod
+    def result(self, temperature: float | None = None) -> Evaluated:
+        """Say what was found, of a model whose logits are divided by `temperature`."""
+
+    def temperature(self) -> float | None:
+        """Return what to divide the logits by, so that probabilities mean what they say; None where there is no such thing."""
+        return None
+
+
+FAMILIES = {
+    "causal_lm": "raygen.train.families.causal_lm:CausalLMFamily",
+    "classifier": "raygen.train.families.classifier:ClassifierFamily",
+}
+
+
+def family_class(name: str) -> type[Family]:
+    from importlib import import_module
+
+    module, _, cls = FAMILIES[name].partition(":")
+    found: type[Family] = getattr(import_module(module), cls)
+    return found
