@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from raygen.config.base import Frozen, Probability, Sampling, grouped_pattern
+from raygen.config.base import Frozen, Probability, grouped_pattern
+from raygen.config.sampling import Sampling
 
 SCORE = r"(?i)\bscore\W{0,8}?(-?\d+(?:\.\d+)?)"  # Score: 7, **Score**: 7/10, score = 0.5
 

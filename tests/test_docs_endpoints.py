@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from raygen.config.model import ModelSpec
 from raygen.engines.openai.engine import OpenAIEngine
 from raygen.engines.openai.words import option_hint
-from raygen.program.job import ModelSpec
 
 PAGE = (Path(__file__).parents[1] / "docs" / "endpoints.md").read_text()
 

@@ -13,9 +13,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from raygen.config.model import ModelSpec
 from raygen.engines.base import Engine, GeneratedSample, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.encoder.engine import EncoderEngine
-from raygen.program.job import Job, ModelSpec
+from raygen.program.job import Job
 from raygen.program.program import Program, Tally
 
 STORIES = Path(__file__).parent / "planted_contradictions.jsonl"

@@ -22,10 +22,11 @@ from jsonschema import Draft202012Validator
 from benchmarks.text.engine import MODEL
 from benchmarks.text.prompts import WORKLOADS
 from raygen.config.constraint import Constraint
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GeneratedSample, GenerateRequest, ResolvedModel
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.torch.masks import ConstraintMask
-from raygen.program.job import ModelSpec, Sampling
 
 SCHEMA = {
     "type": "object",

@@ -20,9 +20,10 @@ from typing import Any
 from benchmarks.text.engine import MODEL
 from benchmarks.text.prompts import WORKLOADS
 from benchmarks.text.stable_proof import prove_stable
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.torch.engine import TorchEngine
-from raygen.program.job import ModelSpec, Sampling
 
 Tokens = dict[str, tuple[tuple[int, ...], ...]]  # by row: of each sample
 

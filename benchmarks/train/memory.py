@@ -149,7 +149,7 @@ def child(source: Path, budget_bytes: int) -> dict[str, Any]:
 
 def read_all(run: str) -> int:
     """Read an epoch as a training worker does; return its tokens, padding included."""
-    from raygen.program.job import StorageOptions
+    from raygen.config.source import StorageOptions
     from raygen.storage import open_store
     from raygen.train.loop.feed import feed
     from raygen.train.loop.order import steps_of

@@ -92,7 +92,7 @@ def run(
 
 def _finish(result: Any, reusing: bool = False) -> None:
     from raygen.pipeline.progress import result_lines
-    from raygen.review.next_steps import next_steps, reasoning_in_texts
+    from raygen.reports.next_steps import next_steps, reasoning_in_texts
 
     tell(result_lines(result, reusing))
     if result.state != "finished":
@@ -230,7 +230,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
 ) -> None:
     if version:
-        from raygen import __version__
+        from raygen.version import __version__
 
         print(f"raygen {__version__}")
         raise typer.Exit

@@ -10,8 +10,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from raygen import __version__
 from raygen.doctor.finding import Finding
+from raygen.version import __version__
 
 NAMED = ("ray", "torch", "transformers", "pyarrow", "numpy", "pydantic")  # a line each: most depends on them
 OPTIONAL = ("vllm", "presidio-analyzer")

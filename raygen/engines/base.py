@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from raygen.config.base import Frozen
 from raygen.config.constraint import Constraint
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.errors import RowError
-from raygen.program.job import Frozen, ModelSpec, Sampling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -277,6 +279,6 @@ class Engine(ABC):
     @property
     def version(self) -> str:
         """Name and version of what generates, for the lineage: `torch 2.13.0, transformers 5.23.0`."""
-        from raygen import __version__
+        from raygen.version import __version__
 
         return f"raygen {__version__}"

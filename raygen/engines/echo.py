@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from raygen.config.base import Frozen
 from raygen.data.text.messages import told_calls
 from raygen.engines.base import (
     ClassifyRequest,
@@ -21,7 +22,6 @@ from raygen.engines.base import (
     ResolvedModel,
 )
 from raygen.errors import RowError
-from raygen.program.job import Frozen
 
 
 def echo_text(row_id: str, prompt: str, seed: int) -> str:

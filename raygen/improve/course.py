@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from raygen.config.base import Frozen, Name
 from raygen.config.files import validate
 from raygen.datasets.arithmetic import SHOTS, STEPS
-from raygen.program.job import Frozen, Job, Name
+from raygen.program.job import Job
 from raygen.program.program import Program
 from raygen.program.resolve import resolve_models
 from raygen.storage import Store

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raygen.config.source import StorageOptions
 from raygen.data.sources import open_source
 from raygen.data.sources.base import ROW_ID, InputFile, Range
 from raygen.engines.base import Engine, ResolvedModel
@@ -23,7 +24,7 @@ from raygen.errors import (
     StorageError,
 )
 from raygen.program.host import ChunkResult, EngineHost
-from raygen.program.job import Job, StorageOptions
+from raygen.program.job import Job
 from raygen.program.program import Program
 from raygen.runs.commit import Attempt, Commit, chunk_name, commit_chunk, digest_of_ids, read_data
 from raygen.runs.manifest import MANIFEST_KEY

@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from raygen import __version__
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.engines import engine_class
 from raygen.engines.base import Engine, ResolvedModel
@@ -28,6 +27,7 @@ from raygen.program.resolve import identity_of
 from raygen.runs.commit import no_calls
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
 from raygen.steps.row.record import RecordedRows
+from raygen.version import __version__
 
 # Of the first chunk, before all others share an engine's steps with it: a first result comes early. A few rows beside it make
 # the steps little longer, and keep the engine from idling meanwhile.

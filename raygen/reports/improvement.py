@@ -17,7 +17,7 @@ def render_page(record: Mapping[str, Any], uri: str, examples: Sequence[Mapping[
         record: what report.json holds.
         examples: problems with `problem`, `answer`, and `solutions`: (model, its text, is it exact).
     """
-    from raygen import __version__
+    from raygen.version import __version__
 
     base, rounds = record["base"], record["rounds"]
     scores = [(BASE, base["plain"]), (BASE_SHOWN, base["with_examples"])]

@@ -114,7 +114,7 @@ def render_report(data: ReportData) -> str:
     """Return the report as one HTML document that loads nothing from anywhere. Touches no file of a run."""
     from markupsafe import Markup
 
-    from raygen import __version__
+    from raygen.version import __version__
 
     causes = _causes(data.errors)
     timeline = plots.Timeline.of(data.throughput, data.sessions)

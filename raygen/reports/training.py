@@ -75,7 +75,7 @@ def render_train_report(
     """Return the report as one HTML document that loads nothing from anywhere. See `write_train_report`."""
     from markupsafe import Markup
 
-    from raygen import __version__
+    from raygen.version import __version__
 
     curves = Curves.of(records)
     metric = str((recipe.get("evaluation") or {}).get("metric", "loss"))

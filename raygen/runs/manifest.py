@@ -93,7 +93,7 @@ def finish(
         ChunkIntegrityError: a chunk has no commit and more rows are wanted; or a commit belongs to another plan or has other
             rows than planned, or its outcomes are gone.
     """
-    from raygen import __version__
+    from raygen.version import __version__
 
     by_chunk = {commit.chunk: commit for commit in commits}
     digest = plan.digest

@@ -14,9 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from raygen.config.source import Source, StorageOptions
 from raygen.data.sources import open_source
 from raygen.errors import ConfigError, CorruptDataError, KeyNotFoundError, UserError
-from raygen.program.job import Source, StorageOptions
 from raygen.runs.commit import (
     Commit,
     committed_chunks,

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from raygen.config.source import StorageOptions
 from raygen.errors import KeyNotFoundError, UserError
 from raygen.formatting import count
-from raygen.program.job import StorageOptions
 from raygen.runs.commit import Commit, read_data
 from raygen.runs.duplicates import mark, packed, unpacked
 from raygen.runs.manifest import Manifest

@@ -15,7 +15,8 @@ from raygen.steps.row.story import Story
 
 if TYPE_CHECKING:
     from raygen.config.constraint import Constraint
-    from raygen.program.job import Job, Sampling
+    from raygen.config.sampling import Sampling
+    from raygen.program.job import Job
     from raygen.runs.outcome import Outcome
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from raygen.config.sampling import Sampling
 from raygen.data.text.template import Template
 from raygen.engines.base import GenerateRequest
 from raygen.engines.finish import LENGTH
@@ -13,7 +14,7 @@ from raygen.steps.row.calls import Calls
 from raygen.steps.row.seeds import seed_of
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.row.usable import fault_of
-from raygen.steps.spec import Decompose, Sampling
+from raygen.steps.spec import Decompose
 from raygen.steps.tools.excerpt import excerpt
 from raygen.steps.tools.patterns import Pattern
 

@@ -7,12 +7,19 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from raygen.check_config import Consistency, Judge, Language
-from raygen.config.base import Frozen as Frozen
-from raygen.config.base import Function, Probability, Tools, exactly_one, in_order, pattern_of
-from raygen.config.base import Name as Name
-from raygen.config.base import Sampling as Sampling
-from raygen.config.base import Variable as Variable
+from raygen.config.base import (
+    Frozen,
+    Function,
+    Name,
+    Probability,
+    Tools,
+    Variable,
+    exactly_one,
+    in_order,
+    pattern_of,
+)
 from raygen.config.constraint import Constraint
+from raygen.config.sampling import Sampling
 from raygen.last_step_config import Deduplicate as Deduplicate
 from raygen.last_step_config import Near as Near
 from raygen.last_step_config import Redact as Redact

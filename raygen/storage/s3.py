@@ -20,8 +20,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import FlexibleChecksumError
 
+from raygen.config.source import StorageOptions
 from raygen.errors import AccessError, ConfigError, CorruptDataError, KeyNotFoundError, StorageError
-from raygen.program.job import StorageOptions
 from raygen.storage.base import BUFFER_BYTES, ObjectInfo, Store, changed_input, check_key, check_object
 from raygen.storage.ranges import RangeReader
 from raygen.storage.s3_errors import (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import Any
 
 import orjson
 
 from raygen.errors import CorruptDataError
-from raygen.program.job import digest_of
 from raygen.storage import Store
 
 READ_TRIES = 4
@@ -45,3 +45,8 @@ def read_sealed(store: Store, key: str, remedy: str = "") -> dict[str, Any]:
                 raise CorruptDataError(f"{error}; {remedy}" if remedy else str(error)) from None
             time.sleep(0.05 * 2**last)
     raise AssertionError("not reached")
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value in its canonical form (sorted keys, no white space)."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
+from raygen.config.source import StorageOptions
 from raygen.errors import ConfigError, KeyNotFoundError, SourceError
-from raygen.program.job import StorageOptions
 from raygen.storage.base import ObjectInfo, Store, check_key, check_object
 from raygen.storage.local import LocalStore
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from raygen.config.base import Day, Tools
+from raygen.config.base import Day, Frozen, Name, Tools
+from raygen.config.source import Source
 from raygen.data.text.tools import whole_tools
 from raygen.models.text.chat_template import refuse_given
-from raygen.program.job import Frozen, Name, Source, digest_of
+from raygen.storage.sealed import digest_of
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Template = Annotated[str, Field(min_length=1, description="a Jinja2 template over the row's columns")]

@@ -16,11 +16,11 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
+from raygen.config.base import Frozen
 from raygen.config.files import override, read_config, validate
 from raygen.errors import ConfigError, InterruptedRunError, RaygenError, TrainingError
 from raygen.formatting import count
 from raygen.models.fetch.reference import resolve
-from raygen.program.job import Frozen
 from raygen.storage import Store, open_store
 from raygen.train.driver.claim import RECIPE_KEY, claim
 from raygen.train.driver.session import session

@@ -8,9 +8,9 @@ from typing import Any
 
 from hypothesis import settings
 
+from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, SourcePlan, rows_of
-from raygen.program.job import Source
 
 # Machines that test are busy: how long one example takes says nothing.
 PROPERTY = settings(deadline=None, max_examples=40)

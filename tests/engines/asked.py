@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 
 from benchmarks.endpoint.mock import MockEndpoint, MockOptions, Reply
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.openai.engine import OpenAIEngine
 from raygen.errors import RowError
-from raygen.program.job import ModelSpec, Sampling
 
 QUICK = MockOptions(latency_s=0.001)
 Respond = Callable[[dict[str, Any], bytes], Reply | None]

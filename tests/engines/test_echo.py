@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.echo import EchoEngine, echo_text
 from raygen.errors import RowError
-from raygen.program.job import ModelSpec, Sampling
 
 
 def request(row_id: str = "r", prompt: str = "two words", seeds: tuple[int, ...] = (1,)) -> GenerateRequest:

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines import worker
 from raygen.engines.base import ClassifyRequest, GenerateRequest, ResolvedModel
 from raygen.engines.encoder.engine import EncoderEngine
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.turns import Turns
 from raygen.engines.worker import start_torch
-from raygen.program.job import ModelSpec, Sampling
 from tests.tiny_encoders import save_encoder, tiny_encoder
 from tests.tiny_llama import save_tiny
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from raygen.program.job import StorageOptions
+from raygen.config.source import StorageOptions
 from tests.fault_s3 import FaultS3
 
 

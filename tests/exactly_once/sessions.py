@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
+from raygen.config.source import StorageOptions
 from raygen.errors import RaygenError
 from raygen.pipeline import retry, run, work
 from raygen.pipeline.work import Work, todos_of
 from raygen.program import host, prepare
-from raygen.program.job import Job, StorageOptions
+from raygen.program.job import Job
 from raygen.program.resolve import resolve_models
 from raygen.reports import summary
 from raygen.runs import collect, commit, duplicates, manifest, plan

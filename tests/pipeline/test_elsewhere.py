@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import raygen
+from raygen.config.source import Source
 from raygen.engines.echo import EchoEngine
 from raygen.json_text import write_json
 from raygen.pipeline.run import run_job
-from raygen.program.job import Job, Source
+from raygen.program.job import Job
 from raygen.review.verify import verify_run
 from tests.echo_jobs import echo_job
 

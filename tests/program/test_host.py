@@ -69,6 +69,7 @@ class OddEngine(Engine):
 @pytest.fixture
 def odd(monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setattr("raygen.engines.engine_class", lambda name: OddEngine)
+    monkeypatch.setattr("raygen.program.checks.engine_class", lambda name: OddEngine)
     monkeypatch.setattr("raygen.program.host.engine_class", lambda name: OddEngine)
     OddEngine.most = 0
     return echo_job("in", "out", models={"writer": {"family": "causal_lm", "engine": "odd"}})

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import raygen
+from raygen.config.source import Source
 from raygen.data.sources.exact import is_json
 from raygen.data.sources.jsonl import JsonLinesReader
 from raygen.engines.echo import EchoEngine
@@ -23,7 +24,7 @@ from raygen.errors import ConfigError
 from raygen.json_text import read_json, write_json
 from raygen.pipeline.retry import retry_run
 from raygen.pipeline.run import run_job
-from raygen.program.job import Job, Source
+from raygen.program.job import Job
 from raygen.program.prepare import prepare
 from raygen.review.export import export_run
 from raygen.review.show import show_rows

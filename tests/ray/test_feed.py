@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from raygen.config.source import StorageOptions
 from raygen.errors import CorruptDataError, SourceError
-from raygen.program.job import StorageOptions
 from raygen.storage import LocalStore
 from raygen.train.loop.feed import feed, read_blocks
 from raygen.train.prepare.prepare import prepare

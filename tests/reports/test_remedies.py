@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from raygen.program.job import Source
+from raygen.config.source import Source
 from raygen.reports.remedies import OTHERWISE, REMEDIES, remedy
 
 

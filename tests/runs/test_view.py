@@ -11,8 +11,8 @@ import pyarrow.dataset as pads
 import pytest
 
 import raygen
+from raygen.config.source import StorageOptions
 from raygen.errors import CorruptDataError, KeyNotFoundError, UserError
-from raygen.program.job import StorageOptions
 from raygen.runs.manifest import finish
 from raygen.runs.outcome import outcome_schema
 from raygen.runs.plan import pin

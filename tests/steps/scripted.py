@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raygen.config.model import ModelSpec
 from raygen.engines.base import (
     ClassifyRequest,
     ClassifyResult,
@@ -24,7 +25,7 @@ from raygen.engines.base import (
     LikelihoodResult,
     ResolvedModel,
 )
-from raygen.program.job import Job, ModelSpec
+from raygen.program.job import Job
 from raygen.program.program import Program, Tally
 from raygen.runs.outcome import Outcome
 from tests.echo_jobs import echo_job

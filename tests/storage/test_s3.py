@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 import pytest
 
+from raygen.config.source import StorageOptions
 from raygen.errors import (
     AccessError,
     ConfigError,
@@ -23,7 +24,6 @@ from raygen.errors import (
     StorageError,
     UnknownResultError,
 )
-from raygen.program.job import StorageOptions
 from raygen.storage import digest_input, find_inputs, open_store
 from raygen.storage.s3 import BODY_ATTEMPTS, REQUEST_ATTEMPTS, S3Store
 from tests.fault_s3 import Faults, FaultS3

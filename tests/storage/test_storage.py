@@ -15,8 +15,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from raygen.config.source import StorageOptions
 from raygen.errors import ConfigError, KeyNotFoundError, SourceError
-from raygen.program.job import StorageOptions
 from raygen.storage import Store, arrow_filesystem, digest_input, find_inputs, open_store, split_uri
 from tests.fault_s3 import FaultS3
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from raygen.program.job import StorageOptions
+from raygen.config.source import StorageOptions
 from raygen.storage import open_store
 from raygen.train.driver.claim import RECIPE_KEY, claim
 from raygen.train.driver.status import read_train_status

@@ -27,6 +27,8 @@ pytest.importorskip(
 from jsonschema import Draft202012Validator
 
 from raygen.config.constraint import Constraint
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines import engine_class
 from raygen.engines.base import (
     Engine,
@@ -37,7 +39,6 @@ from raygen.engines.base import (
     ResolvedModel,
 )
 from raygen.errors import EngineError, RowError
-from raygen.program.job import ModelSpec, Sampling
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]
 

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from raygen.config.source import Source
     from raygen.data.sources.base import SourceReader
-    from raygen.program.job import Source
 
 FORMATS = {
     "parquet": "raygen.data.sources.parquet:ParquetReader",

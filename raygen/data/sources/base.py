@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from raygen.config.source import Source
 from raygen.data.paths import dotted, spread, type_at
 from raygen.data.sources.partitions import partitions_of
 from raygen.json_text import read_json
-from raygen.program.job import Source
 
 # Reserved columns of a chunk's table. A job's own columns may not start with "__".
 ROW_ID = "__row_id"  # string, never null, unique over the source

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from raygen.config.source import Source
 from raygen.data.paths import carriers
 from raygen.data.sources.base import RESERVED
 from raygen.data.sources.keys import key_text
 from raygen.data.sources.lines import Fault, Line, LineFile
 from raygen.data.sources.records import Record, RecordReader
 from raygen.errors import RowError, SourceError
-from raygen.program.job import Source
 
 _SIGNS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 

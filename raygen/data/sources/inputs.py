@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raygen.config.base import is_unicode
+from raygen.config.source import Source, StorageOptions
 from raygen.data.sources.base import InputFile
 from raygen.errors import KeyNotFoundError, SourceError
-from raygen.program.job import Source, StorageOptions
 from raygen.storage import ObjectInfo, Store, digest_input, find_inputs, split_uri
 
 

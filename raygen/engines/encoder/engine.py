@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from pydantic import Field
 
+from raygen.config.base import Frozen
 from raygen.engines.base import (
     ClassifyRequest,
     ClassifyResult,
@@ -34,7 +35,6 @@ from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.stable.yardstick import words_of
 from raygen.models.text.label_files import read_labels
 from raygen.models.text.sentence_files import Pooling
-from raygen.program.job import Frozen
 
 if TYPE_CHECKING:
     from raygen.models.text.encoder import Encoder

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 from pydantic import Field, field_validator
 
+from raygen.config.sampling import Sampling
 from raygen.engines.base import Engine, GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.openai.admission import Admission
 from raygen.engines.openai.backoff import RetryBudget
@@ -30,7 +31,6 @@ from raygen.engines.openai.http import MESSAGE_CHARS, EndpointHTTP
 from raygen.engines.openai.options import EndpointOptions
 from raygen.engines.openai.words import option_hint
 from raygen.errors import RowError
-from raygen.program.job import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

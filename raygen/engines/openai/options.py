@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from raygen.program.job import Frozen
+from raygen.config.base import Frozen
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 # Headers that hold a credential of their own: beside one, OPENAI_API_KEY is not sent unless the job names it.

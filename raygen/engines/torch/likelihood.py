@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from raygen.config.sampling import Sampling
 from raygen.engines.base import LikelihoodRequest
 from raygen.engines.text_messages import text_only
 from raygen.engines.torch.memory.arena import Memory
@@ -22,7 +23,6 @@ from raygen.engines.torch.sample import Sample
 from raygen.engines.torch.scheduler import PIECE
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineError, RowError
-from raygen.program.job import Sampling
 
 if TYPE_CHECKING:  # both need torch, which a job's validation does not load
     import torch

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from raygen.config.sampling import Sampling
 from raygen.engines.base import TokenMask
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import RowError
-from raygen.program.job import Sampling
 
 if TYPE_CHECKING:
     from raygen.engines.torch.memory.prefixes import Node

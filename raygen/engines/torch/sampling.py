@@ -24,12 +24,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from raygen.config.sampling import Sampling
 from raygen.engines.base import TokenMask
 from raygen.engines.torch.adjust import adjust, needs_adjusting
 from raygen.engines.torch.logprobs import token_logprobs
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import RowError
-from raygen.program.job import Sampling
 
 BLOCK = 256  # arg-max and cumulative sums go over blocks first: several times faster over a long vocabulary
 # top_p looks at so many most probable tokens, and sorts the vocabulary only if they do not suffice

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from raygen.config.grammar import ascii_digits, guided_schema
+from raygen.config.sampling import Sampling
 from raygen.errors import EngineConfigError, RowError
-from raygen.program.job import Sampling
 
 if TYPE_CHECKING:
     from raygen.config.constraint import Constraint

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from raygen.config.source import StorageOptions
 from raygen.errors import KeyNotFoundError, ModelReferenceError, StorageError
 from raygen.models.fetch.weights import check_names, is_model_file, is_module_config
-from raygen.program.job import StorageOptions
 from raygen.storage import ObjectInfo, Store, open_store, split_uri
 
 PART_BYTES = 32 * 2**20

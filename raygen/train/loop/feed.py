@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from raygen.config.source import StorageOptions
 from raygen.errors import ChunkIntegrityError, RaygenError
-from raygen.program.job import StorageOptions
 from raygen.storage import Store, open_store
 from raygen.train.families.base import UNITS
 from raygen.train.prepare.prepared import Prepared

@@ -9,12 +9,12 @@ from dataclasses import astuple, dataclass
 import orjson
 import pyarrow as pa
 
+from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.data.sources.base import InputFile, Range, SourcePlan
 from raygen.data.text.template import Template
 from raygen.data.text.tools import unread_tools
 from raygen.errors import ConfigError, SourceError
-from raygen.program.job import Source
 from raygen.train.recipe import Recipe
 
 RANGE_ROWS = 512  # held at once as Python values

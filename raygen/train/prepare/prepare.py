@@ -18,8 +18,8 @@ import orjson
 from raygen.errors import SourceError
 from raygen.formatting import count
 from raygen.models.text.chat_template import reads_clock
-from raygen.program.job import digest_of
 from raygen.storage import Store
+from raygen.storage.sealed import digest_of
 from raygen.train.families.base import SPLITS, Block
 from raygen.train.prepare.encoding import MOST_LABELS, Counting, Encoded, Encoding, family_of, too_many_labels
 from raygen.train.prepare.origins import Origin, plan_origins, tasks_of

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.errors import SourceError
-from raygen.program.job import Source
 from raygen.storage import digest_input, find_inputs
 from tests.data.reading import PROPERTY, Row, plan, read_all
 

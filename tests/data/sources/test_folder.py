@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.data.sources.base import Range
 from raygen.errors import SourceError
-from raygen.program.job import Source
 from tests.data.media.test_images import encoded, png_header
 from tests.data.reading import Row, plan, read_all
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from raygen.config.source import Source, StorageOptions
 from raygen.data.sources import FORMATS, open_source
 from raygen.data.sources.inputs import list_inputs
 from raygen.errors import SourceError
-from raygen.program.job import Source, StorageOptions
 from raygen.storage import open_store
 from tests.data.media.test_images import encoded
 from tests.data.reading import plan, read_all

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.data.sources.base import InputFile, Range
 from raygen.data.sources.jsonl import DEEPEST, JsonLinesReader
 from raygen.errors import SourceError
-from raygen.program.job import Source
 from raygen.storage import digest_input, find_inputs
 from tests.data.reading import PROPERTY, Row, plan, read_all
 

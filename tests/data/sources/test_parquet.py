@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.data.sources.parquet_file import ParquetCursor, ParquetInput
 from raygen.errors import SourceError
-from raygen.program.job import Source
 from raygen.storage import LocalStore
 from tests.data.reading import PROPERTY, plan, read_all
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.data.sources.base import rows_of
 from raygen.data.sources.partitions import partitions_of
 from raygen.errors import SourceError
-from raygen.program.job import Source
 
 USED = ["q", "lang", "year"]
 FOLDERS = ("lang=en/year=2024", "lang=d%C3%A9/year=07", "lang=__HIVE_DEFAULT_PARTITION__/year=a=b")

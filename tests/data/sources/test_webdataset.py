@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.data.sources.tar import Gap, Member, members
 from raygen.errors import SourceError
-from raygen.program.job import Source
 from tests.data.media.test_images import encoded
 from tests.data.reading import PROPERTY, Row, plan, read_all
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import ClassifyRequest, EmbedRequest, GenerateRequest, ResolvedModel
 from raygen.engines.encoder.engine import EncoderEngine
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.text.encoder import load_embedder
-from raygen.program.job import ModelSpec, Sampling
 from tests.tiny_encoders import (
     KINDS,
     save_encoder,

@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from raygen.config.constraint import Constraint
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GeneratedSample, GenerateRequest, TokenLogprob
 from raygen.engines.openai.chat_completions import Action, Answer, Trouble, read_answer, request_body
 from raygen.errors import RowError
-from raygen.program.job import Sampling
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 

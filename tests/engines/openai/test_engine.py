@@ -15,11 +15,12 @@ from pydantic import ValidationError
 
 from benchmarks.endpoint.mock import MockEndpoint, MockOptions, Reply, mock_text, share
 from raygen.config.constraint import Constraint
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.openai import engine as engine_module
 from raygen.engines.openai.engine import OpenAIEngine
 from raygen.errors import EngineConfigError, EngineError, RowError
-from raygen.program.job import Job, Sampling
+from raygen.program.job import Job
 from tests.engines.asked import ask, engine_of, failure, only, recorder, replies, request, run, texts
 
 SECRET = "sk-proj-Abc123"

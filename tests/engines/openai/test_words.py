@@ -8,11 +8,11 @@ import orjson
 import pytest
 
 from raygen.config.constraint import Constraint
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GenerateRequest
 from raygen.engines.openai.chat_completions import Trouble, read_answer
 from raygen.engines.openai.words import option_hint
 from raygen.errors import RowError
-from raygen.program.job import Sampling
 from tests.engines.asked import ask, replies, request
 
 pytestmark = pytest.mark.usefixtures("quick_endpoints")

@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedAdapter, ResolvedModel
 from raygen.engines.torch.engine import TorchEngine
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.text.lora import load_lora
-from raygen.program.job import ModelSpec, Sampling
 from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
 
 TARGETS = {"llama": ("q_proj", "v_proj", "o_proj", "down_proj"), "gpt2": ("c_attn", "c_proj")}

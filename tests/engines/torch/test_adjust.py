@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from raygen.config.sampling import Sampling
 from raygen.engines.torch.sample import Sample
 from raygen.engines.torch.sampling import Choice, choose_tokens, uniforms
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import RowError
-from raygen.program.job import Sampling
 
 VOCABULARY = 300
 EOS = 7

@@ -17,12 +17,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.torch.runner import Stepper
 from raygen.engines.torch.sample import Sample
 from raygen.errors import EngineConfigError, EngineError, RowError
-from raygen.program.job import ModelSpec, Sampling
 from tests.chat_templates import HERMES
 from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 

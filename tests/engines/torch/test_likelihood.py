@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GenerateRequest, LikelihoodRequest, LikelihoodResult, ResolvedModel
 from raygen.engines.echo import EchoEngine
 from raygen.engines.torch.engine import TorchEngine
 from raygen.errors import EngineError, RowError
-from raygen.program.job import ModelSpec, Sampling
 from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 LONG = "the thin cat in the inn, and xyz " * 26

@@ -16,6 +16,7 @@ import torch
 from jsonschema import Draft202012Validator
 
 from raygen.config.constraint import Constraint
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GenerateRequest
 from raygen.engines.torch.attention import ATTENTION
 from raygen.engines.torch.engine import TorchEngine
@@ -26,7 +27,6 @@ from raygen.engines.torch.scheduler import Scheduler
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.text.chat_tokenizer import ChatTokenizer
-from raygen.program.job import Sampling
 from raygen.steps.constrained import KeepsTo
 from tests.engines.torch.test_engine import answer, ask, engine_of, mixed_requests, with_engine
 from tests.engines.torch.test_runner import Bench
@@ -331,9 +331,9 @@ def test_grammars_are_compiled_once_and_not_kept_for_ever() -> None:
 
 
 def test_an_engine_without_constraints_refuses_a_request_with_one() -> None:
+    from raygen.config.model import ModelSpec
     from raygen.engines.base import ResolvedModel
     from raygen.engines.echo import EchoEngine
-    from raygen.program.job import ModelSpec
 
     spec = ModelSpec(family="causal_lm", engine="echo")
     echo = EchoEngine(ResolvedModel("writer", spec, None, "echo"))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from raygen.config.sampling import Sampling
 from raygen.engines.torch.attention import ATTENTION, Span
 from raygen.engines.torch.decoder import Decoder
 from raygen.engines.torch.memory.arena import Memory, Slot, least
@@ -21,7 +22,6 @@ from raygen.engines.torch.scheduler import PIECE, Scheduler
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineError
 from raygen.models.stable.products import StableProducts
-from raygen.program.job import Sampling
 from tests.tiny_llama import tiny_model
 
 GREEDY = Sampling(temperature=0, max_tokens=24)

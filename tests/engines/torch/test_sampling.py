@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from raygen.config.sampling import Sampling
 from raygen.engines.torch import sampling as module
 from raygen.engines.torch.sample import Sample
 from raygen.engines.torch.sampling import NUCLEUS, Choice, _invert, uniforms
 from raygen.engines.torch.stopping import StopRule
-from raygen.program.job import Sampling
 
 MASK = 2**64 - 1
 ENDS = StopRule((), (), 10**6, str)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.text.stable_proof import ADAPTER, Comparison, generated, save_adapter
+from raygen.config.sampling import Sampling
 from raygen.engines.base import GenerateRequest, LikelihoodRequest
-from raygen.program.job import Sampling
 from tests.tiny_llama import save_tiny, tiny_model
 
 Asked = tuple[GenerateRequest, LikelihoodRequest | None]

@@ -15,11 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from raygen.config.source import StorageOptions
 from raygen.errors import ModelReferenceError
 from raygen.models.fetch.cache import ModelCache
 from raygen.models.fetch.reference import list_models, pull, resolve
 from raygen.models.fetch.weights import DIGESTS_NAME
-from raygen.program.job import StorageOptions
 
 PLAIN = {
     "config.json": b'{"model_type": "llama"}',

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from raygen.config.model import ModelSpec
+from raygen.config.sampling import Sampling
 from raygen.engines.base import (
     ClassifyRequest,
     GenerateRequest,
@@ -19,7 +21,6 @@ from raygen.engines.echo import EchoEngine
 from raygen.errors import EngineError, RowError
 from raygen.pipeline.pools import pooled
 from raygen.pipeline.pools.pooled import PooledEngine, PoolLostError, Ready, ReplicaLostError, Roster
-from raygen.program.job import ModelSpec, Sampling
 from raygen.program.machine import machine_name
 
 MODEL = ResolvedModel(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
+from raygen.config.sampling import Sampling
 from raygen.engines.base import (
     ClassifyRequest,
     ClassifyResult,
@@ -27,7 +28,6 @@ from raygen.runs.commit import encode_data
 from raygen.runs.outcome import Outcome, outcome_table
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.record import Record, RecordedRows
-from raygen.steps.spec import Sampling
 from tests.runs.made import LINEAGE
 from tests.steps.scripted import Judge, Writer, job_of, run
 

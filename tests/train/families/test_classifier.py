@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from raygen.config.model import ModelSpec
 from raygen.engines.base import ClassifyRequest, ClassifyResult, ResolvedModel
 from raygen.engines.encoder.engine import EncoderEngine
 from raygen.errors import ConfigError, RowError
 from raygen.models.text.encoder import load_classifier
-from raygen.program.job import ModelSpec
 from raygen.train.families.classifier import ClassifierFamily, final_layer, logits_of
 from raygen.train.families.labels import Labels
 from raygen.train.families.learnable import trainable

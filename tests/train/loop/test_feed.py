@@ -10,8 +10,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from raygen.config.source import StorageOptions
 from raygen.errors import CorruptDataError, KeyNotFoundError
-from raygen.program.job import StorageOptions
 from raygen.storage import LocalStore, open_store
 from raygen.train.families.base import Block
 from raygen.train.loop import feed as feeding

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from raygen.config.sampling import Sampling
 from raygen.engines.torch.memory.arena import Memory, Slot, least, slot_lengths
 from raygen.engines.torch.sample import Sample
 from raygen.engines.torch.stopping import StopRule
-from raygen.program.job import Sampling
 
 
 class Twin:

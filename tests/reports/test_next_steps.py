@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raygen.review.next_steps import reasoning_in_texts, steps_for
+from raygen.reports.next_steps import reasoning_in_texts, steps_for
 from tests.review.traced_run import ECHO, traced_run
 
 SHOW = "see why rows failed: raygen show runs/x --status failed"

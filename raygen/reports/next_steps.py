@@ -8,7 +8,7 @@ from itertools import islice
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raygen.program.job import THINK
+from raygen.config.model import THINK
 from raygen.reports.remedies import OF_THE_INPUT, PASSING, REMEDIES
 from raygen.runs.commit import read_data
 from raygen.runs.outcome import FAILED
