@@ -57,13 +57,13 @@ def test_a_place_is_imported_from_the_current_directory_too(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert colours().load("their_colours:Green").__name__ == "Green"
-    with pytest.raises(ValueError, match="their_colours:Blue.*cannot be imported: AttributeError"):
+    with pytest.raises(ValueError, match=r"their_colours:Blue.*cannot be imported: AttributeError"):
         colours().load("their_colours:Blue")
     with pytest.raises(ValueError, match="RuntimeError: out of paint"):
         colours().load("broken_colours:Grey")
 
 
 def test_a_class_of_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="'collections:deque': not a subclass of builtins.dict"):
+    with pytest.raises(ValueError, match=r"'collections:deque': not a subclass of builtins.dict"):
         colours("builtins:dict").load("collections:deque")
     assert colours("builtins:dict").load("collections:Counter").__name__ == "Counter"
