@@ -1,4 +1,4 @@
-"""docs/map.md is true: a section a room, the room's own docstring first, then one line a file, taken from the file's own first line.
+"""docs/map.md is true: a section a room with the room's own docstring first, then one line a file, from the file's first line.
 
 To write it anew: RAYGEN_WRITE_MAP=1 python -m pytest tests/test_map.py
 """
@@ -34,8 +34,9 @@ BESIDE = {
 HEAD = """\
 # Map
 
-Every file, one line each, in the order of the stairs: a room imports only from rooms below it. A room's own words come first: what it is, what it promises
-("Contract"), and where to start reading. This page is generated from the docstrings by `tests/test_map.py`, which also checks it.
+Every file, one line each, in the order of the stairs: a room imports only from rooms below it. A room's own words come first:
+what it is, what it promises ("Contract"), and where to start reading. `tests/test_map.py` writes this page from the docstrings
+and checks it.
 """
 
 
@@ -53,7 +54,9 @@ def described(path: Path) -> str:
 def escaped(text: str) -> str:
     """Return the text with what Markdown would read as markup made literal; `code` stays code."""
     parts = re.split(r"(`[^`\n]+`)", text)
-    return "".join(part if part[:1] == "`" else re.sub(r"([*_<\[\]|])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part[:1] == "`" else re.sub(r"([*<\[\]|]|\b_|_\b)", r"\\\1", part) for part in parts
+    )
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -76,7 +79,8 @@ def room_words(words: str, folder: Path) -> str:
         return f"[`{name[0]}`](../{path.relative_to(ROOT)})" if path.is_file() else name[0]
 
     words = escaped(words.strip()).replace("\nStart reading", "  \nStart reading")
-    return re.sub(r"\b[a-z0-9_/]+\.py\b", linked, words.replace("\\_", "_"))
+    words = re.sub(r"\bdocs/(decisions/[\w-]+\.md)", r"[\1](\1)", words)
+    return re.sub(r"\b[a-z0-9_/]+\.py\b", linked, words)
 
 
 def section(folder: Path, level: int) -> Iterator[str]:
