@@ -1,5 +1,6 @@
-"""Cluster: all that raygen needs of Ray itself: to connect, to be quiet, to name causes, to export metrics.
+"""Cluster: everything that raygen needs of Ray itself: connecting, quiet consoles, actors beside the driver, errors that
+travel between processes, metrics.
 
-Contract: knows no run and no training; they use it.
-Start reading: connect.py.
+Contract: knows no run and no training; pipeline and train stand on it.
+Start reading: connect.py, then errors_as_text.py.
 """

@@ -52,13 +52,3 @@ class Board:
     def pool(self, name: str) -> Any:
         """Return what the driver said about a pool; None if nothing yet."""
         return self._pools.get(name)
-
-
-def start_board() -> Any:
-    """Start a board on this process's node: as long as the driver lives, so can it."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Board)
-    return actor.options(scheduling_strategy=here).remote()

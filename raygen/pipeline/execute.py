@@ -11,9 +11,6 @@ attempt counts.
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -21,11 +18,13 @@ from typing import Any
 import ray
 import ray.data
 
-from raygen.cluster.connect import LOGS, capacity
+from raygen.cluster.actors import start_beside_driver
+from raygen.cluster.connect import capacity
 from raygen.cluster.datasets import our_settings
+from raygen.cluster.quiet import quieten
 from raygen.engines.figures import add_figures
 from raygen.pipeline import stages
-from raygen.pipeline.board import start_board
+from raygen.pipeline.board import Board
 from raygen.pipeline.pools.layout import Group, groups_of, laid_out
 from raygen.pipeline.pools.pool import Pools, stand_ins
 from raygen.pipeline.work import Report, Todo, Work
@@ -47,9 +46,9 @@ class RayExecution:
         self._capacity = capacity()
         self._stopping = False
         self._groups = self._laid_out()
-        self._board: Any = start_board()
+        self._board: Any = start_beside_driver(Board)
         self._pools = Pools(work.job, work.models, self._groups, self._board, MAX_RETRIES)
-        _quieten()
+        quieten()
 
     def start(self) -> None:
         """Engines start with `reports`: pools first, then the engine hosts."""
@@ -169,22 +168,3 @@ def _task_retries() -> dict[str, Any]:
 
 def _engine_retries() -> dict[str, Any]:
     return {"max_restarts": MAX_RETRIES, "max_task_retries": MAX_RETRIES}
-
-
-def _quieten() -> None:
-    """Keep Ray Data's console for what a user can do something about; its log file has all."""
-    if LOGS in os.environ:
-        return
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
-            handler.addFilter(_about_resources)
-    # Advice on widths, which are ours to choose.
-    warnings.filterwarnings(
-        "ignore", category=UserWarning, module=r"ray\.data\._internal\.execution\.operators"
-    )
-
-
-def _about_resources(record: logging.LogRecord) -> bool:
-    return record.name.endswith(
-        ".resource_manager"
-    )  # "not enough to run any task ... unless the cluster scales up"

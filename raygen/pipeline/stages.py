@@ -22,7 +22,7 @@ import orjson
 import pyarrow as pa
 import ray
 
-from raygen import errors
+from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.cluster.ray_metrics import EngineMetrics
 from raygen.data.sources.base import Range
 from raygen.engines.base import ResolvedModel
@@ -48,8 +48,8 @@ _PARCEL = pa.schema(
     [
         ("todo", pa.binary()),
         ("state", pa.string()),
-        ("message", pa.string()),  # of a problem or an error; or a note
-        ("error", pa.string()),  # its class
+        ("message", pa.string()),  # a problem, or a note
+        ("error", pa.string()),  # packed
         ("ids", pa.string()),
         ("table", pa.large_binary()),  # the rows, then the outcomes
         ("tokens", pa.binary()),
@@ -182,7 +182,7 @@ def reports(batch: pa.Table) -> Iterator[Report]:
     for row in batch.to_pylist():
         chunk = _unpack_todo(orjson.loads(row["todo"])).chunk
         if row["state"] == ERROR:
-            raise getattr(errors, row["error"])(row["message"])
+            raise unpack_error(row["error"])
         if row["state"] == PROBLEM:
             yield Report(chunk, problem=row["message"])
         elif row["table"] is not None:
@@ -213,7 +213,7 @@ def _row(todo: Todo, state: str, **values: Any) -> pa.Table:
 
 
 def _error_row(todo: Todo, error: RaygenError) -> pa.Table:
-    return _row(todo, ERROR, message=str(error), error=type(error).__name__)
+    return _row(todo, ERROR, error=pack_error(error))
 
 
 def _pack(table: pa.Table) -> bytes:

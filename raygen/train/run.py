@@ -78,8 +78,9 @@ def train(
             for record in validations(read_metrics(store)):
                 listen(record)
         return _finished(store, recipe, finished, say)
+    from raygen.cluster.actors import start_beside_driver
     from raygen.cluster.connect import connected
-    from raygen.train.driver.board import start_train_board
+    from raygen.train.driver.board import TrainBoard
     from raygen.train.driver.launch import launch, width
     from raygen.train.driver.watch import Watch
 
@@ -99,7 +100,7 @@ def train(
         watch = Watch(
             recipe, store, total, higher, display, listen, validates=bool(prepared.blocks.get("validation"))
         )
-        board = start_train_board()
+        board = start_beside_driver(TrainBoard)
         config = {
             "recipe": recipe.model_dump(mode="json"),
             "directory": str(base.path),

@@ -206,7 +206,7 @@ def _tune(
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the command
     from ray import tune
 
-    from raygen.train.driver.launch import quieten
+    from raygen.cluster.quiet import quieten
 
     quieten()
     scheduler = None

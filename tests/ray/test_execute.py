@@ -271,9 +271,10 @@ def test_engine_figures_are_served_to_prometheus(own_ray: Any) -> None:
 
 def test_stopping_survives_the_loss_of_the_board(own_ray: Any, tmp_path: Path) -> None:
     """The board is only a process: killed, it comes back, and learns again that the run is stopping."""
-    from raygen.pipeline.board import start_board
+    from raygen.cluster.actors import start_beside_driver
+    from raygen.pipeline.board import Board
 
-    board = start_board()
+    board = start_beside_driver(Board)
     own_ray.get(board.push.remote("engine", {"requests": 2.0}))
     assert own_ray.get(board.gauges.remote(True)) == {"replicas": 1, "requests": 2.0}
     own_ray.kill(board, no_restart=False)

@@ -16,10 +16,11 @@ from typing import Any
 
 import ray
 
+from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.engines import engine_class
 from raygen.engines.base import ResolvedModel
 from raygen.engines.figures import ANSWERED, POOL, add_figures, is_gauge
-from raygen.errors import EngineError, RaygenError
+from raygen.errors import EngineError, told
 from raygen.pipeline.pools.layout import Group, with_threads
 from raygen.pipeline.pools.pooled import PooledEngine, Ready, Roster, in_flight_bound
 from raygen.pipeline.pools.replica import LOST, Failure, RayLink, start_replica
@@ -54,7 +55,7 @@ class Pool:
 
     def __init__(self, model: ResolvedModel, job: Job, group: Group, hosts: Group, restarts: int) -> None:
         self.model = model
-        self.broken: RaygenError | None = None
+        self.broken: str | None = None
         self.lost: str | None = None
         self.members: list[Member] = []
         self._job = job
@@ -132,11 +133,11 @@ class Pool:
             member.state, member.figures = COMING, {}
             member.answer = member.handle.ready.remote()
         except ray.exceptions.RayError as error:
-            self.broken = EngineError(f"model {self.model.name!r}: {' '.join(str(error).split())[:300]}")
+            text = " ".join(str(error).split())[:300]
+            self.broken = pack_error(EngineError(f"model {self.model.name!r}: {text}"))
             self._remove(member)
         else:
             if isinstance(found, Failure):
-                assert isinstance(found.error, RaygenError)
                 self.broken = found.error
                 self._remove(member)
                 return
@@ -209,7 +210,7 @@ class Pools:
         while not stopping():
             for pool in self._pools:
                 if pool.broken is not None:
-                    raise pool.broken
+                    raise unpack_error(pool.broken)
                 if pool.lost is not None:
                     return pool.lost
             if all(pool.up() for pool in self._pools):
@@ -244,7 +245,7 @@ class Pools:
                 pass
             except Exception as error:  # noqa: BLE001 - nobody may wait for a pool that nobody looks after
                 for pool in self._pools:
-                    pool.broken = EngineError(f"the pools: {type(error).__name__}: {error}")
+                    pool.broken = pack_error(EngineError(f"the pools: {told(error)}"))
                 with contextlib.suppress(ray.exceptions.RayError):
                     self._publish()
                 return

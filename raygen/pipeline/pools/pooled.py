@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from raygen.cluster.errors_as_text import unpack_error
 from raygen.engines import engine_class
 from raygen.engines.base import (
     ClassifyRequest,
@@ -68,7 +69,8 @@ class Roster:
     """A pool as the driver sees it: its replicas by id, and why there will be no answers, if so."""
 
     links: Mapping[str, Link]
-    broken: RaygenError | None = None  # what an engine said that could not start
+    # What an engine said that could not start, packed.
+    broken: str | None = None
     lost: str | None = None  # its replicas keep ending
 
 
@@ -107,7 +109,7 @@ class PooledEngine(Engine):
         self._seats: dict[str, Seat] = {}
         self._line: deque[asyncio.Future[Seat]] = deque()
         self._versions: set[str] = set()
-        self._over: RaygenError | None = None
+        self._over: Exception | None = None
         self._changed = asyncio.Event()  # a replica is up, or there will be none
 
     async def start(self) -> None:
@@ -215,7 +217,7 @@ class PooledEngine(Engine):
         if roster is None:  # nobody has said anything yet
             return
         if roster.broken is not None:
-            self._end(roster.broken)
+            self._end(unpack_error(roster.broken))
         elif roster.lost is not None:
             self._end(PoolLostError(roster.lost))
         for name in self._seats.keys() - roster.links.keys():  # what it has in flight, it still answers
@@ -250,7 +252,7 @@ class PooledEngine(Engine):
         self._changed.set()
         self._let_in()
 
-    def _end(self, error: RaygenError) -> None:
+    def _end(self, error: Exception) -> None:
         """Nobody waits any more, and nobody comes."""
         if self._over is None:
             self._over = error

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.cluster.ray_metrics import EngineMetrics
 from raygen.engines import engine_class
 from raygen.engines.base import Engine, ResolvedModel
-from raygen.errors import EngineError, RaygenError
+from raygen.errors import EngineError, RaygenError, told
 from raygen.pipeline.pools.pooled import Ready, ReplicaLostError
 from raygen.program.job import Job
 from raygen.program.machine import machine_name
@@ -34,7 +34,9 @@ LOST = (
 
 @dataclass(frozen=True)
 class Failure:
-    error: Exception
+    """What an engine raised, packed: the other process may not have the error's class."""
+
+    error: str
 
 
 class Replica:
@@ -51,16 +53,16 @@ class Replica:
         try:
             return Ready((await self._engine()).version, machine_name())
         except RaygenError as error:
-            return _failure(error)
+            return Failure(pack_error(error))
         except Exception as error:  # noqa: BLE001 - nobody may wait for a replica that cannot come
-            return Failure(EngineError(f"model {self._model.name!r}: {type(error).__name__}: {error}"))
+            return Failure(pack_error(EngineError(f"model {self._model.name!r}: {told(error)}")))
 
     async def ask(self, method: str, request: Any) -> Any:
         """Return what this method of the engine returns, or a Failure with what it raised."""
         try:
             return await getattr(await self._engine(), method)(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the request came from
-            return _failure(error)
+            return Failure(pack_error(error))
 
     async def figures(self, answered: bool = False) -> tuple[dict[str, float], int]:
         """Return the engine's totals and gauges, and its process id.
@@ -114,7 +116,7 @@ class RayLink:
         except LOST as error:
             raise ReplicaLostError(str(error)) from None
         if isinstance(answer, Failure):
-            raise answer.error
+            raise unpack_error(answer.error)
         return answer
 
 
@@ -130,11 +132,3 @@ def start_replica(
         max_task_retries=0,  # whoever asked asks another replica
     )
     return actor.remote(model, job)
-
-
-def _failure(error: Exception) -> Failure:
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    except Exception:  # noqa: BLE001 - anything may go wrong in an exception's own code
-        error = RuntimeError(f"{type(error).__name__}: {error}")
-    return Failure(error)

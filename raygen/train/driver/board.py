@@ -93,13 +93,3 @@ def resident_bytes() -> int | None:
             return int(pages.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return None
-
-
-def start_train_board() -> Any:
-    """Start a board on this process's node: as long as the driver lives, so can it."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(TrainBoard)
-    return actor.options(scheduling_strategy=here).remote()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 from raygen.cluster.causes import known_cause
-from raygen.cluster.connect import LOGS, capacity, fitting
+from raygen.cluster.connect import capacity, fitting
+from raygen.cluster.quiet import quieten
 from raygen.engines.worker import OPENMP
 from raygen.errors import ConfigError, TrainingError
 from raygen.train.recipe import Recipe
@@ -191,11 +190,3 @@ def _judge(error: BaseException, workers: int | tuple[int, int]) -> str:
     text = str(worst).strip().partition("\n")[0]  # Ray goes on with ids and addresses
     who = f"worker {rank}" if rank >= 0 else "Ray Train"
     return f"{who}: {type(worst).__name__}: {text[:MAX_MESSAGE]}"
-
-
-def quieten() -> None:
-    """Keep Ray Train's console for what a user can do something about; its log files have all."""
-    if LOGS in os.environ:
-        return
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"ray\.(train|air|tune)")

@@ -17,13 +17,14 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.config.source import StorageOptions
 from raygen.errors import ChunkIntegrityError, RaygenError
 from raygen.storage import Store, open_store
 from raygen.train.families.base import UNITS
 from raygen.train.prepare.prepared import Prepared
 from raygen.train.prepare.shards import read_block
-from raygen.train.prepare.spread import dataset, known
+from raygen.train.prepare.spread import dataset
 
 FIRST_BLOCKS = (
     8  # of the first wave, so that a training begins; each later one has GROWTH times as many, up to the most
@@ -38,7 +39,7 @@ BUNDLE = 8  # blocks that travel together: every hand-over costs the training pr
 READERS = 4  # threads of a task: on S3 a block's time is mostly the wait for the answer
 
 # What travels: a bundle in one cell (Ray splits and merges tables as it likes), or an error.
-_SENT = pa.schema([("blocks", pa.large_binary()), ("error", pa.string()), ("message", pa.string())])
+_SENT = pa.schema([("blocks", pa.large_binary()), ("error", pa.string())])
 _NUMBER = b"block"  # key of a block's number in its metadata
 
 
@@ -125,8 +126,7 @@ def _send(batch: pa.Table, *, store_uri: str, storage: StorageOptions) -> Iterat
             while bundle := list(islice(blocks, BUNDLE)):
                 yield pa.Table.from_pylist([{"blocks": _pack(bundle)}], schema=_SENT)
         except RaygenError as error:
-            row = {"error": type(error).__name__, "message": str(error)}
-            yield pa.Table.from_pylist([row], schema=_SENT)
+            yield pa.Table.from_pylist([{"error": pack_error(error)}], schema=_SENT)
 
 
 def _pack(bundle: list[tuple[Any, pa.Table]]) -> bytes:
@@ -147,7 +147,7 @@ def _unpacked(bundles: deque[Any]) -> Iterator[tuple[int, pa.Table]]:
         batch = ray.get(bundles.popleft())
         for row, blocks in zip(batch.drop_columns("blocks").to_pylist(), batch.column("blocks"), strict=True):
             if row["error"] is not None:
-                raise known(row["error"], row["message"])
+                raise unpack_error(row["error"])
             with pa.ipc.open_stream(blocks.as_buffer()) as stream:
                 for units, metadata in stream.iter_batches_with_custom_metadata():
                     yield int(metadata[_NUMBER]), pa.Table.from_batches([units])

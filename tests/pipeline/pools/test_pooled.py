@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raygen.cluster.errors_as_text import pack_error
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
 from raygen.engines.base import (
@@ -270,7 +271,7 @@ def test_errors_pass_through_unchanged(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("roster", "kind"),
     [
-        (Roster({}, EngineError("no accelerator")), EngineError),
+        (Roster({}, pack_error(EngineError("no accelerator"))), EngineError),
         (Roster({}, lost="they keep ending"), PoolLostError),
     ],
 )
