@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -12,16 +12,12 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from raygen.config.base import Day, Frozen, Name
 from raygen.config.execution import Execution
 from raygen.config.model import REPLICAS, ModelSpec
+from raygen.config.sink import MAX_SAMPLE_BYTES, Sink
 from raygen.config.source import Source
 from raygen.last_step_config import Deduplicate
 from raygen.program.checks import check_model
 from raygen.steps.spec import Step
 from raygen.storage.sealed import digest_of
-
-
-class Sink(Frozen):
-    format: Literal["parquet"] = "parquet"
-    chunk_rows: int = Field(128, ge=1, le=100_000, description="rows a chunk: the unit of work and of commit")
 
 
 class Accept(Frozen):
@@ -123,6 +119,10 @@ class Job(Frozen):
                 del spec[key]
             if spec["reasoning_tags"] is None:
                 del spec["reasoning_tags"]
+        for key in ("chunk_bytes", "media"):  # where bytes lie, not which
+            del whole["sink"][key]
+        if self.sink.max_sample_bytes == MAX_SAMPLE_BYTES:
+            del whole["sink"]["max_sample_bytes"]
         del whole["source"]["storage"]
         if self.source.csv is None:
             del whole["source"]["csv"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from raygen.data.sources.exact import JSON_MARK, JSON_TEXT, is_json
 from raygen.json_text import read_json
 
-SCHEMA_VERSION = 4  # 3 had no reasoning, refusal, tool_calls and yardstick: see `lifted`
+SCHEMA_VERSION = 5  # 4 said nothing of media but their type, 3 had no reasoning: see `lifted`
 ACCEPTED, REJECTED, FAILED = STATUSES = ("accepted", "rejected", "failed")
 
 USAGE = pa.struct([("prompt_tokens", pa.int64()), ("output_tokens", pa.int64())])
@@ -32,8 +32,15 @@ SAMPLE = pa.struct(
         ),  # what the model thought before it, where that is told apart from the text
         ("refusal", pa.string()),  # the words with which it declined to answer
         ("tool_calls", pa.string()),  # what it wanted to call: JSON, as the endpoint gave it
-        ("media", pa.large_binary()),
+        ("media", pa.large_binary()),  # null where it stands beside the table: in `shard`
         ("media_type", pa.string()),
+        ("width", pa.int32()),  # in pixels, of pictures and video
+        ("height", pa.int32()),
+        ("seconds", pa.float64()),  # of sound and video
+        ("size_bytes", pa.int64()),  # of the media
+        ("digest", pa.string()),  # SHA-256 of the media, as hex
+        ("shard", pa.string()),  # the key of the tar archive that holds the media, among the commit's objects
+        ("offset", pa.int64()),  # where in it they begin
         ("finish_reason", pa.string()),
         ("seed", pa.int64()),
         ("scores", pa.map_(pa.string(), pa.float64())),
