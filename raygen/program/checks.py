@@ -1,12 +1,19 @@
-"""Checks of a job that see engines and steps: whether its models fit their engines."""
+"""Checks of a job that see engines and steps: whether its models fit their engines, and its steps each other."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from raygen.config.files import explain
 from raygen.config.model import ModelSpec
 from raygen.engines import engine_class
+from raygen.steps import STEPS, load
+from raygen.steps.context import Context, step_names
+
+if TYPE_CHECKING:
+    from raygen.steps.base import Step
 
 
 def check_model(spec: ModelSpec) -> ModelSpec:
@@ -28,3 +35,54 @@ def check_model(spec: ModelSpec) -> ModelSpec:
     except ValidationError as error:
         raise ValueError(f"options of engine {spec.engine!r}: {explain(error, engine.Options)}") from None
     return spec
+
+
+def check_steps(context: Context) -> None:
+    """Refuse what the steps of a job cannot do together. Raises ValueError, naming the step."""
+    names = step_names(context.steps)
+    # Scores that every sample has, and those of them that were given since the last generate or refine.
+    scores: set[str] = set()
+    new: set[str] = set()
+    # Whether there is a sample, and how many checks there were since the last generate or refine.
+    begun = False
+    checks = 0
+    for number, step in enumerate(context.steps):
+        where = f"steps.{number}.{step.verb}"
+        kind: type[Step] = load(STEPS[step.verb])
+        begun = begun or step.verb == "generate"
+        if kind.needs_samples and not begun:
+            raise ValueError(f"{where}: there is no sample yet; a `generate` has to stand before it")
+        for key, model, family in kind.models(step.config):
+            _check_used(context, f"{where}.{key}", model, family)
+        if step.verb == "refine" and not checks:
+            raise ValueError(
+                f"{where}: no `verify` stands between it and the samples; it would have nothing to mend"
+            )
+        # What a `generate` asks of a text is a check of its own.
+        if step.verb == "generate":
+            checks = int(step.config.constraint is not None or step.config.answer is not None)
+        else:
+            checks = 0 if step.verb == "refine" else checks + (step.verb == "verify")
+        # What a refine mends gets the new scores again, and no older ones.
+        if step.verb in ("generate", "refine"):
+            scores, new = set(new) if step.verb == "refine" else set(), set()
+        kind.check(step.config, where, context, number, frozenset(scores))
+        given = kind.scores(step.config, names[number])
+        scores, new = scores | given, new | given
+    if not begun:
+        raise ValueError("steps: there is no `generate` among them; a row's outcome is made of its samples")
+
+
+def _check_used(context: Context, where: str, name: str, family: str) -> None:
+    """Refuse a model that a step cannot use."""
+    if name not in context.models:
+        raise ValueError(f"{where}: no model {name!r}; models: {', '.join(context.models)}")
+    if context.models[name].family != family:
+        does = {
+            "causal_lm": "generates no text",
+            "classifier": "classifies no texts",
+            "embedder": "embeds no texts",
+        }
+        raise ValueError(
+            f"{where}: {name!r} is of family {context.models[name].family!r}, which {does[family]}; allowed: {family}"
+        )

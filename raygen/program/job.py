@@ -15,7 +15,8 @@ from raygen.config.model import REPLICAS, ModelSpec
 from raygen.config.sink import MAX_SAMPLE_BYTES, Sink
 from raygen.config.source import Source
 from raygen.last_step_config import Deduplicate
-from raygen.program.checks import check_model
+from raygen.program.checks import check_model, check_steps
+from raygen.steps.context import Context
 from raygen.steps.spec import Step
 from raygen.storage.sealed import digest_of
 
@@ -65,9 +66,7 @@ class Job(Frozen):
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Job:
-        from raygen.steps import check_steps
-
-        check_steps(self)
+        check_steps(self.context)
         return self
 
     @field_validator("keep", mode="before")
@@ -90,6 +89,11 @@ class Job(Frozen):
                 + "; a kept column has a name of its own, without __ before it"
             )
         return keep
+
+    @property
+    def context(self) -> Context:
+        """What its steps may know of it."""
+        return Context(self.seed, self.models, self.steps, padded=self.source.format == "parquet")
 
     @property
     def kept_as(self) -> dict[str, str]:

@@ -19,7 +19,9 @@ from raygen.engines.base import Engine
 from raygen.errors import ConfigError, EngineError, RowError, SourceError, told
 from raygen.program.job import Job
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
-from raygen.steps import make_steps
+from raygen.steps import STEPS, load
+from raygen.steps.base import Step
+from raygen.steps.context import Context, step_names
 from raygen.steps.generate import GenerateStep
 from raygen.steps.refine import RefineStep
 from raygen.steps.row.calls import Calls
@@ -52,7 +54,7 @@ class Program:
 
     def __init__(self, job: Job, identities: Mapping[str, Any] | None = None) -> None:
         self.job = job
-        self.steps = make_steps(job)
+        self.steps = _steps_of(job.context)
         self.sealing = [step for step in self.steps if step.seals]
         self._identities = identities or {}
         self.tags = {name: spec.tags for name, spec in job.models.items() if spec.tags is not None}
@@ -240,6 +242,15 @@ class Program:
             variables=_texts(story.written()),
             discarded=[draft.record() for draft in drafts],
         )
+
+
+def _steps_of(context: Context) -> list[Step]:
+    """Return a job's steps, ready to run on any row. Raises ConfigError: a template that does not parse."""
+    steps: list[Step] = []
+    for number, (spec, name) in enumerate(zip(context.steps, step_names(context.steps), strict=True)):
+        kind: type[Step] = load(STEPS[spec.verb])
+        steps.append(kind(spec.config, name, f"steps.{number}.{spec.verb}", context, steps))
+    return steps
 
 
 def _unsealed(outcome: Outcome, step: str, error: Exception) -> Outcome:

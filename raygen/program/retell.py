@@ -32,9 +32,9 @@ from raygen.program.job import Job
 from raygen.program.program import Program, Tally
 from raygen.program.resolve import identity_of
 from raygen.runs.outcome import FAILED, Outcome
-from raygen.steps import step_names
 from raygen.steps.base import Step
 from raygen.steps.checks.entailment import EntailmentCheck
+from raygen.steps.context import step_names
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.record import BESIDE
 from raygen.steps.row.story import DROPPED, GOES_ON, SELECTED, Draft, Story
@@ -107,7 +107,7 @@ def retell(
     for prompt in told.found.prompts:
         if prompt.samples and all(told.samples[n]["call"] is not None for n in prompt.samples):
             prompt.proven = all(calls.get(n) == told.samples[n]["call"] for n in prompt.samples)
-    told.found.problem = _problem(outcome, record, step_names(job))
+    told.found.problem = _problem(outcome, record, step_names(job.steps))
     return told.found
 
 

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from raygen.program.job import Job
 from raygen.runs.outcome import ACCEPTED, REJECTED
-from raygen.steps import STEPS, load, step_names
+from raygen.steps import STEPS, load
+from raygen.steps.context import step_names
 from raygen.steps.row.story import DROPPED, GOES_ON, MADE
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class StepCounts:
 
     def _end(self, table: pa.Table, flat: pa.Table) -> None:
         """A row that was refined in vain ended with the refinement, though a check had the last word."""
-        place = {name: n for n, name in enumerate(step_names(self.job))}
+        place = {name: n for n, name in enumerate(step_names(self.job.steps))}
         known = flat.column("step").to_numpy(zero_copy_only=False)
         places = np.array([place.get(name, -1) for name in known], np.int64)
         furthest = np.full(table.num_rows, -1, np.int64)
@@ -84,7 +85,7 @@ class StepCounts:
 
         found = []
         left = self.rows - self.ended["read"]
-        for name, step in zip(step_names(self.job), self.job.steps, strict=True):
+        for name, step in zip(step_names(self.job.steps), self.job.steps, strict=True):
             said = {decision: n for (where, decision), n in self.decisions.items() if where == name}
             made = sum(said.get(each, 0) for each in MADE)
             rejected = sum(n for decision, n in said.items() if decision not in (*GOES_ON, DROPPED))
@@ -151,7 +152,7 @@ def rejections_of(table: pa.Table) -> Iterator[tuple[int, RejectedRow]]:
 def score_names(job: Job) -> list[str]:
     """Return the scores that a job's final samples may have, the one that says most first: by which it selects."""
     found: list[str] = []
-    for name, step in zip(step_names(job), job.steps, strict=True):
+    for name, step in zip(step_names(job.steps), job.steps, strict=True):
         if step.verb == "generate":
             found = []
         kind: type[Step] = load(STEPS[step.verb])

@@ -15,7 +15,7 @@ from raygen.review.explain import attributions
 from raygen.review.find_row import FoundRow, find_row, plan_of, read_input
 from raygen.runs.outcome import ACCEPTED, OWN_COLUMNS
 from raygen.runs.plan import Plan
-from raygen.steps import step_names
+from raygen.steps.context import step_names
 from raygen.steps.row.record import BESIDE
 from raygen.steps.row.story import DROPPED, GOES_ON, MADE
 from raygen.storage import open_store
@@ -49,7 +49,7 @@ def trace_row(run_uri: str, row_id: str, *, attribute: bool = False) -> dict[str
     blocks = _blocks(record, job, told)
     if attribute and plan is not None and job is not None:
         notes += _attribute(job, plan, told, blocks)
-    names = step_names(job) if job is not None else []
+    names = step_names(job.steps) if job is not None else []
     spoke = {block["step"] for block in blocks}
     last = max((n for n, name in enumerate(names) if name in spoke), default=-1)
     if job is not None and record["status"] == ACCEPTED:
@@ -105,7 +105,7 @@ def _told(job: Job, plan: Plan, found: FoundRow, notes: list[str]) -> tuple[dict
 
 def _blocks(record: Mapping[str, Any], job: Job | None, told: Retold) -> list[dict[str, Any]]:
     """Cut the decisions into blocks of one step each; a step that comes again (checks of a refinement) gets another."""
-    specs = {} if job is None else dict(zip(step_names(job), job.steps, strict=True))
+    specs = {} if job is None else dict(zip(step_names(job.steps), job.steps, strict=True))
     samples = {each["number"]: each for each in [*record["samples"], *record["discarded"]]}
     kept = {each["number"] for each in record["samples"]}
     findings: dict[int, str | None] = {}  # of each sample, what was found last

@@ -16,8 +16,8 @@ from raygen.steps.row.story import Story
 if TYPE_CHECKING:
     from raygen.config.constraint import Constraint
     from raygen.config.sampling import Sampling
-    from raygen.program.job import Job
     from raygen.runs.outcome import Outcome
+    from raygen.steps.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Step(ABC):
     needs_samples: ClassVar[bool] = True  # does a `generate` have to stand before it?
     seals: ClassVar[bool] = False  # has it a last word on every outcome (`seal`)?
 
-    def __init__(self, config: Any, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
+    def __init__(self, config: Any, name: str, where: str, context: Context, before: Sequence[Step]) -> None:
         self.config = config
         self.name = name
         self.where = where
-        self.run_seed = job.seed
+        self.run_seed = context.seed
         self.columns: dict[
             str, str
         ] = {}  # what it reads, columns or variables -> the job's key that names them
@@ -111,17 +111,17 @@ class Step(ABC):
         return frozenset()
 
     @classmethod  # noqa: B027 - most need none
-    def check(cls, config: Any, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+    def check(cls, config: Any, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
         """Refuse what does not fit the steps before it, which gave samples these scores. Raises ValueError."""
 
 
-def check_constraint(constraint: Constraint | None, model: str, where: str, job: Job) -> None:
+def check_constraint(constraint: Constraint | None, model: str, where: str, context: Context) -> None:
     """Refuse a constraint that the model's engine does not keep to. Raises ValueError, naming `where`."""
     from raygen.engines import ENGINES, engine_class
 
     if constraint is None:
         return
-    spec = job.models[model]
+    spec = context.models[model]
     fault = engine_class(spec.engine).constraint_fault(constraint, spec.options)
     if fault is not None:
         able = ", ".join(name for name in ENGINES if engine_class(name).takes_constraints)

@@ -19,7 +19,7 @@ from raygen.steps.tools.excerpt import excerpt
 from raygen.steps.tools.patterns import Pattern
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 KEPT = 500  # characters of a part in a decision
 NAMES = frozenset({"part", "number", "answered"})  # what the prompt about a part reads beside the row
@@ -36,8 +36,10 @@ class DecomposeStep(Step):
 
     config: Decompose
 
-    def __init__(self, config: Decompose, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
-        super().__init__(config, name, where, job, before)
+    def __init__(
+        self, config: Decompose, name: str, where: str, context: Context, before: Sequence[Step]
+    ) -> None:
+        super().__init__(config, name, where, context, before)
         self._pattern = Pattern(config.pattern)
         self._prompt = self.template(config.prompt, "prompt")
         self._system = self.template(config.system, "system") if config.system is not None else None
@@ -63,8 +65,10 @@ class DecomposeStep(Step):
             yield "answer.model", config.answer.model, "causal_lm"
 
     @classmethod
-    def check(cls, config: Decompose, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
-        for later in job.steps[number + 1 :]:
+    def check(
+        cls, config: Decompose, where: str, context: Context, number: int, scores: frozenset[str]
+    ) -> None:
+        for later in context.steps[number + 1 :]:
             if later.verb == "generate":
                 return
             if later.verb == "refine":

@@ -12,7 +12,7 @@ from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Story
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 
 class DeduplicateStep(Step):
@@ -20,13 +20,17 @@ class DeduplicateStep(Step):
 
     config: Deduplicate
 
-    def __init__(self, config: Deduplicate, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
-        super().__init__(config, name, where, job, before)
+    def __init__(
+        self, config: Deduplicate, name: str, where: str, context: Context, before: Sequence[Step]
+    ) -> None:
+        super().__init__(config, name, where, context, before)
         self._of = self.template(config.of, "of")
 
     @classmethod
-    def check(cls, config: Deduplicate, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
-        after = job.steps[number + 1 :]
+    def check(
+        cls, config: Deduplicate, where: str, context: Context, number: int, scores: frozenset[str]
+    ) -> None:
+        after = context.steps[number + 1 :]
         if any(step.verb == "deduplicate" for step in after):
             raise ValueError(f"{where}: there is another `deduplicate` after it; a job has at most one")
         if after:

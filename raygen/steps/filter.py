@@ -10,14 +10,14 @@ from raygen.steps.row.story import Story
 from raygen.steps.spec import Filter
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 
 class FilterStep(Step):
     config: Filter
 
     @classmethod
-    def check(cls, config: Filter, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+    def check(cls, config: Filter, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
         if config.score not in scores:
             raise ValueError(
                 f"{where}.score: no step before it gives a score {config.score!r}; scores: {', '.join(sorted(scores)) or 'none'}"

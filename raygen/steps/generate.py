@@ -25,7 +25,7 @@ from raygen.steps.tools.patterns import Pattern
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 
 class GenerateStep(Step):
@@ -35,10 +35,9 @@ class GenerateStep(Step):
     config: Generate
 
     def __init__(
-        self, config: Generate, name: str, where: str, job: Job, before: Sequence[Step] = ()
+        self, config: Generate, name: str, where: str, context: Context, before: Sequence[Step] = ()
     ) -> None:
-        super().__init__(config, name, where, job, before)
-        self._run_seed = job.seed
+        super().__init__(config, name, where, context, before)
         self._prompt = self.template(config.prompt, "prompt") if config.prompt is not None else None
         self._system = self.template(config.system, "system") if config.system is not None else None
         self._adapter = self.template(config.adapter, "adapter") if config.adapter else None
@@ -49,7 +48,7 @@ class GenerateStep(Step):
         if isinstance(config.tools, str):
             self.columns[config.tools] = f"{where}.tools"
         self._tools = whole_tools(config.tools) if isinstance(config.tools, list) else None
-        self._typed = job.source.format == "parquet"
+        self._typed = context.padded
         self._keeps_to = KeepsTo(config.constraint) if config.constraint is not None else None
         self.writes = frozenset({config.into} if config.into else ())
         self.tools_key = f"{where}.tools" if config.tools else None
@@ -60,14 +59,16 @@ class GenerateStep(Step):
         yield "model", config.model, "causal_lm"
 
     @classmethod
-    def check(cls, config: Generate, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
-        adapter, known = config.adapter, job.models[config.model].adapters
+    def check(
+        cls, config: Generate, where: str, context: Context, number: int, scores: frozenset[str]
+    ) -> None:
+        adapter, known = config.adapter, context.models[config.model].adapters
         if adapter and adapter not in known and ("{" not in adapter or not known):
             raise ValueError(
                 f"{where}.adapter: model {config.model!r} has no adapter {adapter!r}; "
                 f"adapters: {', '.join(known) or 'none'}"
             )
-        check_constraint(config.constraint, config.model, f"{where}.constraint", job)
+        check_constraint(config.constraint, config.model, f"{where}.constraint", context)
         if isinstance(config.tools, list):
             try:
                 whole_tools(config.tools)
@@ -94,7 +95,7 @@ class GenerateStep(Step):
 
     def request(self, row_id: str, row: Mapping[str, Any], attempt: int = 0) -> GenerateRequest:
         """Build the row's request. Raises RowError."""
-        seeds = [seed_of(self._run_seed, row_id, n, attempt, self.name) for n in range(self.config.samples)]
+        seeds = [seed_of(self.run_seed, row_id, n, attempt, self.name) for n in range(self.config.samples)]
         return GenerateRequest(
             row_id,
             self._messages(row),

@@ -18,7 +18,7 @@ from raygen.steps.spec import PythonStep
 from raygen.steps.tools.excerpt import excerpt
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 KEPT = 500  # characters of a text that says why
 Text = Annotated[str, Field(max_length=1_000_000)]
@@ -54,8 +54,10 @@ class PythonFunctionStep(Step):
 
     config: PythonStep
 
-    def __init__(self, config: PythonStep, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
-        super().__init__(config, name, where, job, before)
+    def __init__(
+        self, config: PythonStep, name: str, where: str, context: Context, before: Sequence[Step]
+    ) -> None:
+        super().__init__(config, name, where, context, before)
         self._function = function_of(config.function, f"{where}.function")
         self.columns = dict.fromkeys(config.reads, f"{where}.reads")
         self.writes = frozenset(config.writes)

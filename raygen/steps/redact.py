@@ -17,8 +17,8 @@ from raygen.steps.row.record import BESIDE
 from raygen.steps.row.story import REDACTED, Story
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
     from raygen.runs.outcome import Outcome
+    from raygen.steps.context import Context
 
 MAKES_TEXT = ("generate", "decompose", "refine")
 CUT = "..."  # where a quotation was shortened (excerpt.py); some just end
@@ -47,8 +47,8 @@ class RedactStep(Step):
     config: Redact
 
     @classmethod
-    def check(cls, config: Redact, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
-        late = [step.verb for step in job.steps[number + 1 :] if step.verb in MAKES_TEXT]
+    def check(cls, config: Redact, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
+        late = [step.verb for step in context.steps[number + 1 :] if step.verb in MAKES_TEXT]
         if late:
             raise ValueError(
                 f"{where}: `{late[-1]}` after it makes new text, which it would not see in its turn; move it behind"

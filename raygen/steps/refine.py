@@ -15,7 +15,7 @@ from raygen.steps.row.story import Draft, Story
 from raygen.steps.spec import Refine
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 
 class RefineStep(Step):
@@ -28,9 +28,10 @@ class RefineStep(Step):
 
     config: Refine
 
-    def __init__(self, config: Refine, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
-        super().__init__(config, name, where, job, before)
-        self._run_seed = job.seed
+    def __init__(
+        self, config: Refine, name: str, where: str, context: Context, before: Sequence[Step]
+    ) -> None:
+        super().__init__(config, name, where, context, before)
         self._prompt = self.template(config.prompt, "prompt")
         self._system = self.template(config.system, "system") if config.system is not None else None
         begun = max(n for n, step in enumerate(before) if isinstance(step, GenerateStep))
@@ -50,10 +51,10 @@ class RefineStep(Step):
             yield "model", config.model, "causal_lm"
 
     @classmethod
-    def check(cls, config: Refine, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
-        *_, generate = (step.generate for step in job.steps[:number] if step.generate is not None)
+    def check(cls, config: Refine, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
+        *_, generate = (step.generate for step in context.steps[:number] if step.generate is not None)
         if config.model is not None:
-            check_constraint(generate.constraint, config.model, f"{where}.model", job)
+            check_constraint(generate.constraint, config.model, f"{where}.model", context)
 
     async def run(self, story: Story, calls: Calls) -> None:
         left = self.config.budget
@@ -86,7 +87,7 @@ class RefineStep(Step):
         messages = [{"role": "user", "content": content}]
         if self._system is not None:
             messages.insert(0, {"role": "system", "content": self._system.render(names)})
-        seed = seed_of(self._run_seed, story.row_id, draft.number, story.attempt, self.name)
+        seed = seed_of(self.run_seed, story.row_id, draft.number, story.attempt, self.name)
         sampling = self.config.sampling or self._generate.config.sampling
         adapter = self._generate.adapter_of(story.names()) if self.config.model is None else None
         constraint, tools = self._generate.config.constraint, self._generate.tools_of(story.names())

@@ -13,14 +13,16 @@ from raygen.steps.scores import METRICS, Metric
 from raygen.steps.spec import Score
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 
 class ScoreStep(Step):
     config: Score
 
-    def __init__(self, config: Score, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
-        super().__init__(config, name, where, job, before)
+    def __init__(
+        self, config: Score, name: str, where: str, context: Context, before: Sequence[Step]
+    ) -> None:
+        super().__init__(config, name, where, context, before)
         self._metric: Metric = load(METRICS[config.metric])(getattr(config, config.metric), self)
 
     @classmethod
@@ -34,9 +36,9 @@ class ScoreStep(Step):
             yield f"{config.metric}.{key}", model, label
 
     @classmethod
-    def check(cls, config: Score, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+    def check(cls, config: Score, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
         load(METRICS[config.metric]).check(  # type: ignore[attr-defined]
-            getattr(config, config.metric), f"{where}.{config.metric}", job
+            getattr(config, config.metric), f"{where}.{config.metric}", context
         )
 
     @classmethod

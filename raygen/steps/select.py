@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-from raygen.program.job import Job
 from raygen.steps.base import Step
 from raygen.steps.checks.equals import number_in
+from raygen.steps.context import Context
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.spec import Diverse, Select
@@ -25,7 +25,7 @@ class SelectStep(Step):
             yield "diverse.model", config.diverse.model, "embedder"
 
     @classmethod
-    def check(cls, config: Select, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
+    def check(cls, config: Select, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
         if config.best is not None and config.best not in scores:
             raise ValueError(
                 f"{where}.best: no step before it gives a score {config.best!r}; scores: {', '.join(sorted(scores)) or 'none'}"

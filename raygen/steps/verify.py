@@ -13,14 +13,16 @@ from raygen.steps.row.story import Story
 from raygen.steps.spec import Verify
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 
 class VerifyStep(Step):
     config: Verify
 
-    def __init__(self, config: Verify, name: str, where: str, job: Job, before: Sequence[Step]) -> None:
-        super().__init__(config, name, where, job, before)
+    def __init__(
+        self, config: Verify, name: str, where: str, context: Context, before: Sequence[Step]
+    ) -> None:
+        super().__init__(config, name, where, context, before)
         kind = load(CHECKS[config.check])
         self._check: Check = kind(getattr(config, config.check), self)
 
@@ -35,8 +37,8 @@ class VerifyStep(Step):
             yield f"{config.check}.{key}", model, label
 
     @classmethod
-    def check(cls, config: Verify, where: str, job: Job, number: int, scores: frozenset[str]) -> None:
-        load(CHECKS[config.check]).check(getattr(config, config.check), f"{where}.{config.check}", job)  # type: ignore[attr-defined]
+    def check(cls, config: Verify, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
+        load(CHECKS[config.check]).check(getattr(config, config.check), f"{where}.{config.check}", context)  # type: ignore[attr-defined]
 
     @classmethod
     def scores(cls, config: Verify, name: str) -> frozenset[str]:

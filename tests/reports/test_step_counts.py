@@ -11,7 +11,7 @@ import pytest
 import raygen
 from raygen.reports.step_counts import Ranking, StepCounts, rejections_of, score_names
 from raygen.runs.outcome import Outcome, outcome_table
-from raygen.steps import step_names
+from raygen.steps.context import step_names
 from tests.review.traced_run import STEPS, traced_run
 from tests.steps.scripted import Judge, Writer, job_of, run
 
@@ -76,7 +76,7 @@ def test_columns_add_up_to_what_rows_say(table: pa.Table) -> None:
     for start in range(0, 60, 7):
         counts.add(table.slice(start, 7))
     rows = table.to_pylist()
-    names = step_names(job)
+    names = step_names(job.steps)
     decisions = Counter(
         (a["step"], a["decision"]) for row in rows for a in row["attempts"] if a["sample"] is not None
     )

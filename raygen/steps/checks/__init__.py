@@ -11,8 +11,8 @@ from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
     from raygen.steps.base import Step
+    from raygen.steps.context import Context
 
 CHECKS = {
     "entailment": "raygen.steps.checks.entailment:EntailmentCheck",
@@ -72,5 +72,5 @@ class Check(ABC):
         return ()
 
     @classmethod  # noqa: B027 - most need none
-    def check(cls, config: Any, where: str, job: Job) -> None:
+    def check(cls, config: Any, where: str, context: Context) -> None:
         """Refuse what cannot be. Raises ValueError."""

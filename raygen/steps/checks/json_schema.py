@@ -18,7 +18,7 @@ from raygen.steps.row.story import Draft, Story
 from raygen.steps.tools.schemas import Schema
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 
 class JsonSchemaCheck(Check):
@@ -30,7 +30,7 @@ class JsonSchemaCheck(Check):
         self._schema = Schema(config)
 
     @classmethod
-    def check(cls, config: dict[str, Any], where: str, job: Job) -> None:
+    def check(cls, config: dict[str, Any], where: str, context: Context) -> None:
         try:
             json.dumps(config, allow_nan=False)
         except (TypeError, ValueError) as error:  # YAML has values that JSON has not, such as dates

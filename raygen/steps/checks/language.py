@@ -14,7 +14,7 @@ from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 LONGEST = 10_000  # characters that are looked at, from the beginning
 SHOWN = 3  # languages whose probability is kept
@@ -28,7 +28,7 @@ class LanguageCheck(Check):
     config: Language
 
     @classmethod
-    def check(cls, config: Language, where: str, job: Job) -> None:
+    def check(cls, config: Language, where: str, context: Context) -> None:
         unknown = [code for code in config.allowed if code not in known_languages()]
         if unknown:
             raise ValueError(

@@ -10,8 +10,8 @@ from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
     from raygen.steps.base import Step
+    from raygen.steps.context import Context
 
 METRICS = {
     "entailment": "raygen.steps.scores.entailment:EntailmentMetric",
@@ -49,5 +49,5 @@ class Metric(ABC):
         return ()
 
     @classmethod  # noqa: B027 - most need none
-    def check(cls, config: Any, where: str, job: Job) -> None:
+    def check(cls, config: Any, where: str, context: Context) -> None:
         """Refuse what cannot be. Raises ValueError."""

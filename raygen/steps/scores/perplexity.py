@@ -16,7 +16,7 @@ from raygen.steps.row.story import Draft, Story
 from raygen.steps.scores import Metric
 
 if TYPE_CHECKING:
-    from raygen.program.job import Job
+    from raygen.steps.context import Context
 
 MOST = 700.0  # nats a token: exp of more is no number
 
@@ -38,8 +38,8 @@ class PerplexityMetric(Metric):
         yield "model", config.model, "causal_lm"
 
     @classmethod
-    def check(cls, config: Perplexity, where: str, job: Job) -> None:
-        engine = job.models[config.model].engine
+    def check(cls, config: Perplexity, where: str, context: Context) -> None:
+        engine = context.models[config.model].engine
         if not engine_class(engine).gives_likelihoods:
             raise ValueError(
                 f"{where}.model: engine {engine!r} of {config.model!r} tells no likelihood of a text; engine `torch` does"

@@ -1,0 +1,47 @@
+"""Context: what a step, a check or a score may know of the job that it belongs to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from raygen.config.model import ModelSpec
+    from raygen.steps.spec import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The part of a job that its steps depend on: plain data, the same wherever the step runs.
+
+    Attributes:
+        seed: the run's; every sample's seed is derived from it.
+        models: by the job's names for them.
+        steps: all of the job's, as they are described, in their order.
+        padded: whether the source's format fills objects up with nulls to one shape, as Parquet does.
+    """
+
+    seed: int
+    models: Mapping[str, ModelSpec]
+    steps: Sequence[Step]
+    padded: bool = False
+
+
+def step_names(steps: Sequence[Step]) -> list[str]:
+    """Return the name of every step: its own, or its verb, numbered from the verb's second step on.
+
+    Raises:
+        ValueError: two steps of one name.
+    """
+    verbs: Counter[str] = Counter()
+    names = []
+    for step in steps:
+        verbs[step.verb] += 1
+        usual = step.verb if verbs[step.verb] == 1 else f"{step.verb}-{verbs[step.verb]}"
+        names.append(step.name or usual)
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ValueError(f"steps.{number}.name: another step is called {name!r}; name one of them")
+    return names
