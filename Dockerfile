@@ -23,7 +23,7 @@ RUN case "$DEVICE" in \
       gpu) ;; \
       *) echo "DEVICE is cpu or gpu, not $DEVICE" >&2; exit 1 ;; \
     esac \
-    && python -m pip install --no-cache-dir -c /src/constraints.txt /src \
+    && python -m pip install --no-cache-dir -c /src/constraints.txt "/src[train]" \
     && rm -rf /src
 
 USER raygen

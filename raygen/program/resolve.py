@@ -10,6 +10,7 @@ from typing import Any
 from raygen.engines import engine_class
 from raygen.engines.base import ResolvedAdapter, ResolvedModel
 from raygen.errors import ConfigError, EngineError, ModelReferenceError
+from raygen.extras import require
 from raygen.program.job import Job
 from raygen.runs.plan import Plan
 from raygen.steps import STEPS, load
@@ -28,6 +29,7 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
         if not engine_class(spec.engine).has_weights:
             found[name] = ResolvedModel(name, spec, None, f"{spec.engine}:{spec.ref or '-'}")
             continue
+        require("local", f"models.{name}: engine {spec.engine!r}")
         from raygen.models.fetch.reference import resolve
         from raygen.models.text.quantised import check_quantised
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from raygen.engines import engine_class
 from raygen.errors import RaygenError
+from raygen.extras import require
 from raygen.program.job import Job
 from raygen.program.retell import Judged
 
@@ -38,6 +38,7 @@ def attributions(
             if (lack := _lack(job, name)) is not None:
                 notes.append(f"model {name!r} {lack}")
                 continue
+            require("explain", "the attribution")
             made = _of_model(job, name, pinned, [judged[place] for place in places], most_bytes)
         except RaygenError as error:
             notes.append(f"model {name!r}: {error}")
@@ -52,8 +53,7 @@ def _lack(job: Job, name: str) -> str | None:
     spec = job.models[name]
     if not engine_class(spec.engine).has_weights:
         return f"(engine {spec.engine!r}) has no weights to look into"
-    missing = [library for library in ("torch", "transformers", "captum") if find_spec(library) is None]
-    return f"cannot be looked into without {', '.join(missing)}" if missing else None
+    return None
 
 
 def _of_model(

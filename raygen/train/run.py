@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raygen.errors import StorageError
+from raygen.extras import require
 from raygen.models.fetch.reference import resolve
 from raygen.models.fetch.weights import ResolvedWeights
 from raygen.storage import Store, open_store
@@ -68,6 +69,7 @@ def train(
             saved stays; the same call resumes.
         StorageError: the store stopped answering.
     """
+    require("train", "training")
     store = open_store(recipe.output_uri, recipe.source.storage)
     base = checked_base(recipe)
     identity = {**recipe.identity(), "base_digest": base.digest}

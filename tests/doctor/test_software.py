@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 from raygen.doctor.finding import Finding
-from raygen.doctor.software import NAMED, check_software
+from raygen.doctor.software import NAMED, TELLING, check_software
 
 NEEDS = ["ray[data]>=2.60,<2.61", "Jinja2>=3.1", "pytest>=8; extra == 'dev'"]
 
@@ -57,3 +57,14 @@ def test_a_clone_that_is_not_installed_is_told() -> None:
 def test_what_has_a_line_of_its_own_is_needed() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert all(any(need.startswith(name) for need in project["dependencies"]) for name in NAMED)
+    for name, extra in TELLING.items():
+        assert any(need.startswith(name) for need in project["optional-dependencies"][extra]), name
+
+
+def test_an_extra_is_told_and_its_absence_is_no_fault() -> None:
+    needs = [*NEEDS, 'torch<2.14,>=2.13; extra == "local"']
+    found = {each.name: each for each in check_software(needs, {"torch": "2.12.0"}.get, "3.11.9")}
+    assert found["torch"].state == "error"
+    assert found["torch"].remedy == "pip install 'raygen[local]'"
+    assert found["peft"].state == "ok"
+    assert "pip install 'raygen[train]'" in found["peft"].value

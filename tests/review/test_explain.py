@@ -114,9 +114,13 @@ def test_other_weights_tell_nothing(folder: Path) -> None:
 
 
 def test_a_missing_library_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attributed, "find_spec", lambda name: None)
+    monkeypatch.setattr("raygen.extras.find_spec", lambda name: None)
     notes = trace_row(str(folder / "run"), "p2", attribute=True)["notes"]
-    assert notes == ["model 'nli' cannot be looked into without torch, transformers, captum"]
+    assert len(notes) == 1
+    assert notes[0].startswith(
+        "model 'nli': the attribution needs packages that are not installed here (torch, "
+    )
+    assert "captum): pip install 'raygen[train]'" in notes[0]
 
 
 def _nli(folder: Path) -> dict[str, Any]:

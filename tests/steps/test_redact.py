@@ -72,7 +72,7 @@ def test_a_job_is_read_again_as_it_was_written() -> None:
 def test_without_the_extra_a_run_is_refused_before_work(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pii, "EXTRA", "no_such_module_of_any_extra")
+    monkeypatch.setattr("raygen.extras.find_spec", lambda name: None)
     job = job_of(GENERATE, REDACT).model_copy(update={"output": str(tmp_path / "run")})
     with pytest.raises(ConfigError, match=r"pip install 'raygen\[redact\]'"):
         run_job(job, inline=True)

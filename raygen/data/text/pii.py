@@ -12,13 +12,11 @@ import re
 import string
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
-from raygen.errors import ConfigError, RowError
+from raygen.errors import RowError
+from raygen.extras import require
 
-EXTRA = "presidio_analyzer"
-INSTALL = "pip install 'raygen[redact]'"
 NEAR_CHARS = 40  # before a find, where a word about it may stand
 DOUBTFUL = 0.4  # finds with a lower score count only near a word about them
 # Endings of files that are domains too.
@@ -42,9 +40,8 @@ class Span:
 
 
 def require_pii() -> None:
-    """Raises ConfigError when the extra is not installed."""
-    if find_spec(EXTRA) is None:
-        raise ConfigError(f"`redact` needs the extra that finds personal data: {INSTALL}")
+    """Refuse to work without the extra. Raises ConfigError."""
+    require("redact", "`redact`")
 
 
 def find_pii(text: str, entities: Sequence[str]) -> list[Span]:
