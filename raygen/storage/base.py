@@ -13,6 +13,7 @@ from typing import BinaryIO
 from raygen.errors import (
     AccessError,
     ConfigError,
+    CorruptDataError,
     KeyNotFoundError,
     SourceError,
     StorageError,
@@ -56,6 +57,17 @@ def check_object(key: str) -> str:
     return key
 
 
+def pieces_of(file: BinaryIO, sha256: str) -> Iterator[bytes]:
+    """Yield a file piece by piece. Raises CorruptDataError at its end when it is not what this digest says."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while piece := file.read(BUFFER_BYTES):
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != sha256:
+        raise CorruptDataError("a temporary file is not what was written to it; is this disk sound?")
+
+
 def changed_input(uri: str) -> SourceError:
     return SourceError(f"{uri} changed since it was listed; run again when it is complete")
 
@@ -78,6 +90,10 @@ class Store(ABC):
     @abstractmethod
     def child(self, prefix: str) -> Store:
         """Return the store of what is below `prefix` (a trailing `/` does not matter)."""
+
+    @abstractmethod
+    def parent(self) -> Store:
+        """Return the store that this one is a child of: one part of the prefix less."""
 
     @abstractmethod
     def stat(self, key: str) -> ObjectInfo:
@@ -113,6 +129,14 @@ class Store(ABC):
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
         """Write or replace a whole object. Raises UnknownResultError when its fate is unknown."""
+
+    @abstractmethod
+    def put_file(self, key: str, file: BinaryIO, sha256: str) -> None:
+        """Write or replace an object with all that an open local file holds, without loading it. What `put` raises.
+
+        Args:
+            sha256: of the file, as hex. Raises CorruptDataError when what is read is something else.
+        """
 
     @abstractmethod
     def put_if_absent(self, key: str, data: bytes) -> bool:

@@ -8,12 +8,12 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from raygen.errors import AccessError, ConfigError, KeyNotFoundError, StorageError, UnknownResultError
-from raygen.storage.base import BUFFER_BYTES, ObjectInfo, Store, check_key
+from raygen.storage.base import BUFFER_BYTES, ObjectInfo, Store, check_key, pieces_of
 
 TEMPORARY = ".tmp-"  # how the names of half-written files start; `list` never shows them
 
@@ -33,6 +33,9 @@ class LocalStore(Store):
 
     def child(self, prefix: str) -> LocalStore:
         return LocalStore(self.path_of(prefix.rstrip("/")))
+
+    def parent(self) -> LocalStore:
+        return LocalStore(self.root.parent)
 
     def stat(self, key: str) -> ObjectInfo:
         path = self.path_of(key)
@@ -101,14 +104,20 @@ class LocalStore(Store):
                 raise
 
     def put(self, key: str, data: bytes) -> None:
+        self._put(key, [data])
+
+    def put_file(self, key: str, file: BinaryIO, sha256: str) -> None:
+        self._put(key, pieces_of(file, sha256))
+
+    def _put(self, key: str, pieces: Iterable[bytes]) -> None:
         path = self.path_of(key)
-        with _writing(path), _temporary(self.root, path, data) as temporary:
+        with _writing(path), _temporary(self.root, path, pieces) as temporary:
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         path = self.path_of(key)
-        with _writing(path), _temporary(self.root, path, data) as temporary:
+        with _writing(path), _temporary(self.root, path, [data]) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -160,8 +169,8 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _temporary(root: Path, target: Path, data: bytes) -> Iterator[Path]:
-    """Write `data` to a new file, on disk when it is given out; remove what is left.
+def _temporary(root: Path, target: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
+    """Write `pieces` to a new file, on disk when it is given out; remove what is left.
 
     It lies at the top of the store, so that a killed writer leaves nothing among what others list by themselves, such as
     commits; beside its target where a new name can only be given there.
@@ -171,7 +180,7 @@ def _temporary(root: Path, target: Path, data: bytes) -> Iterator[Path]:
     temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         yield temporary

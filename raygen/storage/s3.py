@@ -22,7 +22,15 @@ from botocore.exceptions import FlexibleChecksumError
 
 from raygen.config.source import StorageOptions
 from raygen.errors import AccessError, ConfigError, CorruptDataError, KeyNotFoundError, StorageError
-from raygen.storage.base import BUFFER_BYTES, ObjectInfo, Store, changed_input, check_key, check_object
+from raygen.storage.base import (
+    BUFFER_BYTES,
+    ObjectInfo,
+    Store,
+    changed_input,
+    check_key,
+    check_object,
+    pieces_of,
+)
 from raygen.storage.ranges import RangeReader
 from raygen.storage.s3_errors import (
     BROKEN_BODY_ERRORS,
@@ -118,6 +126,9 @@ class S3Store(Store):
 
     def child(self, prefix: str) -> S3Store:
         return S3Store(self.uri_of(check_key(prefix.rstrip("/"))), self.options)
+
+    def parent(self) -> S3Store:
+        return S3Store(self.uri.rpartition("/")[0], self.options)
 
     def credentials(self) -> Any:
         """Return access key, secret key and token as of now (a role's expire); None for anonymous access.
@@ -233,19 +244,27 @@ class S3Store(Store):
         return io.BufferedReader(RangeReader(read_range, info.size_bytes), BUFFER_BYTES)
 
     def put(self, key: str, data: bytes) -> None:
-        self._put(key, data)
+        self._put(key, data, hashlib.sha256(data).digest())
+
+    def put_file(self, key: str, file: BinaryIO, sha256: str) -> None:
+        for _ in pieces_of(file, sha256):  # not every store compares what it gets with the digest
+            pass
+        file.seek(0)
+        self._put(key, file, bytes.fromhex(sha256))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         try:
-            self._put(key, data, IfNoneMatch="*")
+            self._put(key, data, hashlib.sha256(data).digest(), IfNoneMatch="*")
         except PreconditionFailedError:
             return False
         return True
 
-    def _put(self, key: str, data: bytes, **condition: str) -> None:
-        checksum = base64.b64encode(hashlib.sha256(data).digest()).decode()
-        condition |= {"Key": self.prefix + check_key(key), "ChecksumSHA256": checksum}
-        self._call("put_object", "write", key, writes=True, Body=data, **condition)
+    def _put(self, key: str, body: bytes | BinaryIO, sha256: bytes, **condition: str) -> None:
+        condition |= {
+            "Key": self.prefix + check_key(key),
+            "ChecksumSHA256": base64.b64encode(sha256).decode(),
+        }
+        self._call("put_object", "write", key, writes=True, Body=body, **condition)
 
     def delete(self, key: str) -> None:
         with contextlib.suppress(KeyNotFoundError):

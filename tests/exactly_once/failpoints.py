@@ -141,6 +141,10 @@ class FaultyStore(Store):
     def child(self, prefix: str) -> FaultyStore:
         return FaultyStore(self.inner.child(prefix), self.script, f"{self.top}{prefix.rstrip('/')}/")
 
+    def parent(self) -> FaultyStore:
+        above = self.top.rstrip("/").rpartition("/")[0]
+        return FaultyStore(self.inner.parent(), self.script, f"{above}/" if above else "")
+
     def stat(self, key: str) -> ObjectInfo:
         found: ObjectInfo = self.script.at("stat", self.top + key, lambda: self.inner.stat(key))
         return found
@@ -160,6 +164,9 @@ class FaultyStore(Store):
 
     def put(self, key: str, data: bytes) -> None:
         self.script.at("put", self.top + key, lambda: self.inner.put(key, data))
+
+    def put_file(self, key: str, file: BinaryIO, sha256: str) -> None:
+        self.script.at("put", self.top + key, lambda: self.inner.put_file(key, file, sha256))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         created: bool = self.script.at(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from raygen.errors import KeyNotFoundError
-from raygen.storage.base import ObjectInfo, Store, check_key
+from raygen.storage.base import ObjectInfo, Store, check_key, pieces_of
 
 
 class MemoryStore(Store):
@@ -25,6 +25,14 @@ class MemoryStore(Store):
         store = MemoryStore(self.clock)
         store.uri = self.uri_of(check_key(prefix.rstrip("/")))
         store.objects, store.prefix = self.objects, f"{self.prefix}{prefix.rstrip('/')}/"
+        return store
+
+    def parent(self) -> MemoryStore:
+        store = MemoryStore(self.clock)
+        store.uri = self.uri.rpartition("/")[0]
+        store.objects = self.objects
+        above = self.prefix.rstrip("/").rpartition("/")[0]
+        store.prefix = f"{above}/" if above else ""
         return store
 
     def _find(self, key: str) -> tuple[bytes, float]:
@@ -55,6 +63,9 @@ class MemoryStore(Store):
 
     def put(self, key: str, data: bytes) -> None:
         self.objects[self.prefix + check_key(key)] = (data, self.clock())
+
+    def put_file(self, key: str, file: BinaryIO, sha256: str) -> None:
+        self.put(key, b"".join(pieces_of(file, sha256)))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         mine = (data, self.clock())

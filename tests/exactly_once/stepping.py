@@ -111,6 +111,10 @@ class SteppingStore(Store):
     def child(self, prefix: str) -> SteppingStore:
         return SteppingStore(self.inner.child(prefix), self.actor, f"{self.top}{prefix.rstrip('/')}/")
 
+    def parent(self) -> SteppingStore:
+        above = self.top.rstrip("/").rpartition("/")[0]
+        return SteppingStore(self.inner.parent(), self.actor, f"{above}/" if above else "")
+
     def _at(self, operation: str, key: str, do: Callable[[], Any]) -> Any:
         return self.actor.at(operation, self.top + key, do)
 
@@ -133,6 +137,9 @@ class SteppingStore(Store):
 
     def put(self, key: str, data: bytes) -> None:
         self._at("put", key, lambda: self.inner.put(key, data))
+
+    def put_file(self, key: str, file: BinaryIO, sha256: str) -> None:
+        self._at("put", key, lambda: self.inner.put_file(key, file, sha256))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         created: bool = self._at("put_if_absent", key, lambda: self.inner.put_if_absent(key, data))

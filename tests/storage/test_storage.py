@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from raygen.config.source import StorageOptions
-from raygen.errors import ConfigError, KeyNotFoundError, SourceError
+from raygen.errors import ConfigError, CorruptDataError, KeyNotFoundError, SourceError
 from raygen.storage import Store, arrow_filesystem, digest_input, find_inputs, open_store, split_uri
 from tests.fault_s3 import FaultS3
 
@@ -152,6 +154,31 @@ def test_an_opened_object_reads_and_seeks(store: Store) -> None:
         assert file.tell() == 1_500_000
         assert file.read(10) == data[1_500_000:1_500_010]
         assert file.read(2**21) == data[1_500_010 : 1_500_010 + 2**21]
+
+
+def test_a_file_is_stored_as_it_is_and_one_that_changed_is_not(store: Store) -> None:
+    data = os.urandom(3 * 2**20 + 1)
+    digest = hashlib.sha256(data).hexdigest()
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        store.put_file("data/a.tar", file, digest)
+        assert store.get("data/a.tar") == data
+        file.seek(5)
+        file.write(b"other")
+        file.flush()
+        with pytest.raises(CorruptDataError, match="is this disk sound"):
+            store.put_file("data/b.tar", file, digest)
+    assert not store.exists("data/b.tar")
+
+
+def test_a_child_knows_its_parent(store: Store) -> None:
+    store.put("a/b/c.txt", b"c")
+    child = store.child("a/b")
+    assert child.get("c.txt") == b"c"
+    assert child.parent().get("b/c.txt") == b"c"
+    assert child.parent().parent().uri == store.uri
+    assert child.parent().parent().get("a/b/c.txt") == b"c"
 
 
 def test_only_the_first_conditional_write_counts(store: Store) -> None:
