@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from raygen.errors import ConfigError
 
-LOCAL = ("torch", "transformers", "safetensors", "huggingface_hub", "gguf")
+LOCAL = ("torch", "transformers", "huggingface_hub", "gguf")
 PACKAGES = {
     "local": LOCAL,
     "train": (*LOCAL, "peft", "sklearn", "tensorboardX"),
@@ -37,3 +37,17 @@ def require(extra: str, what: str) -> None:
             f"{what} needs packages that are not installed here ({', '.join(missing)}): "
             f"pip install 'raygen[{INSTALL.get(extra, extra)}]'"
         )
+
+
+def explained(error: BaseException) -> ConfigError | None:
+    """Return a failed import of an extra's package as an error for people; None: it is another error."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return None
+    package = error.name.partition(".")[0]
+    for extra, packages in PACKAGES.items():
+        if package in packages:
+            install = INSTALL.get(extra, extra)
+            return ConfigError(
+                f"this needs the package {package}, which is not installed: pip install 'raygen[{install}]'"
+            )
+    return None

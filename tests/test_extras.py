@@ -10,7 +10,7 @@ import pytest
 
 from raygen import extras
 from raygen.errors import ConfigError
-from raygen.extras import INSTALL, PACKAGES, require
+from raygen.extras import INSTALL, PACKAGES, explained, require
 
 NAMES = {
     "scikit-learn": "sklearn",
@@ -47,3 +47,11 @@ def test_what_is_missing_is_said_with_its_remedy(monkeypatch: pytest.MonkeyPatch
     )
     with pytest.raises(ConfigError, match=r"pip install 'raygen\[train\]'"):
         require("explain", "trace --attribute")
+
+
+def test_a_failed_import_says_how_to_install_what_it_wanted() -> None:
+    error = explained(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
+    assert isinstance(error, ConfigError)
+    assert "pip install 'raygen[local]'" in str(error)
+    assert explained(ModuleNotFoundError("No module named 'house_rules'", name="house_rules")) is None
+    assert explained(ValueError("torch")) is None

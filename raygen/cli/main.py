@@ -251,8 +251,9 @@ def main(command: Callable[[], object] = app) -> None:
         os._exit(130)
     except Exception as error:
         from raygen.cluster.causes import known_cause
+        from raygen.extras import explained
 
-        cause = known_cause(error)
+        cause = explained(error) or known_cause(error)
         if cause is None or os.environ.get("RAYGEN_DEBUG"):
             raise
         _fail(cause)

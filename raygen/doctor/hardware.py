@@ -7,6 +7,7 @@ import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ def check_gpus(library: Any = None, driver: Callable[[], Sequence[str]] | None =
         library: PyTorch; None: import it.
         driver: the GPUs that the system has, by name; None: ask nvidia's driver.
     """
+    if library is None and find_spec("torch") is None:
+        return [Finding("gpus", "ok", "not looked at: no engine of this installation uses them")]
     torch = library or import_module("torch")
     there = (driver or driver_gpus)()
     gpus: list[Mapping[str, Any]] = []
