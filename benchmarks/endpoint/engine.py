@@ -22,9 +22,10 @@ from typing import Any
 from benchmarks.endpoint.mock import mock_text
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest, ResolvedModel
 from raygen.engines.openai.engine import OpenAIEngine
+from raygen.engines.requests import GenerateRequest
 from raygen.errors import RowError
+from raygen.models.resolved import ResolvedModel
 
 LATENCY_S = 0.37
 MODES: dict[str, tuple[int, list[str]]] = {  # concurrency, the mock's options

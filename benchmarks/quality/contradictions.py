@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from raygen.config.model import ModelSpec
-from raygen.engines.base import Engine, GeneratedSample, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.base import Engine
 from raygen.engines.encoder.engine import EncoderEngine
+from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult
+from raygen.models.resolved import ResolvedModel
 from raygen.program.job import Job
 from raygen.program.program import Program, Tally
 

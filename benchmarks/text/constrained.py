@@ -24,9 +24,10 @@ from benchmarks.text.prompts import WORKLOADS
 from raygen.config.constraint import Constraint
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GeneratedSample, GenerateRequest, ResolvedModel
+from raygen.engines.requests import GeneratedSample, GenerateRequest
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.torch.masks import ConstraintMask
+from raygen.models.resolved import ResolvedModel
 
 SCHEMA = {
     "type": "object",

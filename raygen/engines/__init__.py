@@ -17,6 +17,16 @@ ENGINES = {
 }
 
 
+def answering(verb: str) -> str:
+    """Return which engines answer a verb, with which families of models: `encoder (embedder)`."""
+    kinds = {name: engine_class(name) for name in ENGINES}
+    able = {
+        name: [family for family, verbs in kind.families.items() if verb in verbs]
+        for name, kind in kinds.items()
+    }
+    return ", ".join(f"{name} ({', '.join(families)})" for name, families in able.items() if families)
+
+
 def engine_class(name: str) -> type[Engine]:
     """Return the class of an engine. Raises ValueError with the names there are."""
     if name not in ENGINES:

@@ -5,155 +5,33 @@ An engine module must import without its heavy library (torch, aiohttp): it is i
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from abc import ABC
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from raygen.config.base import Frozen
 from raygen.config.constraint import Constraint
-from raygen.config.model import ModelSpec
-from raygen.config.sampling import Sampling
+from raygen.engines.requests import (
+    VERBS,
+    ClassifyRequest,
+    ClassifyResult,
+    EmbedRequest,
+    EmbedResult,
+    GenerateChunk,
+    GenerateRequest,
+    GenerateResult,
+    LikelihoodRequest,
+    LikelihoodResult,
+    ListenRequest,
+    ListenResult,
+    RenderRequest,
+    RenderResult,
+    SpeakRequest,
+    SpeakResult,
+)
 from raygen.errors import RowError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-
-class TokenMask(Protocol):
-    """Says which token may come next: the hook for masks of your own, beside a request's `constraint`."""
-
-    def __call__(self, prompt: Sequence[int], tokens: Sequence[int]) -> np.ndarray | None:
-        """Return a bool array (V,), True where a token is allowed after `tokens`; None allows all.
-
-        Must depend on its arguments alone. An array that allows nothing fails the row (`mask_forbids_all`).
-        """
-
-
-@dataclass(slots=True, frozen=True)
-class ResolvedAdapter:
-    """A LoRA adapter's reference after it was resolved."""
-
-    ref: str
-    path: str
-    digest: str  # sha256 of its files
-
-
-@dataclass(slots=True, frozen=True)
-class ResolvedModel:
-    """A model reference after it was resolved, once, by the driver."""
-
-    name: str  # the job's name for it
-    spec: ModelSpec
-    path: str | None  # local directory with safetensors and tokenizer; None for engines without weights
-    digest: str  # sha256 of the weights, or a name for what has none
-    adapters: Mapping[str, ResolvedAdapter] = field(default_factory=dict)  # by the job's name for it
-    date: str | None = None  # that the clock of its chat template shows, if the template asks for it
-    former: bool = False  # of a run that was planned before dates were: its calls are named as they were then
-
-
-@dataclass(slots=True)
-class GenerateRequest:
-    """One row's request: `len(seeds)` samples of one prompt. Each sample has a seed of its own."""
-
-    row_id: str
-    # Chat messages; content is text, or OpenAI content parts (text, image_url). The assistant's may have `tool_calls`, whose
-    # arguments are an object or JSON text, instead of content.
-    messages: list[dict[str, Any]]
-    sampling: Sampling
-    seeds: list[int]  # each in [0, 2**53)
-    adapter: str | None = None  # one of the model's adapters; None is the model itself
-    token_mask: TokenMask | None = None
-    constraint: Constraint | None = None  # what each sample's whole text has to be
-    tools: list[dict[str, Any]] | None = (
-        None  # [{type: function, function: {name, ...}}, ...], beside the messages
-    )
-
-
-@dataclass(slots=True)
-class TokenLogprob:
-    """Natural logarithm of a token's probability, as the model gave it: before temperature, penalties, bias and masks."""
-
-    token_id: int | None  # None: an endpoint that does not say
-    token: str
-    logprob: float | None  # None: an endpoint that does not say, or gives what is no number
-    top: list[tuple[int | None, str, float | None]] = field(
-        default_factory=list
-    )  # the most probable: id, token, logprob
-
-
-@dataclass(slots=True)
-class GeneratedSample:
-    text: str
-    finish_reason: str  # stop | length | content_filter | tool_calls | unknown: see finish.py
-    output_tokens: int | None  # None: an endpoint that does not say
-    token_ids: list[int] | None = None  # where the engine knows them
-    logprobs: list[TokenLogprob] | None = None  # one a token, when the sampling asks for them
-    reasoning: str | None = None  # what the model thought before the text, where that is told apart
-    refusal: str | None = None  # the words with which it declined to answer
-    tool_calls: str | None = None  # what it wanted to call: JSON, as the endpoint gave it
-
-
-@dataclass(slots=True)
-class GenerateResult:
-    samples: list[GeneratedSample]  # in the order of the request's seeds
-    prompt_tokens: (
-        int | None
-    )  # of the prompt, once, however many samples; None: an endpoint that does not say
-
-
-@dataclass(slots=True)
-class GenerateChunk:
-    """A piece of one sample's text, as it comes."""
-
-    index: int  # of the sample, in the order of the request's seeds
-    text: str  # what is new
-    output_tokens: int  # so far
-    finish_reason: str | None = None  # with the last piece
-
-
-@dataclass(slots=True)
-class EmbedRequest:
-    row_id: str
-    texts: Sequence[str]
-
-
-@dataclass(slots=True)
-class EmbedResult:
-    vectors: np.ndarray  # float32 (texts, width), in the order of the request
-    tokens: int  # of all texts, with what the tokenizer adds
-
-
-@dataclass(slots=True)
-class ClassifyRequest:
-    row_id: str
-    texts: Sequence[str | tuple[str, str]]  # a text, or a pair such as (premise, hypothesis)
-
-
-@dataclass(slots=True)
-class ClassifyResult:
-    probabilities: list[dict[str, float]]  # one a text: by label, in the model's order
-    logits: np.ndarray  # float32 (texts, labels)
-    tokens: int  # of all texts, with what the tokenizer adds
-
-
-@dataclass(slots=True)
-class LikelihoodRequest:
-    """How probable are these texts, each as an answer to the same messages?"""
-
-    row_id: str
-    texts: Sequence[str]
-    messages: list[dict[str, Any]] | None = (
-        None  # None: each text by itself, as one that nothing comes before
-    )
-    adapter: str | None = None
-
-
-@dataclass(slots=True)
-class LikelihoodResult:
-    logprobs: list[float]  # one a text: natural logarithm of its probability, all its tokens together
-    tokens: list[int]  # one a text: how many those are
-    prompt_tokens: int  # of what stands before, once
+from raygen.models.resolved import ResolvedModel
 
 
 @dataclass(slots=True)
@@ -169,14 +47,18 @@ class EngineStats:
     extra: dict[str, float] = field(default_factory=dict)  # the engine's own figures, such as `refused_429`
 
 
-class Engine(ABC):
+class Engine(ABC):  # noqa: B024 - an engine answers some verbs, none of them is a must
     """A loaded model. Built inside its actor from plain configuration, started once, closed at the end.
 
-    `generate`, `embed`, `classify` and `likelihood` may be called from many tasks of one event loop at once. They raise
-    RowError for what concerns one row (the row becomes a failed outcome) and EngineError when the engine as a whole is broken.
+    Its verbs (`generate`, `render`, `speak`, `listen`, `embed`, `classify`, `likelihood`) may be called from many tasks of one
+    event loop at once. They raise RowError for what concerns one row (the row becomes a failed outcome) and EngineError when
+    the engine as a whole is broken. A verb that an engine does not have fails the row: `engine_unsupported`.
     """
 
-    families: ClassVar[frozenset[str]] = frozenset({"causal_lm"})  # of models that it takes
+    # Families of models that it takes, and the verbs that a model of each answers. `verbs` are those of all.
+    families: ClassVar[Mapping[str, frozenset[str]]] = {"causal_lm": frozenset({"generate"})}
+    verbs: ClassVar[frozenset[str]] = frozenset({"generate"})
+    inputs: ClassVar[frozenset[str]] = frozenset({"text"})  # what it takes: text, image, audio, video
     needs_ref: ClassVar[bool] = True  # does the job have to name a `ref`?
     takes_adapters: ClassVar[bool] = False
     takes_constraints: ClassVar[bool] = False  # does it keep to what a request's `constraint` says?
@@ -184,8 +66,6 @@ class Engine(ABC):
     templated: ClassVar[bool] = False  # does it write prompts by the model's own chat template?
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
-    accepts_images: ClassVar[bool] = False
-    gives_likelihoods: ClassVar[bool] = False
     shares_steps: ClassVar[bool] = False  # does every request that is under way slow each of the others?
 
     # Options that change what is generated. They are part of a job's identity: a run is not resumed with others.
@@ -193,6 +73,9 @@ class Engine(ABC):
 
     class Options(Frozen):
         """What a job may say under `options`."""
+
+    def __init_subclass__(cls) -> None:
+        cls.verbs = frozenset().union(*cls.families.values())
 
     def __init__(self, model: ResolvedModel) -> None:
         self.model = model
@@ -205,9 +88,9 @@ class Engine(ABC):
     def others_are_answered(self) -> None:  # noqa: B027 - of no use to most
         """Take note that other engines of this run have been answered by this model. Called from any thread."""
 
-    @abstractmethod
     async def generate(self, request: GenerateRequest) -> GenerateResult:
-        """Return one sample for every seed of the request."""
+        """Return one text for every seed of the request. Raises RowError, EngineError."""
+        raise self.lacks("generate")
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         """Yield text as it comes; an engine that cannot yields each sample whole. Raises what `generate` raises."""
@@ -215,17 +98,29 @@ class Engine(ABC):
         for index, sample in enumerate(result.samples):
             yield GenerateChunk(index, sample.text, sample.output_tokens or 0, sample.finish_reason)
 
+    async def render(self, request: RenderRequest) -> RenderResult:
+        """Return one medium for every seed of the request. Raises RowError, EngineError."""
+        raise self.lacks("render")
+
+    async def speak(self, request: SpeakRequest) -> SpeakResult:
+        """Return one reading of the text for every seed of the request. Raises RowError, EngineError."""
+        raise self.lacks("speak")
+
+    async def listen(self, request: ListenRequest) -> ListenResult:
+        """Return what is said in a sound. Raises RowError, EngineError."""
+        raise self.lacks("listen")
+
     async def embed(self, request: EmbedRequest) -> EmbedResult:
-        """Return one vector for every text of the request. Raises RowError, EngineError."""
-        raise self._unsupported("embeds no texts")
+        """Return one vector for every input of the request. Raises RowError, EngineError."""
+        raise self.lacks("embed")
 
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
         """Return the probabilities of every text of the request. Raises RowError, EngineError."""
-        raise self._unsupported("classifies no texts")
+        raise self.lacks("classify")
 
     async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         """Return how probable the model finds every text of the request. Raises RowError, EngineError."""
-        raise self._unsupported("tells no likelihood of a text")
+        raise self.lacks("likelihood")
 
     @classmethod
     def labels(cls, model: ResolvedModel) -> tuple[str, ...] | None:
@@ -250,6 +145,10 @@ class Engine(ABC):
         """Raise RowError `engine_unsupported` unless the model keeps to this constraint."""
         if constraint is not None and (fault := self.constraint_fault(constraint, self.model.spec.options)):
             raise self._unsupported(fault)
+
+    def lacks(self, verb: str) -> RowError:
+        """Return the error of a row that asks for a verb that the model does not answer."""
+        return self._unsupported(VERBS[verb])
 
     def _unsupported(self, lack: str) -> RowError:
         name, family = self.model.name, self.model.spec.family

@@ -1,10 +1,12 @@
-"""The echo engine: text derived from SHA-256 of row, prompt and seed. Every output can be checked without a model."""
+"""The echo engine: texts and pictures derived from prompt and seed by hashes. Outputs can be checked without a model."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -12,20 +14,56 @@ from pydantic import Field
 
 from raygen.config.base import Frozen
 from raygen.data.text.messages import told_calls
-from raygen.engines.base import (
+from raygen.engines.base import Engine
+from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
-    Engine,
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
-    ResolvedModel,
+    MediaSample,
+    RenderRequest,
+    RenderResult,
 )
 from raygen.errors import RowError
+from raygen.models.resolved import ResolvedModel
 
 
 def echo_text(row_id: str, prompt: str, seed: int) -> str:
     return hashlib.sha256(f"{row_id}\x00{prompt}\x00{seed}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def echo_picture(prompt: str, seed: int, width: int = 8, height: int = 8, size_bytes: int = 0) -> bytes:
+    """Return a PNG whose bytes depend on the arguments alone.
+
+    Args:
+        prompt: what the picture is of.
+        seed: of the sample.
+        width: in pixels. height: in pixels.
+        size_bytes: the file is filled up to this size, with bytes that do not compress.
+    """
+    drawn = hashlib.shake_256(f"{prompt}\x00{seed}".encode("utf-8", "surrogatepass"))
+    noise = drawn.digest(3 * width * height)
+    rows = (noise[3 * width * y : 3 * width * (y + 1)] for y in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB
+    parts = [
+        _png_part(b"IHDR", header),
+        _png_part(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows), 1)),
+    ]
+    missing = size_bytes - len(_PNG) - sum(map(len, parts)) - 2 * _PNG_PART
+    if missing > 0:
+        parts.append(
+            _png_part(b"ecHo", drawn.digest(len(noise) + missing)[len(noise) :])
+        )  # a chunk that readers of pictures pass by
+    return b"".join([_PNG, *parts, _png_part(b"IEND", b"")])
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_PART = 12  # bytes of a chunk beside its data: length, kind, checksum
+
+
+def _png_part(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _said(message: dict[str, Any]) -> str:
@@ -34,17 +72,23 @@ def _said(message: dict[str, Any]) -> str:
 
 
 class EchoEngine(Engine):
-    families = frozenset({"causal_lm", "classifier"})
+    families = {
+        "causal_lm": frozenset({"generate"}),
+        "classifier": frozenset({"classify"}),
+        "diffusion": frozenset({"render"}),
+    }
+    inputs = frozenset({"text", "image"})
     needs_ref = False
-    accepts_images = True
     has_weights = False
-    deciding_options = frozenset({"context_tokens", "labels"})
+    deciding_options = frozenset({"context_tokens", "labels", "media_bytes"})
 
     class Options(Frozen):
         delay_s: float = Field(0.0, ge=0, le=3600)
         concurrency: int = Field(256, ge=1)
         context_tokens: int = Field(1_000_000, ge=1, description="a longer prompt, in words, is refused")
-
+        media_bytes: int = Field(
+            0, ge=0, le=2**30, description="rendered pictures are filled up to this size"
+        )
         labels: tuple[str, ...] = Field(
             ("entailment", "neutral", "contradiction"), min_length=2, description="classes of a classifier"
         )
@@ -67,12 +111,7 @@ class EchoEngine(Engine):
         prompt = "\n".join(_said(message) for message in request.messages)
         if request.tools:
             prompt += f"\n{json.dumps(request.tools, sort_keys=True)}"
-        prompt_tokens = prompt.count(" ") + 1
-        if prompt_tokens > self.options.context_tokens:
-            raise RowError(
-                "prompt_too_long",
-                f"the prompt has {prompt_tokens} tokens; the context holds {self.options.context_tokens}",
-            )
+        prompt_tokens = self._prompt_tokens(prompt)
         await self._wait()
         samples = [
             GeneratedSample(echo_text(request.row_id, prompt, seed), "stop", 1) for seed in request.seeds
@@ -81,6 +120,27 @@ class EchoEngine(Engine):
         self.stats.prompt_tokens += prompt_tokens
         self.stats.output_tokens += len(samples)
         return GenerateResult(samples, prompt_tokens)
+
+    async def render(self, request: RenderRequest) -> RenderResult:
+        """Return a small PNG for every seed, which depends on prompt (or label), seed and settings.size alone."""
+        if request.settings.format != "png":
+            raise RowError("engine_unsupported", f"engine `echo` renders png, not {request.settings.format}")
+        prompt = request.prompt if request.prompt is not None else request.label or ""
+        prompt_tokens = self._prompt_tokens(prompt)
+        await self._wait()
+        width, height = request.settings.size or (8, 8)
+        samples = [
+            MediaSample(
+                echo_picture(prompt, seed, width, height, self.options.media_bytes),
+                "image/png",
+                width,
+                height,
+            )
+            for seed in request.seeds
+        ]
+        self.stats.requests += 1
+        self.stats.prompt_tokens += prompt_tokens
+        return RenderResult(samples, prompt_tokens)
 
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
         await self._wait()
@@ -95,6 +155,16 @@ class EchoEngine(Engine):
         tokens = sum(len(part.split()) for parts in pairs for part in parts)
         self.stats.prompt_tokens += tokens
         return ClassifyResult(named, np.log(np.array(found, np.float32)), tokens)
+
+    def _prompt_tokens(self, prompt: str) -> int:
+        """Count a prompt's words. Raises RowError `prompt_too_long`."""
+        tokens = prompt.count(" ") + 1
+        if tokens > self.options.context_tokens:
+            raise RowError(
+                "prompt_too_long",
+                f"the prompt has {tokens} tokens; the context holds {self.options.context_tokens}",
+            )
+        return tokens
 
     async def _wait(self) -> None:
         if not self.options.delay_s:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from raygen.config.base import Frozen
-from raygen.engines.base import ResolvedModel
+from raygen.models.resolved import ResolvedModel
 from raygen.models.text.chat_template import TemplateRules, refuse_given
 
 TEMPLATE_OPTIONS = frozenset({"template", "data_as_text"})  # they decide what is generated

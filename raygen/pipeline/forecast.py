@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from raygen.data.sources import open_source
-from raygen.engines.base import ResolvedModel
 from raygen.formatting import count
+from raygen.models.resolved import ResolvedModel
 from raygen.program.host import EngineHost
 from raygen.program.job import Job
 from raygen.program.prepare import plan_job, prepare

@@ -25,9 +25,9 @@ import ray
 from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.cluster.ray_metrics import EngineMetrics
 from raygen.data.sources.base import Range
-from raygen.engines.base import ResolvedModel
 from raygen.engines.figures import missing_lines
 from raygen.errors import RaygenError, StorageError
+from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools.layout import Group, with_threads
 from raygen.pipeline.pools.pool import stand_ins
 from raygen.pipeline.pools.pooled import PoolLostError

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from raygen.config.source import StorageOptions
 from raygen.data.sources import open_source
 from raygen.data.sources.base import ROW_ID, InputFile, Range
-from raygen.engines.base import Engine, ResolvedModel
+from raygen.engines.base import Engine
 from raygen.errors import (
     AttemptExpiredError,
     ChunkIntegrityError,
@@ -23,6 +23,7 @@ from raygen.errors import (
     KeyNotFoundError,
     StorageError,
 )
+from raygen.models.resolved import ResolvedModel
 from raygen.program.host import ChunkResult, EngineHost
 from raygen.program.job import Job
 from raygen.program.program import Program

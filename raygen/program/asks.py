@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from raygen.engines import engine_class
-from raygen.engines.base import ResolvedModel
 from raygen.engines.templated import rules_of
 from raygen.errors import ConfigError
+from raygen.models.resolved import ResolvedModel
 from raygen.models.text.chat_template import may_draw
 from raygen.program.program import Program
 from raygen.steps.base import Ask

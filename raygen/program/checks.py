@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from raygen.config.files import explain
 from raygen.config.model import ModelSpec
-from raygen.engines import engine_class
+from raygen.engines import answering, engine_class
+from raygen.engines.requests import VERBS
 from raygen.steps import STEPS, load
 from raygen.steps.context import Context, step_names
 
@@ -52,8 +53,8 @@ def check_steps(context: Context) -> None:
         begun = begun or step.verb == "generate"
         if kind.needs_samples and not begun:
             raise ValueError(f"{where}: there is no sample yet; a `generate` has to stand before it")
-        for key, model, family in kind.models(step.config):
-            _check_used(context, f"{where}.{key}", model, family)
+        for key, model, verb in kind.models(step.config):
+            _check_used(context, f"{where}.{key}", model, verb)
         if step.verb == "refine" and not checks:
             raise ValueError(
                 f"{where}: no `verify` stands between it and the samples; it would have nothing to mend"
@@ -73,16 +74,13 @@ def check_steps(context: Context) -> None:
         raise ValueError("steps: there is no `generate` among them; a row's outcome is made of its samples")
 
 
-def _check_used(context: Context, where: str, name: str, family: str) -> None:
-    """Refuse a model that a step cannot use."""
+def _check_used(context: Context, where: str, name: str, verb: str) -> None:
+    """Refuse a model that does not answer what a step asks. Raises ValueError."""
     if name not in context.models:
         raise ValueError(f"{where}: no model {name!r}; models: {', '.join(context.models)}")
-    if context.models[name].family != family:
-        does = {
-            "causal_lm": "generates no text",
-            "classifier": "classifies no texts",
-            "embedder": "embeds no texts",
-        }
+    spec = context.models[name]
+    if verb not in engine_class(spec.engine).families[spec.family]:
         raise ValueError(
-            f"{where}: {name!r} is of family {context.models[name].family!r}, which {does[family]}; allowed: {family}"
+            f"{where}: {name!r} is of family {spec.family!r}, which {VERBS[verb]} on engine {spec.engine!r}; "
+            f"what does: {answering(verb)}"
         )

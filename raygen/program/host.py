@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.engines import engine_class
-from raygen.engines.base import Engine, ResolvedModel
+from raygen.engines.base import Engine
 from raygen.engines.figures import ANSWERED, add_figures
 from raygen.errors import RowError
+from raygen.models.resolved import ResolvedModel
 from raygen.program.job import Job
 from raygen.program.kept import kept_columns
 from raygen.program.machine import machine_name

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from raygen.data.sources import open_source
 from raygen.data.sources.exact import JSON_TEXT
-from raygen.engines.base import ResolvedModel
 from raygen.errors import KeyNotFoundError
+from raygen.models.resolved import ResolvedModel
 from raygen.program.asks import check_asks
 from raygen.program.job import Job
 from raygen.program.program import Program

@@ -130,10 +130,8 @@ class Program:
         for step in self.steps:
             step.check_columns(source.columns)
             images = step.config.images if isinstance(step, GenerateStep) else ()
-            if (
-                images
-                and not engine_class(engine := self.job.models[step.config.model].engine).accepts_images
-            ):
+            engine = self.job.models[step.config.model].engine if images else ""
+            if images and "image" not in engine_class(engine).inputs:
                 raise ConfigError(
                     f"{step.where}.images: engine {engine!r} takes text only; pictures are for endpoints (`openai`)"
                 )

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from raygen.engines import engine_class
-from raygen.engines.base import ResolvedAdapter, ResolvedModel
 from raygen.errors import ConfigError, EngineError, ModelReferenceError
 from raygen.extras import require
+from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from raygen.program.job import Job
 from raygen.runs.plan import Plan
 from raygen.steps import STEPS, load

@@ -13,21 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raygen.engines import engine_class
-from raygen.engines.base import (
+from raygen.engines.base import Engine
+from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
     EmbedRequest,
     EmbedResult,
-    Engine,
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
-    ResolvedAdapter,
-    ResolvedModel,
 )
 from raygen.errors import RowError
+from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from raygen.program.job import Job
 from raygen.program.program import Program, Tally
 from raygen.program.resolve import identity_of

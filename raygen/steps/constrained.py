@@ -14,7 +14,7 @@ from raygen.steps.tools.excerpt import excerpt
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-    from raygen.engines.base import GeneratedSample
+    from raygen.engines.requests import GeneratedSample
 
 NAMED = 200  # characters of a text, or of the choices, in a finding
 

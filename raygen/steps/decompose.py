@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from raygen.config.sampling import Sampling
 from raygen.data.text.template import Template
-from raygen.engines.base import GenerateRequest
 from raygen.engines.finish import LENGTH
+from raygen.engines.requests import GenerateRequest
 from raygen.steps.base import Ask, Step
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.seeds import seed_of
@@ -60,9 +60,9 @@ class DecomposeStep(Step):
 
     @classmethod
     def models(cls, config: Decompose) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, "causal_lm"
+        yield "model", config.model, "generate"
         if config.answer.model is not None:
-            yield "answer.model", config.answer.model, "causal_lm"
+            yield "answer.model", config.answer.model, "generate"
 
     @classmethod
     def check(

@@ -10,7 +10,7 @@ from raygen.data.media.pictures import pictures_in
 from raygen.data.paths import fields_of, is_in_text
 from raygen.data.text.messages import checked_messages
 from raygen.data.text.tools import checked_tools, unread_tools, whole_tools
-from raygen.engines.base import GenerateRequest
+from raygen.engines.requests import GenerateRequest
 from raygen.errors import RowError
 from raygen.json_text import read_json, write_json
 from raygen.steps.base import Ask, Step, check_constraint
@@ -56,7 +56,7 @@ class GenerateStep(Step):
 
     @classmethod
     def models(cls, config: Generate) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, "causal_lm"
+        yield "model", config.model, "generate"
 
     @classmethod
     def check(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from raygen.engines.base import GenerateRequest
+from raygen.engines.requests import GenerateRequest
 from raygen.steps.base import Ask, Step, check_constraint
 from raygen.steps.generate import GenerateStep
 from raygen.steps.row.calls import Calls
@@ -48,7 +48,7 @@ class RefineStep(Step):
     @classmethod
     def models(cls, config: Refine) -> Iterable[tuple[str, str, str]]:
         if config.model is not None:
-            yield "model", config.model, "causal_lm"
+            yield "model", config.model, "generate"
 
     @classmethod
     def check(cls, config: Refine, where: str, context: Context, number: int, scores: frozenset[str]) -> None:

@@ -27,8 +27,8 @@ class ScoreStep(Step):
 
     @classmethod
     def models(cls, config: Score) -> Iterable[tuple[str, str, str]]:
-        for key, model, family in load(METRICS[config.metric]).models(getattr(config, config.metric)):  # type: ignore[attr-defined]
-            yield f"{config.metric}.{key}", model, family
+        for key, model, verb in load(METRICS[config.metric]).models(getattr(config, config.metric)):  # type: ignore[attr-defined]
+            yield f"{config.metric}.{key}", model, verb
 
     @classmethod
     def labels(cls, config: Score) -> Iterable[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ class SelectStep(Step):
     @classmethod
     def models(cls, config: Select) -> Iterable[tuple[str, str, str]]:
         if config.diverse is not None and config.diverse.model is not None:
-            yield "diverse.model", config.diverse.model, "embedder"
+            yield "diverse.model", config.diverse.model, "embed"
 
     @classmethod
     def check(cls, config: Select, where: str, context: Context, number: int, scores: frozenset[str]) -> None:

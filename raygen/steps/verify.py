@@ -28,8 +28,8 @@ class VerifyStep(Step):
 
     @classmethod
     def models(cls, config: Verify) -> Iterable[tuple[str, str, str]]:
-        for key, model, family in load(CHECKS[config.check]).models(getattr(config, config.check)):  # type: ignore[attr-defined]
-            yield f"{config.check}.{key}", model, family
+        for key, model, verb in load(CHECKS[config.check]).models(getattr(config, config.check)):  # type: ignore[attr-defined]
+            yield f"{config.check}.{key}", model, verb
 
     @classmethod
     def labels(cls, config: Verify) -> Iterable[tuple[str, str, str]]:

@@ -11,9 +11,11 @@ import orjson
 from benchmarks.endpoint.mock import MockEndpoint, MockOptions, Reply
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import EngineStats, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.base import EngineStats
 from raygen.engines.openai.engine import OpenAIEngine
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import RowError
+from raygen.models.resolved import ResolvedModel
 
 QUICK = MockOptions(latency_s=0.001)
 Respond = Callable[[dict[str, Any], bytes], Reply | None]

@@ -15,11 +15,12 @@ import torch
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
 from raygen.engines import worker
-from raygen.engines.base import ClassifyRequest, GenerateRequest, ResolvedModel
 from raygen.engines.encoder.engine import EncoderEngine
+from raygen.engines.requests import ClassifyRequest, GenerateRequest
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.turns import Turns
 from raygen.engines.worker import start_torch
+from raygen.models.resolved import ResolvedModel
 from tests.tiny_encoders import save_encoder, tiny_encoder
 from tests.tiny_llama import save_tiny
 

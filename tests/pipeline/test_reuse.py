@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.engines.base import ClassifyRequest, ClassifyResult, GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
+from raygen.engines.requests import ClassifyRequest, ClassifyResult, GenerateRequest, GenerateResult
 from raygen.errors import ConfigError, RaygenError, UserError
 from raygen.pipeline.retry import retry_run
 from raygen.pipeline.run import RunResult, run_job

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import ConfigError, SourceError
 from raygen.pipeline.run import run_job
 from raygen.program.job import Job

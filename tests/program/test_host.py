@@ -13,15 +13,10 @@ import pyarrow as pa
 import pytest
 
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, JSON, ROW_ID, SourcePlan
-from raygen.engines.base import (
-    Engine,
-    GeneratedSample,
-    GenerateRequest,
-    GenerateResult,
-    ResolvedModel,
-    TokenLogprob,
-)
+from raygen.engines.base import Engine
+from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult, TokenLogprob
 from raygen.errors import ConfigError, EngineError, RowError
+from raygen.models.resolved import ResolvedModel
 from raygen.program.host import EngineHost, chunks_in_flight
 from raygen.program.job import Job
 from raygen.program.program import Program

@@ -75,7 +75,7 @@ def test_ready_jobs_are_valid(path: Path) -> None:
         ),
         (
             {"models": {"w": {"family": "embedder", "engine": "encoder", "ref": "/m"}}},
-            ["steps.0.generate.model", "'w'", "'embedder'", "allowed: causal_lm"],
+            ["steps.0.generate.model", "'w'", "'embedder'", "what does: echo (causal_lm)"],
         ),
         (
             {"models": {"w": {"family": "causal_lm", "engine": "echo", "options": {"dely_s": 1}}}},

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from raygen.engines.base import ResolvedAdapter
 from raygen.errors import EngineError, ModelReferenceError
+from raygen.models.resolved import ResolvedAdapter
 from raygen.program.job import Job
 from raygen.program.resolve import on_this_node, pinned, resolve_models
 from tests.echo_jobs import echo_job

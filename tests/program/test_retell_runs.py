@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import raygen
-from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.review.trace import trace_row
 from tests.review.traced_run import traced_run
 

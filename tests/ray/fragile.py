@@ -6,8 +6,8 @@ import os
 from typing import Any, Literal
 
 from raygen.engines import ENGINES
-from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import EngineError
 
 FRAGILE = "fragile"

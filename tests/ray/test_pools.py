@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.engines.base import ResolvedModel
 from raygen.errors import ConfigError
+from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.monitor import Progress
 from raygen.pipeline.pools.layout import Group
 from raygen.pipeline.pools.pool import Pool

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.echo import EchoEngine
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import UserError
 from raygen.pipeline.progress import make_display
 from raygen.pipeline.retry import retry_run

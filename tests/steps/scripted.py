@@ -12,19 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raygen.config.model import ModelSpec
-from raygen.engines.base import (
+from raygen.engines.base import Engine
+from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
     EmbedRequest,
     EmbedResult,
-    Engine,
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
-    ResolvedModel,
 )
+from raygen.models.resolved import ResolvedModel
 from raygen.program.job import Job
 from raygen.program.program import Program, Tally
 from raygen.runs.outcome import Outcome
@@ -111,7 +111,9 @@ class Embedder(Engine):
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         self.asked.append(request)
-        vectors = np.array([self._vectors(text) for text in request.texts], np.float32)
+        vectors = np.array(
+            [self._vectors(text) for text in request.inputs if isinstance(text, str)], np.float32
+        )
         return EmbedResult(vectors, 5 * len(vectors))
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from raygen.config.constraint import Constraint
-from raygen.engines.base import GeneratedSample, GenerateRequest, GenerateResult
+from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult
 from raygen.errors import RowError
 from raygen.program.job import Job
 from raygen.steps.constrained import KeepsTo

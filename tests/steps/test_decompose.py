@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from raygen.data.sources.base import SourcePlan
-from raygen.engines.base import GenerateRequest, GenerateResult
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import ConfigError
 from raygen.program.program import Program
 from raygen.steps.decompose import parts_in

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from raygen.data.text import pii
-from raygen.engines.base import GeneratedSample, GenerateRequest, GenerateResult, TokenLogprob
+from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult, TokenLogprob
 from raygen.errors import ConfigError, RowError
 from raygen.last_step_config import Redact
 from raygen.pipeline.run import run_job

@@ -37,7 +37,7 @@ def test_samples_with_other_meanings_are_chosen() -> None:
     writer = Writer(lambda prompt, n: "abcd"[n])
     found = run_with(job(2, 4, model="embedder"), {}, writer=writer, embedder=embedder)
     assert [each["text"] for each in found.samples] == ["a", "c"]
-    assert [request.texts for request in embedder.asked] == [["a", "b", "c", "d"]]
+    assert [request.inputs for request in embedder.asked] == [["a", "b", "c", "d"]]
     found = run_with(job(3, 4, model="embedder"), {}, writer=writer, embedder=embedder)
     assert [each["text"] for each in found.samples] == ["a", "c", "d"]
 

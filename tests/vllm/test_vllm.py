@@ -30,15 +30,10 @@ from raygen.config.constraint import Constraint
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
 from raygen.engines import engine_class
-from raygen.engines.base import (
-    Engine,
-    GenerateChunk,
-    GenerateRequest,
-    GenerateResult,
-    ResolvedAdapter,
-    ResolvedModel,
-)
+from raygen.engines.base import Engine
+from raygen.engines.requests import GenerateChunk, GenerateRequest, GenerateResult
 from raygen.errors import EngineError, RowError
+from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]
 

@@ -18,20 +18,19 @@ import numpy as np
 from pydantic import Field
 
 from raygen.config.base import Frozen
-from raygen.engines.base import (
+from raygen.engines.base import Engine
+from raygen.engines.encoder.batches import EncoderBatches, padded_length
+from raygen.engines.encoder.request import Pending, Text
+from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
     EmbedRequest,
     EmbedResult,
-    Engine,
-    GenerateRequest,
-    GenerateResult,
-    ResolvedModel,
+    Media,
 )
-from raygen.engines.encoder.batches import EncoderBatches, padded_length
-from raygen.engines.encoder.request import Pending, Text
 from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineConfigError, EngineError, RowError
+from raygen.models.resolved import ResolvedModel
 from raygen.models.stable.yardstick import words_of
 from raygen.models.text.label_files import read_labels
 from raygen.models.text.sentence_files import Pooling
@@ -43,7 +42,7 @@ T = TypeVar("T")
 
 
 class EncoderEngine(Engine):
-    families = frozenset({"embedder", "classifier"})
+    families = {"embedder": frozenset({"embed"}), "classifier": frozenset({"classify"})}
     deciding_options = frozenset({"max_tokens", "truncate", "pooling", "normalize"})
 
     class Options(Frozen):
@@ -140,9 +139,6 @@ class EncoderEngine(Engine):
             raise EngineError(f"model {name!r} on device {device}: {error}") from error
         return encoder, width
 
-    async def generate(self, request: GenerateRequest) -> GenerateResult:
-        raise self._unsupported("generates no text")
-
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         """Return one vector for every text, by the model's own pooling unless the options say otherwise.
 
@@ -153,8 +149,11 @@ class EncoderEngine(Engine):
             EngineError: the engine is broken or closed.
         """
         if self.model.spec.family != "embedder":
-            raise self._unsupported("embeds no texts")
-        pending = await self._computed(request.texts)
+            raise self.lacks("embed")
+        texts = [each for each in request.inputs if not isinstance(each, Media)]
+        if len(texts) != len(request.inputs):
+            raise self._unsupported("embeds texts only")
+        pending = await self._computed(texts)
         return EmbedResult(pending.stacked(self._width), pending.tokens)
 
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
@@ -167,7 +166,7 @@ class EncoderEngine(Engine):
             EngineError: the engine is broken or closed.
         """
         if self.model.spec.family != "classifier":
-            raise self._unsupported("classifies no texts")
+            raise self.lacks("classify")
         pending = await self._computed(request.texts)
         logits = pending.stacked(self._width)
         chances = _sigmoid if self._multi_label else _softmax

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from raygen.engines.base import GeneratedSample, TokenLogprob
 from raygen.engines.finish import finish_of
+from raygen.engines.requests import GeneratedSample, TokenLogprob
 
 THOUGHTS = ("thinking", "reasoning")  # types of content parts that are no text: Mistral, Anthropic
 LONGEST_WORDS = 1000  # characters of what an endpoint says of a fragment

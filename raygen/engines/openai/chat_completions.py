@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from raygen.engines.base import GeneratedSample, GenerateRequest
 from raygen.engines.openai.breaker import Why
 from raygen.engines.openai.chat_answer import Fragment, in_order, read_choice, said_in, tokens_of
 from raygen.engines.openai.messages import endpoint_messages
 from raygen.engines.openai.words import is_too_long
+from raygen.engines.requests import GeneratedSample, GenerateRequest
 from raygen.errors import RowError
 from raygen.json_text import write_json
 

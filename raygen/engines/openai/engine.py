@@ -11,7 +11,7 @@ import orjson
 from pydantic import Field, field_validator
 
 from raygen.config.sampling import Sampling
-from raygen.engines.base import Engine, GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.base import Engine
 from raygen.engines.openai.admission import Admission
 from raygen.engines.openai.backoff import RetryBudget
 from raygen.engines.openai.breaker import Breaker, Why
@@ -30,7 +30,9 @@ from raygen.engines.openai.gate import Gate
 from raygen.engines.openai.http import MESSAGE_CHARS, EndpointHTTP
 from raygen.engines.openai.options import EndpointOptions
 from raygen.engines.openai.words import option_hint
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import RowError
+from raygen.models.resolved import ResolvedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +49,7 @@ class OpenAIEngine(Engine):
 
     has_weights = False
     replayable = False
-    accepts_images = True
+    inputs = frozenset({"text", "image"})
     takes_constraints = True
     deciding_options = frozenset({"extra_body", "send_seed", "one_request_per_sample"})
 

@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TypeVar
 
-from raygen.engines.base import (
-    Engine,
+from raygen.engines.base import Engine
+from raygen.engines.requests import (
     GenerateChunk,
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
-    ResolvedModel,
     TokenLogprob,
 )
 from raygen.engines.templated import TEMPLATE_OPTIONS
@@ -34,6 +33,7 @@ from raygen.engines.torch.sample import Sample
 from raygen.engines.torch.stopping import StopRule
 from raygen.engines.torch.text_stream import TextStream
 from raygen.errors import EngineError, RowError
+from raygen.models.resolved import ResolvedModel
 
 T = TypeVar("T")
 
@@ -48,9 +48,9 @@ class Pending:
 
 
 class TorchEngine(Engine):
+    families = {"causal_lm": frozenset({"generate", "likelihood"})}
     takes_adapters = True
     takes_constraints = True
-    gives_likelihoods = True
     shares_steps = True
     templated = True
     deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS

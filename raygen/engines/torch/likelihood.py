@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from raygen.config.sampling import Sampling
-from raygen.engines.base import LikelihoodRequest
+from raygen.engines.requests import LikelihoodRequest
 from raygen.engines.text_messages import text_only
 from raygen.engines.torch.memory.arena import Memory
 from raygen.engines.torch.sample import Sample

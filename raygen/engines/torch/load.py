@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from raygen.engines.base import ResolvedModel
 from raygen.engines.templated import rules_of
 from raygen.engines.torch.likelihood import Likelihoods
 from raygen.engines.torch.masks import Constraints
@@ -16,6 +15,7 @@ from raygen.engines.torch.options import TorchOptions
 from raygen.engines.torch.runner import Stepper
 from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineError
+from raygen.models.resolved import ResolvedModel
 
 if TYPE_CHECKING:
     from raygen.models.text.causal_lm import CausalLM

@@ -12,7 +12,7 @@ import numpy as np
 
 from raygen.config.constraint import Constraint
 from raygen.config.grammar import grammar_of, limits, one_line
-from raygen.engines.base import GenerateRequest, TokenMask
+from raygen.engines.requests import GenerateRequest, TokenMask
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.messages import first_line
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from raygen.config.sampling import Sampling
-from raygen.engines.base import TokenMask
+from raygen.engines.requests import TokenMask
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import RowError
 

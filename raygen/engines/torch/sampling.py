@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from raygen.config.sampling import Sampling
-from raygen.engines.base import TokenMask
+from raygen.engines.requests import TokenMask
 from raygen.engines.torch.adjust import adjust, needs_adjusting
 from raygen.engines.torch.logprobs import token_logprobs
 from raygen.engines.torch.stopping import StopRule

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
-from raygen.engines.base import (
-    Engine,
+from raygen.engines.base import Engine
+from raygen.engines.requests import (
     GenerateChunk,
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
-    ResolvedModel,
     TokenLogprob,
 )
 from raygen.engines.templated import TEMPLATE_OPTIONS, TemplateOptions, rules_of
@@ -30,6 +29,7 @@ from raygen.engines.text_messages import text_only
 from raygen.engines.vllm.params import sampling_params, structured_outputs
 from raygen.engines.vllm.process import VLLMProcess
 from raygen.errors import EngineConfigError, EngineError, RowError
+from raygen.models.resolved import ResolvedModel
 
 if TYPE_CHECKING:
     from raygen.models.text.chat_tokenizer import ChatTokenizer

@@ -12,7 +12,7 @@ from raygen.errors import EngineConfigError, RowError
 
 if TYPE_CHECKING:
     from raygen.config.constraint import Constraint
-    from raygen.engines.base import ResolvedModel
+    from raygen.models.resolved import ResolvedModel
 
 GIB = 2**30
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)

@@ -15,7 +15,7 @@ from raygen.errors import EngineError, RowError
 from raygen.models.messages import first_line
 
 if TYPE_CHECKING:
-    from raygen.engines.base import ResolvedModel
+    from raygen.models.resolved import ResolvedModel
 
 
 class VLLMProcess:

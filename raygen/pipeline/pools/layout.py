@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from raygen.cluster.connect import Capacity
 from raygen.engines import engine_class
-from raygen.engines.base import ResolvedModel
 from raygen.errors import ConfigError
+from raygen.models.resolved import ResolvedModel
 from raygen.program.job import Job
 
 HOST_CPUS = 0.25  # of an engine host without engines of its own

@@ -18,20 +18,25 @@ from typing import Any, Protocol
 
 from raygen.cluster.errors_as_text import unpack_error
 from raygen.engines import engine_class
-from raygen.engines.base import (
+from raygen.engines.base import Engine, EngineStats
+from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
     EmbedRequest,
     EmbedResult,
-    Engine,
-    EngineStats,
     GenerateRequest,
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
-    ResolvedModel,
+    ListenRequest,
+    ListenResult,
+    RenderRequest,
+    RenderResult,
+    SpeakRequest,
+    SpeakResult,
 )
 from raygen.errors import EngineError, RaygenError
+from raygen.models.resolved import ResolvedModel
 from raygen.program.machine import machine_name
 
 LOOK_S = 1.0  # how often the pool is looked up
@@ -124,6 +129,18 @@ class PooledEngine(Engine):
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         found: GenerateResult = await self._ask("generate", request)
+        return found
+
+    async def render(self, request: RenderRequest) -> RenderResult:
+        found: RenderResult = await self._ask("render", request)
+        return found
+
+    async def speak(self, request: SpeakRequest) -> SpeakResult:
+        found: SpeakResult = await self._ask("speak", request)
+        return found
+
+    async def listen(self, request: ListenRequest) -> ListenResult:
+        found: ListenResult = await self._ask("listen", request)
         return found
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:

@@ -15,8 +15,9 @@ import ray
 from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.cluster.ray_metrics import EngineMetrics
 from raygen.engines import engine_class
-from raygen.engines.base import Engine, ResolvedModel
+from raygen.engines.base import Engine
 from raygen.errors import EngineError, RaygenError, told
+from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools.pooled import Ready, ReplicaLostError
 from raygen.program.job import Job
 from raygen.program.machine import machine_name

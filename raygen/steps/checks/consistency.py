@@ -35,7 +35,7 @@ class ConsistencyCheck(Check):
 
     @classmethod
     def models(cls, config: Consistency) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, "classifier"
+        yield "model", config.model, "classify"
 
     @classmethod
     def labels(cls, config: Consistency) -> Iterable[tuple[str, str, str]]:

@@ -28,7 +28,7 @@ class EntailmentCheck(Check):
 
     @classmethod
     def models(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, "classifier"
+        yield "model", config.model, "classify"
 
     @classmethod
     def labels(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from raygen.check_config import Judge
-from raygen.engines.base import GeneratedSample, GenerateRequest
+from raygen.engines.requests import GeneratedSample, GenerateRequest
 from raygen.steps.base import Ask, Step
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.row.calls import Calls, in_order
@@ -37,7 +37,7 @@ class JudgeCheck(Check):
 
     @classmethod
     def models(cls, config: Judge) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, "causal_lm"
+        yield "model", config.model, "generate"
 
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         requests = [self._request(story, draft) for draft in drafts]

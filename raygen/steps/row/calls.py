@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from raygen.engines.base import (
+from raygen.engines.base import Engine
+from raygen.engines.finish import finish_of
+from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
     EmbedRequest,
-    Engine,
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
 )
-from raygen.engines.finish import finish_of
 from raygen.errors import RowError
 from raygen.json_text import write_json
 from raygen.steps.row import record

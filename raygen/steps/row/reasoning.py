@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from raygen.engines.base import GeneratedSample
 from raygen.engines.finish import LENGTH
+from raygen.engines.requests import GeneratedSample
 
 
 def told_apart(sample: GeneratedSample, tags: tuple[str, str]) -> GeneratedSample:

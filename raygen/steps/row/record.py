@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from raygen.engines.base import (
+from raygen.engines.finish import UNTOLD, finish_of
+from raygen.engines.requests import (
     GeneratedSample,
     GenerateRequest,
     GenerateResult,
     LikelihoodResult,
     TokenLogprob,
 )
-from raygen.engines.finish import UNTOLD, finish_of
 
 if TYPE_CHECKING:  # a job's validation needs none
     import pyarrow as pa

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raygen.engines.base import GeneratedSample, TokenLogprob
+from raygen.engines.requests import GeneratedSample, TokenLogprob
 
 # Decisions that bring a sample with them, and those after which it goes on. `dropped` puts it aside unfaulted; every
 # other one rejects it.

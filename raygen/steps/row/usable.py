@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from raygen.engines.base import GeneratedSample
 from raygen.engines.finish import CALLED, FILTERED, LENGTH
+from raygen.engines.requests import GeneratedSample
 from raygen.steps.tools.excerpt import excerpt
 
 QUOTED = 500  # characters of a refusal in a finding

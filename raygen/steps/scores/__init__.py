@@ -40,7 +40,7 @@ class Metric(ABC):
 
     @classmethod
     def models(cls, config: Any) -> Iterable[tuple[str, str, str]]:
-        """Yield the models that a configuration names: the key that names it, the model, the family it has to be of."""
+        """Yield the models that a configuration names: the key that names it, the model, the verb it has to answer."""
         return ()
 
     @classmethod

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from raygen.engines import engine_class
-from raygen.engines.base import LikelihoodRequest
+from raygen.engines.requests import LikelihoodRequest
 from raygen.errors import RowError
 from raygen.metric_config import Perplexity
 from raygen.steps.base import Step
 from raygen.steps.row.calls import Calls, in_order
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.scores import Metric
-
-if TYPE_CHECKING:
-    from raygen.steps.context import Context
 
 MOST = 700.0  # nats a token: exp of more is no number
 
@@ -35,15 +30,7 @@ class PerplexityMetric(Metric):
 
     @classmethod
     def models(cls, config: Perplexity) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, "causal_lm"
-
-    @classmethod
-    def check(cls, config: Perplexity, where: str, context: Context) -> None:
-        engine = context.models[config.model].engine
-        if not engine_class(engine).gives_likelihoods:
-            raise ValueError(
-                f"{where}.model: engine {engine!r} of {config.model!r} tells no likelihood of a text; engine `torch` does"
-            )
+        yield "model", config.model, "likelihood"
 
     async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
         by_prompt: dict[str | None, list[int]] = {}  # samples after one prompt share its computation

@@ -23,7 +23,7 @@ class SimilarityMetric(Metric):
 
     @classmethod
     def models(cls, config: Similarity) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, "embedder"
+        yield "model", config.model, "embed"
 
     async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
         pairs = [

@@ -15,9 +15,10 @@ import torch
 
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import ClassifyRequest, EmbedRequest, GenerateRequest, ResolvedModel
 from raygen.engines.encoder.engine import EncoderEngine
+from raygen.engines.requests import ClassifyRequest, EmbedRequest, GenerateRequest
 from raygen.errors import EngineConfigError, EngineError, RowError
+from raygen.models.resolved import ResolvedModel
 from raygen.models.text.encoder import load_embedder
 from tests.tiny_encoders import (
     KINDS,

@@ -8,8 +8,8 @@ import pytest
 
 from raygen.config.constraint import Constraint
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GeneratedSample, GenerateRequest, TokenLogprob
 from raygen.engines.openai.chat_completions import Action, Answer, Trouble, read_answer, request_body
+from raygen.engines.requests import GeneratedSample, GenerateRequest, TokenLogprob
 from raygen.errors import RowError
 
 MESSAGES = [{"role": "user", "content": "Hello"}]

@@ -14,11 +14,12 @@ import pytest
 from benchmarks.endpoint.mock import MockEndpoint, MockOptions, Reply, mock_text, prompt_of
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
 from raygen.engines.openai.circuit import Circuit
 from raygen.engines.openai.engine import OpenAIEngine
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.engines.silence import silences
 from raygen.errors import EngineConfigError, RowError
+from raygen.models.resolved import ResolvedModel
 
 QUICK = MockOptions(latency_s=0.001)
 Respond = Callable[[dict[str, Any], bytes], Reply | None]

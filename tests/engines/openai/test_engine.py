@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from benchmarks.endpoint.mock import MockEndpoint, MockOptions, Reply, mock_text, share
 from raygen.config.constraint import Constraint
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest, GenerateResult
 from raygen.engines.openai import engine as engine_module
 from raygen.engines.openai.engine import OpenAIEngine
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.program.job import Job
 from tests.engines.asked import ask, engine_of, failure, only, recorder, replies, request, run, texts
@@ -378,7 +378,7 @@ def test_what_the_engine_is():
     engine = engine_of("http://127.0.0.1:1/v1/", concurrency=9)
     assert engine.options.base_url == "http://127.0.0.1:1/v1"
     assert engine.capacity == 9
-    assert (engine.has_weights, engine.replayable, engine.accepts_images) == (False, False, True)
+    assert (engine.has_weights, engine.replayable, "image" in engine.inputs) == (False, False, True)
 
 
 def test_options_are_checked_without_loading_an_http_client():

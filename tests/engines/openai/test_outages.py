@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.endpoint.mock import MockEndpoint, MockOptions, Reply
-from raygen.engines.base import GenerateResult
+from raygen.engines.requests import GenerateResult
 from raygen.errors import RowError
 from tests.engines.asked import engine_of, request
 

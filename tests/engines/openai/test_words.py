@@ -9,9 +9,9 @@ import pytest
 
 from raygen.config.constraint import Constraint
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest
 from raygen.engines.openai.chat_completions import Trouble, read_answer
 from raygen.engines.openai.words import option_hint
+from raygen.engines.requests import GenerateRequest
 from raygen.errors import RowError
 from tests.engines.asked import ask, replies, request
 

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedAdapter, ResolvedModel
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.engines.torch.engine import TorchEngine
 from raygen.errors import EngineConfigError, RowError
+from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from raygen.models.text.lora import load_lora
 from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
 

@@ -19,11 +19,12 @@ from pydantic import ValidationError
 
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest, GenerateResult, ResolvedModel
+from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.torch.runner import Stepper
 from raygen.engines.torch.sample import Sample
 from raygen.errors import EngineConfigError, EngineError, RowError
+from raygen.models.resolved import ResolvedModel
 from tests.chat_templates import HERMES
 from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 

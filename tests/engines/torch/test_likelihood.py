@@ -12,10 +12,11 @@ import torch
 
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest, LikelihoodRequest, LikelihoodResult, ResolvedModel
 from raygen.engines.echo import EchoEngine
+from raygen.engines.requests import GenerateRequest, LikelihoodRequest, LikelihoodResult
 from raygen.engines.torch.engine import TorchEngine
 from raygen.errors import EngineError, RowError
+from raygen.models.resolved import ResolvedModel
 from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 LONG = "the thin cat in the inn, and xyz " * 26
@@ -249,7 +250,7 @@ def test_other_engines_say_that_they_cannot() -> None:
     with pytest.raises(RowError, match="tells no likelihood") as refused:
         asyncio.run(engine.likelihood(ask("x")))
     assert refused.value.code == "engine_unsupported"
-    assert not EchoEngine.gives_likelihoods
+    assert "likelihood" not in EchoEngine.verbs
 
 
 @pytest.mark.parametrize("request_", [ask("an <odd> text"), ask("a text", prompt="an <odd> prompt")])

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 from raygen.config.constraint import Constraint
 from raygen.config.sampling import Sampling
-from raygen.engines.base import GenerateRequest
+from raygen.engines.requests import GenerateRequest
 from raygen.engines.torch.attention import ATTENTION
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.torch.masks import COMPILED, Constraints
@@ -332,8 +332,8 @@ def test_grammars_are_compiled_once_and_not_kept_for_ever() -> None:
 
 def test_an_engine_without_constraints_refuses_a_request_with_one() -> None:
     from raygen.config.model import ModelSpec
-    from raygen.engines.base import ResolvedModel
     from raygen.engines.echo import EchoEngine
+    from raygen.models.resolved import ResolvedModel
 
     spec = ModelSpec(family="causal_lm", engine="echo")
     echo = EchoEngine(ResolvedModel("writer", spec, None, "echo"))

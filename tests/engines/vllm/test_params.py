@@ -13,11 +13,11 @@ from llguidance import LLMatcher, LLTokenizer
 from raygen.config.constraint import Constraint
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import ResolvedModel
 from raygen.engines.vllm import engine as vllm_engine
 from raygen.engines.vllm.engine import VLLMEngine
 from raygen.engines.vllm.params import engine_args, lora_args, sampling_params, structured_outputs
 from raygen.errors import EngineConfigError, RowError
+from raygen.models.resolved import ResolvedModel
 
 
 def engine_of(**options: Any) -> VLLMEngine:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from raygen.cluster.connect import Capacity
-from raygen.engines.base import ResolvedModel
 from raygen.errors import ConfigError
+from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools.layout import Group, groups_of, laid_out, with_threads
 from raygen.program.job import Job
 from tests.echo_jobs import echo_job

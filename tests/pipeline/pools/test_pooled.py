@@ -11,15 +11,10 @@ import pytest
 from raygen.cluster.errors_as_text import pack_error
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
-from raygen.engines.base import (
-    ClassifyRequest,
-    GenerateRequest,
-    GenerateResult,
-    LikelihoodRequest,
-    ResolvedModel,
-)
 from raygen.engines.echo import EchoEngine
+from raygen.engines.requests import ClassifyRequest, GenerateRequest, GenerateResult, LikelihoodRequest
 from raygen.errors import EngineError, RowError
+from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools import pooled
 from raygen.pipeline.pools.pooled import PooledEngine, PoolLostError, Ready, ReplicaLostError, Roster
 from raygen.program.machine import machine_name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from raygen.engines.base import ClassifyRequest, ClassifyResult
+from raygen.engines.requests import ClassifyRequest, ClassifyResult
 from raygen.errors import ConfigError
 from raygen.program.program import Program
 from raygen.steps.checks.consistency import newest_first, ring

@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from raygen.engines.base import LikelihoodRequest, LikelihoodResult
+from raygen.engines.requests import LikelihoodRequest, LikelihoodResult
 from raygen.errors import RowError
 from raygen.steps.row.calls import Calls, in_order
 from tests.steps.scripted import Embedder, Reader

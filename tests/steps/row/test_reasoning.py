@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raygen.engines.base import GeneratedSample
+from raygen.engines.requests import GeneratedSample
 from raygen.program.job import Job
 from raygen.program.resolve import identity_of
 from raygen.steps.row.reasoning import told_apart
@@ -105,7 +105,7 @@ def test_without_them_a_text_stays_as_it_is() -> None:
     assert found.samples[0]["text"] == "<think>hm</think>6"
     assert "reasoning_tags" not in plain.identity()["models"]["writer"]
     spec = plain.models["writer"]
-    from raygen.engines.base import ResolvedModel
+    from raygen.models.resolved import ResolvedModel
 
     names = [
         identity_of(ResolvedModel("m", each, None, "d"), frozenset())

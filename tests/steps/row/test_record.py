@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 
 from raygen.config.sampling import Sampling
-from raygen.engines.base import (
+from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
     GeneratedSample,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raygen.engines.base import GeneratedSample, GenerateRequest, GenerateResult
+from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult
 from raygen.program.program import Program, Tally
 from raygen.steps.row.record import Record
 from raygen.steps.row.usable import fault_of

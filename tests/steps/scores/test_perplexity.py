@@ -69,7 +69,8 @@ def test_a_sample_without_tokens_fails_the_row() -> None:
     [
         (
             "writer",
-            r"steps\.1\.score\.perplexity\.model: engine 'echo' of 'writer' tells no likelihood of a text",
+            r"steps\.1\.score\.perplexity\.model: 'writer' is of family 'causal_lm', which tells no likelihood of a text on "
+            r"engine 'echo'; what does: torch \(causal_lm\)",
         ),
         ("nli", r"steps\.1\.score\.perplexity\.model: 'nli' is of family 'classifier'"),
     ],

@@ -27,7 +27,7 @@ def test_known_cosines() -> None:
     found = run_with(job(), {"text": "right"}, writer=Writer(lambda p, n: texts[n]), embedder=embedder)
     scores = [each["scores"]["near"] for each in found.samples]
     assert scores == pytest.approx([1, 0, -1, math.sqrt(0.5)])
-    assert [request.texts for request in embedder.asked] == [["right", "up", "left", "slant"]]
+    assert [request.inputs for request in embedder.asked] == [["right", "up", "left", "slant"]]
     assert found.attempts[-1]["model"] == "embedder"
     assert found.attempts[-1]["scores"] == {"near": scores[3]}
 
@@ -42,7 +42,7 @@ def test_texts_are_templates_and_tokens_are_counted() -> None:
     embedder = Embedder(lambda text: [1, len(text)])
     made = job(to="{{ text }} {{ sample }}", text="about {{ answer }}")
     found = run_with(made, {"text": "rain"}, writer=Writer(lambda p, n: "ab"), embedder=embedder)
-    assert embedder.asked[0].texts == ["about ab", "rain ab"]
+    assert embedder.asked[0].inputs == ["about ab", "rain ab"]
     assert found.samples[0]["scores"]["near"] == pytest.approx(57 / math.sqrt(65 * 50))
 
     import asyncio

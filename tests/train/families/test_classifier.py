@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from raygen.config.model import ModelSpec
-from raygen.engines.base import ClassifyRequest, ClassifyResult, ResolvedModel
 from raygen.engines.encoder.engine import EncoderEngine
+from raygen.engines.requests import ClassifyRequest, ClassifyResult
 from raygen.errors import ConfigError, RowError
+from raygen.models.resolved import ResolvedModel
 from raygen.models.text.encoder import load_classifier
 from raygen.train.families.classifier import ClassifierFamily, final_layer, logits_of
 from raygen.train.families.labels import Labels
