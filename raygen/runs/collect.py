@@ -52,14 +52,14 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
         part = store.child(prefix) if prefix else store
         chunks = committed_chunks(part)
         wanted = {chunk for chunk, _ in objects if chunk is not None} & chunks  # DUPLICATES is none of them
-        live = {prefix + commit.data for commit in read_commits(part, sorted(wanted))}
+        live = {prefix + key for commit in read_commits(part, sorted(wanted)) for key in commit.keys}
         uncommitted_s: float | None = (
             None  # how old data of a chunk without a commit has to be; None: it stays
         )
         try:
             # The same as the commits say, except where a store without conditional writes lost one.
             manifest = Manifest.load(part)
-            live |= {prefix + commit.data for commit in manifest.chunks}
+            live |= {prefix + key for commit in manifest.chunks for key in commit.keys}
             if manifest.duplicates is not None:
                 live.add(prefix + manifest.duplicates.data)
             uncommitted_s = grace_s + Plan.load(part).attempt_limit_s
@@ -89,6 +89,6 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
 
 
 def _chunk_of(name: str) -> int | None:
-    """The chunk that a data object is of; None for a file that is not ours, which stays."""
+    """Return the chunk that a table or an archive is of; None for a file that is not ours, which stays."""
     chunk, dash, _ = name.partition("-")
-    return int(chunk) if dash and name.endswith(".parquet") and is_number(chunk) else None
+    return int(chunk) if dash and name.endswith((".parquet", ".tar")) and is_number(chunk) else None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +62,18 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that a commit names beside its table, such as an archive of media."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+    kind: str
+    # A retry refers to what the runs before it stored: whose it is, from the run's top (empty: the run itself).
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """What makes a chunk's data count: where it is, how to check it, and what is in it."""
 
@@ -78,6 +91,25 @@ class Commit:
     busy_s: float  # how long the chunk was being generated
     reread: int = 0  # rows of a retry that were carried over, not generated
     calls: dict[str, int] = field(default_factory=no_calls)
+    objects: tuple[StoredObject, ...] = ()  # that hold its media, where they are not in the table
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Commit:
+        """Return the commit that a record holds, whichever version wrote it."""
+        objects = tuple(StoredObject(**each) for each in record.get("objects", ()))
+        return cls(**{**record, "objects": objects})
+
+    def record(self) -> dict[str, Any]:
+        """Return it as it is stored: one that names no other object is what it was before there were any."""
+        found = asdict(self)
+        if not self.objects:
+            del found["objects"]
+        return found
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all data that it names in its own run."""
+        return [self.data, *(held.key for held in self.objects if held.run is None)]
 
     @property
     def key(self) -> str:
@@ -118,6 +150,7 @@ def commit_chunk(
     busy_s: float = 0.0,
     reread: int = 0,
     calls: dict[str, int] | None = None,
+    objects: tuple[StoredObject, ...] = (),
     commit_now: bool = True,
 ) -> tuple[Commit, bool]:
     """Write a chunk's outcomes and make them count.
@@ -125,6 +158,7 @@ def commit_chunk(
     Args:
         table: the outcomes, of `outcome_schema`.
         ids: digest_of_ids of the rows as they were read; rows: how many the plan says there are.
+        objects: what stands in the store already and belongs to these outcomes: archives of media.
         commit_now: False leaves the last step to `put_commit` (a store without conditional writes has one committer).
 
     Returns:
@@ -157,6 +191,7 @@ def commit_chunk(
         busy_s=round(busy_s, 3),
         reread=reread,
         calls=calls or no_calls(),
+        objects=objects,
     )
     _put_data(store, commit, data, attempt)
     if not commit_now:
@@ -166,11 +201,19 @@ def commit_chunk(
 
 
 def _put_data(store: Store, commit: Commit, data: bytes, attempt: Attempt) -> None:
-    """Put the data object. Its name is this attempt's own, so repeating the same write is harmless."""
+    put_own(lambda: store.put(commit.data, data), attempt)
+
+
+def put_own(put: Callable[[], None], attempt: Attempt) -> None:
+    """Put an object whose name is the attempt's own, so that repeating the same write is harmless.
+
+    Raises:
+        AttemptExpiredError: too late to write. UnknownResultError: the store does not answer.
+    """
     for number in range(WRITE_TRIES):
         attempt.check()
         try:
-            store.put(commit.data, data)
+            put()
             return
         except UnknownResultError:
             if number == WRITE_TRIES - 1:
@@ -189,7 +232,7 @@ def put_commit(store: Store, commit: Commit, attempt: Attempt | None = None) -> 
         ChunkIntegrityError: the commit that stands is another run's.
         CorruptDataError: the commit that stands cannot be read.
     """
-    data = seal(asdict(commit))
+    data = seal(commit.record())
     for number in range(WRITE_TRIES):
         if number:
             time.sleep(min(0.1 * 2 ** (number - 1), 5))
@@ -214,7 +257,7 @@ def put_commit(store: Store, commit: Commit, attempt: Attempt | None = None) -> 
 
 def read_commit(store: Store, chunk: int) -> Commit:
     """Raises KeyNotFoundError, CorruptDataError."""
-    return Commit(**read_sealed(store, f"{COMMITS}{chunk_name(chunk)}.json", _REMEDY))
+    return Commit.read(read_sealed(store, f"{COMMITS}{chunk_name(chunk)}.json", _REMEDY))
 
 
 def read_commits(store: Store, chunks: list[int]) -> Iterator[Commit]:
@@ -224,7 +267,7 @@ def read_commits(store: Store, chunks: list[int]) -> Iterator[Commit]:
     keys = {f"{COMMITS}{chunk_name(chunk)}.json": chunk for chunk in chunks}
     for key, data in store.get_many(list(keys)):
         try:
-            yield Commit(**unseal(data, store.uri_of(key)))
+            yield Commit.read(unseal(data, store.uri_of(key)))
         except CorruptDataError:
             yield read_commit(store, keys[key])  # asks again before it gives up
 

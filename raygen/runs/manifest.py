@@ -40,7 +40,7 @@ class Manifest:
 
     def dump(self) -> bytes:
         record = {n: getattr(self, n) for n in self.__dataclass_fields__}
-        record["chunks"] = [asdict(c) for c in self.chunks]
+        record["chunks"] = [commit.record() for commit in self.chunks]
         if self.duplicates is None:
             del record["duplicates"]
         else:
@@ -53,7 +53,7 @@ class Manifest:
         record: dict[str, Any] = read_sealed(
             store, MANIFEST_KEY, "remove it and run again: it is made from the commits"
         )
-        record["chunks"] = [Commit(**each) for each in record["chunks"]]
+        record["chunks"] = [Commit.read(each) for each in record["chunks"]]
         if "duplicates" in record:
             record["duplicates"] = Duplicates(**record["duplicates"])
         return cls(**record)
@@ -110,7 +110,7 @@ def finish(
                 f"{store.uri_of(commit.key)} is not of this run (another plan or other rows); remove it and run again"
             )
     there = {info.key for info in store.list(DATA)}
-    if lost := [commit for commit in by_chunk.values() if commit.data not in there]:
+    if lost := [commit for commit in by_chunk.values() if not there.issuperset(commit.keys)]:
         raise ChunkIntegrityError(
             f"{store.uri}: the outcomes of {count(len(lost), 'committed chunk')} are gone, such as {lost[0].data}: "
             f"put them back, or remove their commits, such as {lost[0].key}, and run again"
