@@ -127,3 +127,9 @@ def told(error: BaseException) -> str:
 def storable(text: str) -> str:
     """Return a text with halves of surrogate pairs, which no encoding holds, written out."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def first_line(error: BaseException) -> str:
+    """Return the class of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

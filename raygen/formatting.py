@@ -1,23 +1,11 @@
-"""Untrusted values made fit for a page: characters visible, lengths bounded, bytes as thumbnails or sizes."""
+"""Formatting: numbers, counts, shares and times for people; untrusted values made fit for a page or a terminal."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from typing import Any
-
-MAX_PIXELS = 50_000_000  # a larger picture is not decoded
-THUMBNAIL_PX = 320
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "GIF",
-    "WEBP",
-)  # what browsers show; Pillow tries no other decoder on untrusted bytes
 
 # Controls but tab and newline; bidirectional overrides and isolates, which reorder what is read; zero-width
 # spaces, line separators, lone surrogates (no UTF-8) and the two code points that XML forbids. Joiners stay:
@@ -59,15 +47,23 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f}".removesuffix(".0") + "%"
 
 
-def duration(seconds: float) -> str:
-    """The two leading units: `4.2 s`, `3 min 5 s`, `8 h 3 min`, `2 d 4 h`."""
+def duration(seconds: float | None, *, whole: bool = False) -> str:
+    """Return a length of time in its two leading units: `4.2 s`, `3 min 5 s`, `8 h 3 min`, `2 d 4 h`; `-` if unknown.
+
+    Args:
+        seconds: None, not a number, or more than three years: unknown.
+        whole: leave fractions of a second out, for figures that are redrawn or estimated.
+    """
+    if seconds is None or not seconds <= 1e8:
+        return "-"
+    seconds = round(seconds) if whole else seconds
     if seconds < 60:
         return f"{seconds:.1f}".removesuffix(".0") + " s" if seconds < 59.95 else "1 min"
-    whole = round(seconds)
+    rounded = round(seconds)
     for size, unit, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // below
-            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+        if rounded >= size:
+            rest = rounded % size // below
+            return f"{rounded // size} {unit}" + (f" {rest} {small}" if rest else "")
     raise AssertionError(seconds)
 
 
@@ -111,33 +107,3 @@ def as_text(value: Any, *, items: int = 20, chars: int = 2000) -> str:
     """Return a value as text: strings as they are, all else as indented JSON, cut as by `bounded`."""
     short = bounded(value, items=items, chars=chars)
     return short if isinstance(short, str) else json.dumps(short, indent=2, ensure_ascii=False)
-
-
-def thumbnail(data: bytes) -> str | None:
-    """Return a picture as the data: URI of a small WebP; None for bytes that are no picture of FORMATS.
-
-    The picture is decoded and encoded anew: nothing else of the file, such as metadata, reaches the page.
-    """
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as corrupt EXIF data, of which nothing is used
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    return None
-                picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-                small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ):
-        return None  # Pillow's decoders raise all of these for broken files
-    encoded = io.BytesIO()
-    small.save(encoded, "WEBP", quality=75)
-    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()

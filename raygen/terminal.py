@@ -1,54 +1,79 @@
-"""The terminal: progress as a panel that is redrawn in place, or a line every ten seconds. Always on standard error."""
+"""The terminal: messages a line each, progress as a panel that is redrawn in place or as a line every ten seconds.
+
+Everything here goes to standard error: standard output is for what a command was asked for. raygen's messages are log records
+(logger `raygen`); `show_messages` makes the terminal one of their handlers.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from raygen.formatting import visible
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LINE_S = 10.0
+LOGGER = logging.getLogger("raygen")
 Shown = TypeVar("Shown")
 
 
-def duration(seconds: float | None) -> str:
-    """`1h 02m`, `3m 20s`, `12s`."""
-    if seconds is None or seconds != seconds or seconds > 1e8:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+class MessageHandler(logging.Handler):
+    """Writes messages to standard error, a line each, with control characters written out.
+
+    Lines of the logger `raygen` itself stand as they are; those of a module's logger begin with `raygen: `.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sender = "" if record.name == LOGGER.name else "raygen: "
+            print(visible(sender + record.getMessage()), file=sys.stderr, flush=True)
+        except Exception:  # noqa: BLE001 - as every handler of `logging` does it
+            self.handleError(record)
 
 
-def visible(text: str) -> str:
-    """Write control characters out: those of a model, an endpoint or an input must not steer a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+def show_messages() -> None:
+    """Show raygen's messages on the terminal, from level INFO on. Calling it again changes nothing."""
+    if not any(isinstance(handler, MessageHandler) for handler in LOGGER.handlers):
+        LOGGER.addHandler(MessageHandler())
+    LOGGER.setLevel(logging.INFO)
 
 
 class LineDisplay(Generic[Shown]):
-    """A line every ten seconds, for logs. `line` puts into words what is shown."""
+    """A line every ten seconds, for logs.
+
+    Args:
+        line: puts into words what is shown.
+    """
 
     def __init__(self, line: Callable[[Shown], str]) -> None:
         self._line = line
         self._shown_s = time.monotonic()
 
     def update(self, progress: Shown) -> None:
+        """Print a line, unless one was printed within the last ten seconds."""
         if time.monotonic() - self._shown_s >= LINE_S:
             self._shown_s = time.monotonic()
             self.say(self._line(progress))
 
     def say(self, line: str) -> None:
+        """Print a line at once."""
         print(visible(line), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        pass
+        """Do nothing: every line is finished."""
 
 
 class LiveDisplay(Generic[Shown]):
-    """A panel that is redrawn in place. `panel` makes of what is shown something that rich can draw."""
+    """A panel that is redrawn in place.
+
+    Args:
+        panel: makes of what is shown something that rich can draw.
+    """
 
     def __init__(self, panel: Callable[[Shown], RenderableType]) -> None:
         from rich.console import Console
@@ -60,15 +85,18 @@ class LiveDisplay(Generic[Shown]):
         self._started = False
 
     def update(self, progress: Shown) -> None:
+        """Redraw the panel."""
         if not self._started:
             self._live.start()
             self._started = True
         self._live.update(self._panel(progress))
 
     def say(self, line: str) -> None:
+        """Print a line above the panel."""
         self._console.print(visible(line), markup=False, highlight=False)
 
     def close(self) -> None:
+        """Remove the panel."""
         if self._started:
             self._live.stop()
 
@@ -76,7 +104,7 @@ class LiveDisplay(Generic[Shown]):
 def fitting_display(
     line: Callable[[Shown], str], panel: Callable[[Shown], RenderableType], quiet: bool = False
 ) -> LineDisplay[Shown] | LiveDisplay[Shown] | None:
-    """Return what fits standard error; None when nothing is to be shown."""
+    """Return the display that fits standard error; None when nothing is to be shown."""
     if quiet:
         return None
     return LiveDisplay(panel) if sys.stderr.isatty() else LineDisplay(line)

@@ -34,6 +34,7 @@ from raygen.cli.options import (
 )
 from raygen.cli.train import train
 from raygen.errors import InterruptedRunError, RaygenError, UserError
+from raygen.terminal import show_messages
 
 app = typer.Typer(
     name="raygen",
@@ -238,6 +239,7 @@ def _root(
 
 def main(command: Callable[[], object] = app) -> None:
     """Run the command line (or another); user errors are one line, without a traceback."""
+    show_messages()
     try:
         command()
     except InterruptedRunError as error:

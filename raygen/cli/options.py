@@ -10,7 +10,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from raygen.terminal import visible
+from raygen.formatting import visible
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="a job's YAML file", show_default=False)]
 RunUri = Annotated[

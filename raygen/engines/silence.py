@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from raygen.engines.figures import ENDPOINT, endpoint_key
 from raygen.engines.openai.breaker import Why
-from raygen.terminal import duration
+from raygen.formatting import duration
 
 WORDS = {
     Why.UNKNOWN: "no answer",
@@ -37,7 +37,7 @@ def _line(model: str, figures: Mapping[str, float]) -> str:
     code = int(figure("why"))
     why = f"HTTP {code}" if code >= 100 else WORDS[Why(code)]
     if asked_s := figure("asked_s"):
-        why += f", it asks for {duration(asked_s)} of silence"
+        why += f", it asks for {duration(asked_s, whole=True)} of silence"
     what = "refuses every request" if code == 429 else "does not answer"
     again = f"; asking again every {figure('every_s'):g} s" if figure("every_s") else ""
     return f"{model}'s endpoint {what} since {at(figure('since_s'))} ({why}){again}; gives up at {at(figure('until_s'))}"

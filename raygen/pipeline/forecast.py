@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from raygen.data.sources import open_source
-from raygen.formatting import count
+from raygen.formatting import count, duration
 from raygen.models.resolved import ResolvedModel
 from raygen.program.host import EngineHost
 from raygen.program.job import Job
@@ -18,7 +18,6 @@ from raygen.program.program import Program
 from raygen.program.resolve import as_planned, resolve_models
 from raygen.runs.outcome import FAILED
 from raygen.runs.plan import Plan
-from raygen.terminal import duration
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Forecast:
                 f"measured on {count(self.sampled_rows, 'row')} with one engine ({self.sampled_failed} failed; "
                 f"models loaded in {self.start_s:.1f} s):",
                 f"  about {self.prompt_tokens:,} prompt and {self.output_tokens:,} output tokens",
-                f"  about {duration(self.elapsed_s)} ({self.rows_per_s:,.2f} rows/s; fuller engines and more replicas help)",
+                f"  about {duration(self.elapsed_s, whole=True)} ({self.rows_per_s:,.2f} rows/s; fuller engines and more "
+                "replicas help)",
             ]
         if self.first_error is not None:
             found.append("  the first that failed: " + " ".join(self.first_error.split()))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from raygen.engines.figures import kv_use, pool_figures, prefix_hit_rate
 from raygen.engines.silence import silences
 from raygen.errors import ConfigError
-from raygen.formatting import count
+from raygen.formatting import count, duration
 from raygen.pipeline.monitor import Display, Progress
 from raygen.pipeline.result import RunResult
 from raygen.runs.enough import Acceptance
 from raygen.runs.status import Status
-from raygen.terminal import duration, fitting_display
+from raygen.terminal import fitting_display
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,7 +37,7 @@ def summary(progress: Progress) -> str:
     if progress.occupancy is not None:
         parts.append(f"engines {progress.occupancy:.0%} full")
     parts += engine_parts(progress)
-    parts.append(f"ETA {duration(progress.eta_s)}")
+    parts.append(f"ETA {duration(progress.eta_s, whole=True)}")
     return " · ".join([*silences(progress.engine), *parts])
 
 
@@ -93,12 +93,12 @@ def panel(progress: Progress) -> RenderableType:
         f"{_rate(progress.rows_per_s, 1)} rows/s",
         f"{_rate(progress.tokens_per_s)} tokens/s",
         f"engines {progress.replicas}, {occupancy} full",
-        f"ETA {duration(progress.eta_s)}",
+        f"ETA {duration(progress.eta_s, whole=True)}",
     )
     engine = Text(" · ".join(engine_parts(progress)), style="dim")
     state = " (stopping)" if progress.stopping else "" if progress.replicas else " (starting engines)"
     title = Text(
-        f"{progress.name}{state}  {done:,}/{count(progress.rows_total, 'row')}  {duration(progress.elapsed_s)}"
+        f"{progress.name}{state}  {done:,}/{count(progress.rows_total, 'row')}  {duration(progress.elapsed_s, whole=True)}"
     )
     title.stylize("bold")
     return Group(
@@ -122,13 +122,13 @@ def status_lines(status: Status) -> list[str]:
         *_live_line(status),
         *(f"  now     {line}" for line in status.silent),
         *_calls_line(status),
-        f"  time    {duration(status.elapsed_s)} in {count(status.sessions, 'session')}"
+        f"  time    {duration(status.elapsed_s, whole=True)} in {count(status.sessions, 'session')}"
         + (f", {count(status.retries, 'retry', 'retries')}" if status.retries else ""),
     ]
     if status.accept is not None:
         lines.append(f"  {Acceptance(**status.accept).line}")  # type: ignore[arg-type]
     if status.rows_per_s is not None:
-        lines.append(f"  speed   {status.rows_per_s:,.1f} rows/s, ETA {duration(status.eta_s)}")
+        lines.append(f"  speed   {status.rows_per_s:,.1f} rows/s, ETA {duration(status.eta_s, whole=True)}")
     if status.note:
         lines.append(f"  note    {status.note}")
     if status.state == "interrupted":

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 from raygen.engines.figures import missing_lines
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
-from raygen.formatting import count
+from raygen.formatting import count, duration
 from raygen.pipeline.monitor import Budget, Display, Monitor
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.work import Work, grouped, todos_of
@@ -26,7 +26,6 @@ from raygen.runs.overlap import Overlap
 from raygen.runs.plan import Plan
 from raygen.runs.reuse import Reuse
 from raygen.storage import Store, open_store
-from raygen.terminal import duration
 
 STORE_PATIENCE_S, STORE_PAUSE_S = 600.0, 5.0
 MAX_GROUPS = 512  # reading tasks a pass: each is an object in Ray's store before the first row is read

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raygen import formatting as display
+from raygen.data.media.thumbnail import thumbnail
 from raygen.engines.figures import kv_use, prefix_hit_rate
 from raygen.reports.page import Folded, fold, page_environment
 from raygen.reports.plots import run as plots
@@ -250,9 +251,7 @@ def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
     for row in samples:
         inputs: list[tuple[str, Folded, str | None]] = []
         for name, value in list(row.input.items())[:INPUTS]:
-            picture = (
-                display.thumbnail(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else None
-            )
+            picture = thumbnail(bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else None
             if picture and image_bytes + len(picture) <= IMAGE_BYTES:
                 image_bytes += len(picture)
             else:

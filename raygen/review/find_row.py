@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from raygen.data.sources import open_source
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.errors import RowError, UserError
+from raygen.formatting import visible
 from raygen.program.program import Program
 from raygen.review.show import chunks_of, merged_of
 from raygen.runs.commit import Commit, read_data, read_ids
@@ -23,7 +24,6 @@ from raygen.runs.outcome import outcome_rows
 from raygen.runs.plan import Plan
 from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store
-from raygen.terminal import visible
 
 READERS = 16  # chunks whose ids are read at once
 CANDIDATES = 5000  # ids that are compared with one that is not there

@@ -10,6 +10,7 @@ from typing import Any
 
 from raygen.engines.finish import LENGTH
 from raygen.errors import ConfigError, KeyNotFoundError
+from raygen.formatting import visible
 from raygen.json_text import write_json
 from raygen.review.beside import beside
 from raygen.runs.commit import Commit, committed_chunks, read_commits, read_data
@@ -17,7 +18,6 @@ from raygen.runs.outcome import OWN_COLUMNS, STATUSES, outcome_rows
 from raygen.runs.retries import Merged, read_merged
 from raygen.runs.status import planned
 from raygen.storage import Store, open_store
-from raygen.terminal import visible
 
 MOST, BESIDE_MOST = 2000, 300  # characters of a sample's text, and of what stands beside it
 FOUND = 300  # of what is wrong with a row

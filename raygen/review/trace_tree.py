@@ -9,11 +9,10 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from raygen.data.text.messages import told_calls
-from raygen.formatting import as_text, count
+from raygen.formatting import as_text, count, visible
 from raygen.json_text import write_json
 from raygen.review.beside import beside
 from raygen.review.show import plain, shown
-from raygen.terminal import visible
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -89,7 +89,7 @@ def test_what_engines_say_of_a_silent_endpoint_is_not_added_up():
     assert figures["endpoint.writer.silent"] == 2
     (line,) = silences(figures)
     assert line == (
-        f"writer's endpoint refuses every request since {at(1002.0)} (HTTP 429, it asks for 2h 00m of silence); "
+        f"writer's endpoint refuses every request since {at(1002.0)} (HTTP 429, it asks for 2 h of silence); "
         f"gives up at {at(4602.0)}"
     )
 

@@ -75,7 +75,7 @@ def test_no_time_left_is_shown_before_there_is_something_to_tell_it_from(
     assert [each.eta_s for each in screen.shown] == [None, None, None, 100]
     assert [each.rows_per_s for each in screen.shown] == [None, None, 0.1, 1]
     assert "0 failed · 0/40 chunks · - rows/s · - tokens/s · ETA -" in summary(screen.shown[0])
-    assert summary(screen.shown[-1]).endswith("1.0 rows/s · 20 tokens/s · ETA 1m 40s")
+    assert summary(screen.shown[-1]).endswith("1.0 rows/s · 20 tokens/s · ETA 1 min 40 s")
 
 
 def test_neither_pace_nor_time_left_is_told_from_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:

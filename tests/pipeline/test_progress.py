@@ -20,7 +20,7 @@ def test_one_of_a_thing() -> None:
     status = Status(
         "n", "run", "finished", {"total": 1, "committed": 1}, ONE, tokens, calls, None, None, 3.0, 1, 1, None, None, None, None
     )  # fmt: skip
-    assert "  time    3s in 1 session, 1 retry" in status_lines(status)
+    assert "  time    3 s in 1 session, 1 retry" in status_lines(status)
     found = Forecast("n", 1, 1, 1, 1, 0, 0, None, None, None, None, None, None, None, None)
     assert found.lines() == ["n: 1 row in 1 chunk, from 1 input (1 byte)"]
     assert Verification(run="run", finished=True, rows=1, rows_planned=1, chunks=1).lines() == [

@@ -45,7 +45,7 @@ def test_a_store_that_comes_back_is_waited_for(source: Path, monkeypatch: pytest
     away, said = Away(monkeypatch, 5), []
     result = run_job(echo_job(source, source.parent / "run"), inline=True, say=said.append)
     assert (result.state, result.rows["accepted"], away.left) == ("finished", 40, 0)
-    assert said == ["cannot list commits/: HTTP 503; asking again for 10m 00s"]
+    assert said == ["cannot list commits/: HTTP 503; asking again for 10 min"]
 
 
 def test_one_that_stays_away_ends_the_run_which_resumes(

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 import raygen
 from raygen.pipeline.run import run_job
 from raygen.review.show import show_rows
-from raygen.terminal import visible
 from tests.review.traced_run import STEPS, traced_job, traced_run
 
 
@@ -57,10 +55,3 @@ def test_kept_nulls_and_truths_look_as_in_the_input(tmp_path: Path) -> None:
         next(iter(show_rows(run_job(job, inline=True).uri, 1, None, False)))
         == "a  accepted  topic=null, sound=true"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"), [("a\x1b[2Jb", "a\\x1b[2Jb"), ("語\n\tx", "語\n\tx"), ("\u202ex", "\\x202ex")]
-)
-def test_text_steers_no_terminal(text: str, shown: str) -> None:
-    assert visible(text) == shown

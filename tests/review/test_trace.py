@@ -353,7 +353,7 @@ def test_hostile_text_steers_no_terminal(tmp_path: Path) -> None:
     uri = drive(prepare(job), inline=True).uri
     text = drawn(trace_row(uri, hostile, attribute=True))
     assert not set(text) & set("\x1b\x07\u202e")
-    assert "a\\x1b[2J\\x07\\x202eb[bold red]c" in text
+    assert "a\\x1b[2J\\x07\\u202eb[bold red]c" in text
 
 
 def test_attribution_says_what_it_lacks(run: tuple[str, Any]) -> None:

@@ -151,9 +151,9 @@ def test_progress_is_one_line() -> None:
     )  # fmt: skip
     assert line(shown) == (
         "step 120/480 · loss 1.235 · learning rate 5e-05 · 1,234 tokens/s · restarts 1 · "
-        "validation macro_f1 0.8 (best 0.81) · loss 0.5 · ETA 1m 30s"
+        "validation macro_f1 0.8 (best 0.81) · loss 0.5 · ETA 1 min 30 s"
     )
     evaluating = line(dataclasses.replace(shown, evaluating=True))
     assert "learning rate 5e-05 · evaluating · restarts 1" in evaluating
     assert "tokens/s" not in evaluating
-    assert line(TrainProgress("case", "preparing", 5, 10, 0, elapsed_s=3)) == "preparing · 5/10 · 3s"
+    assert line(TrainProgress("case", "preparing", 5, 10, 0, elapsed_s=3)) == "preparing · 5/10 · 3 s"

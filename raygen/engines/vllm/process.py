@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from raygen.engines.finish import finish_of
 from raygen.engines.vllm.orphans import OrphanGuard
 from raygen.engines.vllm.params import engine_args, lora_args
-from raygen.errors import EngineError, RowError
-from raygen.models.messages import first_line
+from raygen.errors import EngineError, RowError, first_line
 
 if TYPE_CHECKING:
     from raygen.models.resolved import ResolvedModel

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from raygen.errors import ModelReferenceError
 from raygen.models.fetch.weights import DIGESTS_NAME, FileDigest, ResolvedWeights, digest_files, model_digest
-from raygen.models.messages import tell
+
+log = logging.getLogger(__name__)
 
 # A build fills an empty directory with a checked model. It returns the model's digest if it knows a better
 # one than that of the files: of the GGUF file that they were converted from.
@@ -96,7 +98,7 @@ class ModelCache:
         part = self.root / f".build-{entry.name}-{uuid.uuid4().hex}"
         part.mkdir()
         started = time.monotonic()
-        tell(f"fetching model {ref}")
+        log.info(f"fetching model {ref}")
         try:
             digest = build(part)
             files = digest_files(part, {})
@@ -114,7 +116,9 @@ class ModelCache:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         size_mb = sum(file.size_bytes for file in files.values()) / 1e6
-        tell(f"fetched model {ref}: {size_mb:.0f} MB in {time.monotonic() - started:.0f} s, now in {entry}")
+        log.info(
+            f"fetched model {ref}: {size_mb:.0f} MB in {time.monotonic() - started:.0f} s, now in {entry}"
+        )
         return ResolvedWeights(entry, record.digest)
 
     def _whole(self, entry: Path) -> ResolvedWeights | None:
@@ -126,7 +130,9 @@ class ModelCache:
         if {name: file.sha256 for name, file in now.items()} != {
             name: file.sha256 for name, file in record.files.items()
         }:
-            tell(f"model {record.ref}: files in {entry} are missing or changed since they were fetched")
+            log.warning(
+                f"model {record.ref}: files in {entry} are missing or changed since they were fetched"
+            )
             return None
         return ResolvedWeights(entry, record.digest)
 
@@ -161,7 +167,7 @@ class ModelCache:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                tell(f"model {ref}: waiting for another process that is fetching it")
+                log.info(f"model {ref}: waiting for another process that is fetching it")
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

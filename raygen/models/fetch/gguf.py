@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from raygen.errors import ModelReferenceError
-from raygen.models.messages import first_line, tell
+from raygen.errors import ModelReferenceError, first_line
+
+log = logging.getLogger(__name__)
 
 MAGIC = b"GGUF"
 
@@ -23,7 +25,7 @@ def convert_gguf(source: Path, target: Path, where: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging
 
-    tell(f"converting {source.name} to safetensors, once")
+    log.info(f"converting {source.name} to safetensors, once")
     logging.disable_progress_bar()
     folder, name = str(source.parent), source.name
     try:

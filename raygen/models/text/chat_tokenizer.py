@@ -8,8 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from raygen.errors import EngineConfigError, RowError
-from raygen.models.messages import first_line
+from raygen.errors import EngineConfigError, RowError, first_line
 from raygen.models.text.chat_template import AS_IT_IS, ChatTemplate, TemplateRules
 from raygen.models.text.plain_data import PlainData
 from raygen.models.text.tool_chat import TOOL, ToolChat, has_tools

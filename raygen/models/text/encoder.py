@@ -26,8 +26,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.utils import logging
 
-from raygen.errors import EngineConfigError, EngineError, RowError
-from raygen.models.messages import first_line
+from raygen.errors import EngineConfigError, EngineError, RowError, first_line
 from raygen.models.stable.products import StableProducts
 from raygen.models.stable.rows import stabilise_rows
 from raygen.models.text.causal_lm import compute_dtype

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from raygen.errors import EngineConfigError
-from raygen.models.messages import first_line
+from raygen.errors import EngineConfigError, first_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."

@@ -7,8 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raygen.errors import RowError
-from raygen.models.messages import first_line
+from raygen.errors import RowError, first_line
 
 Messages = Sequence[dict[str, Any]]
 Tools = list[dict[str, Any]] | None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from raygen.formatting import count
-from raygen.terminal import duration, fitting_display
+from raygen.formatting import count, duration
+from raygen.terminal import fitting_display
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,9 +52,9 @@ def line(progress: TrainProgress) -> str:
     """One line: steps, loss, speed, validation, time left."""
     if progress.phase != "training":
         counted = f" · {progress.done:,}/{progress.total:,}" if progress.total else ""
-        return f"{progress.phase}{counted} · {duration(progress.elapsed_s)}"
+        return f"{progress.phase}{counted} · {duration(progress.elapsed_s, whole=True)}"
     parts = [f"step {progress.done:,}/{progress.total:,}", *figures(progress), *validation(progress)]
-    return " · ".join([*parts, f"ETA {duration(progress.eta_s)}"])
+    return " · ".join([*parts, f"ETA {duration(progress.eta_s, whole=True)}"])
 
 
 def figures(progress: TrainProgress) -> list[str]:
@@ -96,10 +96,10 @@ def panel(progress: TrainProgress) -> RenderableType:
     workers = count(progress.workers, "worker") if progress.workers else ""
     unit = "parts" if progress.phase == "preparing" else "steps"
     counted = f"  {progress.done:,}/{progress.total:,} {unit}" if progress.total else ""
-    title = Text(f"{progress.name}{state}{counted}  {duration(progress.elapsed_s)}", style="bold")
+    title = Text(f"{progress.name}{state}{counted}  {duration(progress.elapsed_s, whole=True)}", style="bold")
     rest = [workers] if workers else []
     if progress.phase == "training":
-        rest += [f"epoch {progress.epoch + 1}", f"ETA {duration(progress.eta_s)}"]
+        rest += [f"epoch {progress.epoch + 1}", f"ETA {duration(progress.eta_s, whole=True)}"]
     return Group(
         title,
         ProgressBar(total=max(1, progress.total), completed=progress.done, width=60),

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raygen.errors import CorruptDataError, KeyNotFoundError
-from raygen.formatting import count
+from raygen.formatting import count, duration
 from raygen.storage import Store
 from raygen.storage.sealed import read_sealed
-from raygen.terminal import duration
 from raygen.train.driver.claim import RECIPE_KEY
 from raygen.train.driver.session import TrainSession, at_work, read_train_sessions
 from raygen.train.loop.checkpoint import complete_steps, read_state
@@ -161,7 +160,7 @@ def train_status_lines(status: TrainStatus) -> list[str]:
         rows.append(
             (
                 "time",
-                f"{duration(status.elapsed_s)} in {count(status.sessions, 'session')}",
+                f"{duration(status.elapsed_s, whole=True)} in {count(status.sessions, 'session')}",
             )
         )
     rows.append(("note", status.note))
@@ -192,7 +191,7 @@ def _steps(status: TrainStatus) -> str:
 def _speed(status: TrainStatus) -> str | None:
     if status.tokens_per_s is None:
         return None
-    eta = "" if status.eta_s is None else f", ETA {duration(status.eta_s)}"
+    eta = "" if status.eta_s is None else f", ETA {duration(status.eta_s, whole=True)}"
     return f"{status.tokens_per_s:,.0f} tokens/s in steps{eta}"
 
 

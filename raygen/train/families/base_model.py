@@ -10,8 +10,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
-from raygen.errors import ConfigError
-from raygen.models.messages import first_line
+from raygen.errors import ConfigError, first_line
 from raygen.models.text.quantised import check_quantised, in_full
 from raygen.train.recipe import Recipe
 

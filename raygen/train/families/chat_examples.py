@@ -10,8 +10,7 @@ from raygen.data.text.messages import checked_messages
 from raygen.data.text.template import Template
 from raygen.data.text.tools import checked_tools, whole_tools
 from raygen.engines.text_messages import text_only
-from raygen.errors import ConfigError, RowError
-from raygen.models.messages import first_line
+from raygen.errors import ConfigError, RowError, first_line
 from raygen.models.text.chat_tokenizer import ChatTokenizer
 from raygen.train.families.base import IGNORED, Example
 from raygen.train.recipe import Recipe

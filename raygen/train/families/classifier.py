@@ -17,10 +17,9 @@ from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
 from raygen.data.text.template import Template
-from raygen.errors import ConfigError, RowError
+from raygen.errors import ConfigError, RowError, first_line
 from raygen.metrics.calibration import fit_temperature
 from raygen.metrics.classification import classification_metrics
-from raygen.models.messages import first_line
 from raygen.models.text.chat_tokenizer import check_known, rows_of
 from raygen.train.families.base import Block, Evaluated, Example, Family, Meter
 from raygen.train.families.base_model import (

