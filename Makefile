@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: setup check test test-full test-vllm bench bench-openai bench-scale bench-engine bench-train demo clean
+.PHONY: setup check docs test test-full test-vllm bench bench-openai bench-scale bench-engine bench-train demo clean
 
 setup: $(STAMP)
 
@@ -19,6 +19,11 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MAKE) --no-print-directory docs
+
+# Strictly: a dead link, a page without a place, or anything that would be loaded from elsewhere is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Ray's processes start slowly beside other work: a few Ray tests that fail are tried once more, and have to pass then. They are
 # named at the end; a test that is named there often is at fault.
@@ -69,4 +74,4 @@ demo: setup
 	$(BIN)/raygen show runs/python-docs-questions -n 3
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

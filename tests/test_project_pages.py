@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import raygen
 from raygen.runs.outcome import SCHEMA_VERSION
@@ -16,18 +18,6 @@ from raygen.runs.plan import PLAN_VERSION
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
-        if target.startswith("https://"):
-            continue
-        name, _, anchor = target.partition("#")
-        assert (ROOT / name).exists(), target
-        if anchor:
-            headings = re.findall(r"^#+ (.+)$", (ROOT / name).read_text(), flags=re.MULTILINE)
-            assert anchor in [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -46,6 +36,25 @@ def test_the_version_is_one() -> None:
     changelog = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert project["version"] == raygen.__version__
     assert changelog[:2] == ["Unreleased", raygen.__version__]
+
+
+def test_the_tested_versions_are_ones_that_the_package_takes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "docs" / "tested-versions.txt").read_text().splitlines()
+    tested = {
+        canonicalize_name(name): version
+        for name, _, version in (line.partition("==") for line in lines if line and line[0] != "#")
+    }
+    extras = project["optional-dependencies"]
+    wanted = [
+        Requirement(line)
+        for group in (project["dependencies"], *(extras[name] for name in extras if name != "vllm"))
+        for line in group
+    ]
+    for each in wanted:
+        if each.name != "raygen":
+            assert canonicalize_name(each.name) in tested, f"{each.name} is not in docs/tested-versions.txt"
+            assert each.specifier.contains(tested[canonicalize_name(each.name)]), each
 
 
 def test_the_changelog_tells_of_the_versions_of_what_is_stored() -> None:
