@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raygen.cli import main as cli
+from raygen.cli.app import main
 from raygen.cli.options import Quiet, say
 from raygen.config.files import override, validate
 from raygen.improve.course import Course
@@ -42,4 +42,4 @@ def arithmetic_star(
 
 
 if __name__ == "__main__":
-    cli.main(lambda: typer.run(arithmetic_star))
+    main(lambda: typer.run(arithmetic_star))

@@ -30,7 +30,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     """Run `raygen ARGUMENTS` in this process."""
 
     def run(*arguments: object) -> Result:
-        from raygen.cli.main import main
+        from raygen.cli.app import main
 
         monkeypatch.setattr("sys.argv", ["raygen", *map(str, arguments)])
         code = 0

@@ -62,7 +62,7 @@ def run(folder: Path, port: int, way: str, name: str, log: Path) -> tuple[int, f
         "output": str(folder / name),
     }
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(job))
-    command = [sys.executable, "-m", "raygen.cli.main"]
+    command = [sys.executable, "-m", "raygen"]
     began_s = time.monotonic()
     with log.open("w") as stream:
         done = subprocess.run(

@@ -53,7 +53,7 @@ def one(folder: Path, mode: str, way: str, rows: int) -> dict[str, float]:
         command = [
             sys.executable,
             "-m",
-            "raygen.cli.main",
+            "raygen",
             "run",
             str(folder / "job.yaml"),
             "--output",

@@ -59,7 +59,7 @@ def seconds(
     }
     path = folder / f"{name}-{way}.yaml"
     path.write_text(yaml.safe_dump(job))
-    command = [sys.executable, "-m", "raygen.cli.main", "run", str(path), "-q"]
+    command = [sys.executable, "-m", "raygen", "run", str(path), "-q"]
     done = subprocess.run(
         [*command, *(["--inline"] if way == "inline" else [])], capture_output=True, text=True, check=False
     )

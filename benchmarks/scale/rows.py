@@ -30,7 +30,7 @@ def report():
     own = resource.getrusage(resource.RUSAGE_SELF)
     print(f"driver-peak-mb={own.ru_maxrss / 1024:.0f} driver-cpu-s={own.ru_utime + own.ru_stime:.1f}", file=sys.stderr)
 atexit.register(report)
-from raygen.cli.main import main
+from raygen.cli.app import main
 main()
 """
 
@@ -106,7 +106,7 @@ def resume(folder: Path, chunks: int) -> float:
         [
             sys.executable,
             "-m",
-            "raygen.cli.main",
+            "raygen",
             "run",
             str(folder / "many.yaml"),
             "--output",

@@ -32,7 +32,7 @@ def job_of(folder: Path, rows: int, temperature: float, max_tokens: int) -> Path
 
 def run(job: Path, output: Path, inline: bool, kill_at: int | None = None) -> bool:
     """Run a job, or go on with it; killed once so many chunks are committed. Returns whether it came to its end."""
-    command = [sys.executable, "-m", "raygen.cli.main", "run", str(job), "--output", str(output), "--quiet"]
+    command = [sys.executable, "-m", "raygen", "run", str(job), "--output", str(output), "--quiet"]
     with (output.parent / "stderr.txt").open("w+") as errors:
         process = subprocess.Popen(
             [*command, *(["--inline"] if inline else [])], stdout=subprocess.DEVNULL, stderr=errors
@@ -80,7 +80,7 @@ def main() -> None:
             run(job, broken, given.inline)
             first, second = samples_of(whole), samples_of(broken)
             differing += [f"{job.stem} {row}" for row in first | second if first.get(row) != second.get(row)]
-            command = [sys.executable, "-m", "raygen.cli.main", "verify", str(broken), "--replay", "100%"]
+            command = [sys.executable, "-m", "raygen", "verify", str(broken), "--replay", "100%"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             verdicts.append(done.stdout.strip().splitlines()[-1] if done.stdout else done.stderr[-300:])
             print(f"{job.stem}: {len(first)} rows, {kills} kills so far; {verdicts[-1]}", flush=True)

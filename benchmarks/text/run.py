@@ -71,7 +71,7 @@ class CPUTimes:
 def run(folder: Path, job: Path, way: str) -> dict[str, object]:
     """Run the job as a user does."""
     output = folder / f"{way}-{time.time_ns()}"
-    command = [sys.executable, "-m", "raygen.cli.main", "run", str(job), "--output", str(output)]
+    command = [sys.executable, "-m", "raygen", "run", str(job), "--output", str(output)]
     began_s = time.monotonic()
     with (folder / "log").open("w") as log:
         driver = subprocess.Popen([*command, *["--inline"] * (way == "inline")], stdout=log, stderr=log)

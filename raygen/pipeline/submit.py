@@ -53,9 +53,7 @@ def submit_job(
         ) from None
     _check_output(_effective(job, arguments))
     client = _client(address)
-    submission = _submit(
-        client, ["python", "-m", "raygen.cli.main", "run", str(inside), *arguments], working_dir
-    )
+    submission = _submit(client, ["python", "-m", "raygen", "run", str(inside), *arguments], working_dir)
     try:
         say(f"submitted {submission} to {address}")
         return _follow(client, submission, say) if wait else 0

@@ -82,7 +82,7 @@ def echo_model(**options: Any) -> dict[str, Any]:
 
 def raygen(*arguments: object) -> list[str]:
     """The command line as a process of its own."""
-    return [sys.executable, "-m", "raygen.cli.main", *map(str, arguments)]
+    return [sys.executable, "-m", "raygen", *map(str, arguments)]
 
 
 def alone() -> dict[str, str]:

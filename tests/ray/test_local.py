@@ -154,7 +154,7 @@ def test_one_logical_cpu_is_enough_for_an_elastic_job(tmp_path: Path) -> None:
         "import os, sys; os.environ['RAY_AUTH_MODE'] = 'disabled'; import ray; "
         "ray._private.ray_constants.ENABLE_RAY_CLUSTER = False; "
         "ray.init(address='local', num_cpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address='127.0.0.1'); "
-        "from raygen.cli.main import main; main()"
+        "from raygen.cli.app import main; main()"
     )
     with cases.started([sys.executable, "-c", one_cpu, "run", str(job), "-q"]) as process:
         _, err = process.communicate(timeout=120)

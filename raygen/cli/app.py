@@ -266,7 +266,3 @@ def _fail(error: RaygenError) -> None:
         raise error
     say(f"raygen: error: {' '.join(str(error).split())}")
     sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()
