@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -34,7 +35,8 @@ def test_files_and_make_targets_that_are_named_exist(page: str) -> None:
 def test_the_version_is_one() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     changelog = re.findall(r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
-    assert project["version"] == raygen.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert project["version"] == raygen.__version__ == citation["version"]
     assert changelog[:2] == ["Unreleased", raygen.__version__]
 
 

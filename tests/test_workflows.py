@@ -39,8 +39,8 @@ def make_targets(command: str) -> set[str]:
     }
 
 
-def test_there_is_a_workflow_for_checks_tests_and_the_wheel() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["check", "test", "wheel"]
+def test_there_is_a_workflow_for_checks_the_documentation_tests_and_the_wheel() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["check", "docs", "test", "wheel"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -76,7 +76,7 @@ def test_a_workflow_names_targets_and_files_that_exist(path: Path) -> None:
 
 def test_what_decides_here_is_what_the_workflows_call() -> None:
     called = [make_targets(step.get("run", "")) for path in WORKFLOWS for step in steps(read(path))]
-    assert set().union(*called) == {"check", "test"}
+    assert set().union(*called) == {"check", "docs", "test"}
 
 
 def test_all_pythons_that_raygen_takes_are_tested() -> None:
