@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +96,28 @@ def default(name: str, schema: dict[str, Any], required: set[str]) -> str:
     return code(value)
 
 
-def fields_of(schema: dict[str, Any]) -> str:
+def fields_of(schema: dict[str, Any], models: Mapping[str, Any]) -> str:
     required = set(schema.get("required", ()))
     rows = [
-        (f"`{name}`", cell(kind(each)), default(name, each, required).replace("|", "\\|"), cell(words(each)))
+        (
+            f"`{name}`",
+            cell(kind(each)),
+            default(name, each, required).replace("|", "\\|"),
+            cell(words(each, models)),
+        )
         for name, each in schema.get("properties", {}).items()
     ]
     return table(("key", "value", "unless given", "meaning"), rows)
 
 
-def words(schema: dict[str, Any]) -> str:
+def words(schema: dict[str, Any], models: Mapping[str, Any]) -> str:
+    """Return what a key means: its own description, or the first sentence about the model that it holds."""
     text: str = schema.get("description", "")
+    if not text and "$ref" in schema:
+        text = models[schema["$ref"].rsplit("/", 1)[1]].get("description", "").split("\n\n")[0]
+    if not text:
+        inner = [each for several in ("anyOf", "oneOf", "allOf") for each in schema.get(several, ())]
+        text = next(filter(None, (words(each, models) for each in inner)), "")
     return text[:1].upper() + text[1:] if re.match(r"[a-z]+[ ,;]", text) else text
 
 
@@ -133,14 +144,14 @@ def model_pages(model: type[BaseModel], level: int = 2) -> str:
         if name not in order:
             order.append(name)
             queue = [*references(inner[name]), *queue]
-    out = [fields_of(schema)]
+    out = [fields_of(schema, inner)]
     for name in order:
         part = inner[name]
         out.append(f"\n{'#' * level} {name} {{ #{anchor(name)} }}\n\n")
         if part.get("description"):
             out.append(paragraphs(part["description"]) + "\n\n")
         if "properties" in part:
-            out.append(fields_of(part))
+            out.append(fields_of(part, inner))
         else:
             out.append(cell(kind(part)) + "\n")
     return "".join(out)
@@ -172,7 +183,9 @@ def engines() -> str:
         out.append(f"## {name}\n\n{paragraphs((module.__doc__ or '').split(chr(10) * 2)[0])}\n\n")
         out.append(f"Families: {', '.join(f'`{family}`' for family in sorted(engine.families))}.\n\n")
         schema = engine.Options.model_json_schema()
-        out.append(fields_of(schema) if schema.get("properties") else "No options.\n")
+        out.append(
+            fields_of(schema, schema.get("$defs", {})) if schema.get("properties") else "No options.\n"
+        )
         out.append("\n")
     return "".join(out)
 

@@ -19,14 +19,16 @@ def ordered(replicas: tuple[int, int]) -> tuple[int, int]:
 class Execution(Frozen):
     """Where and how wide. Nothing here changes what is generated, so a resumed run may change it."""
 
-    replicas: tuple[int, int] = (1, 1)
+    replicas: tuple[int, int] = Field(
+        (1, 1), description="[min, max]: engine actors, each with all colocated models of the job"
+    )
     cpus_per_replica: float | None = Field(
         None, ge=0, description="logical CPUs an engine asks Ray for; the engine's own choice if unset"
     )
-    gpus_per_replica: float = Field(0, ge=0)
+    gpus_per_replica: float = Field(0, ge=0, description="GPUs that an engine actor asks Ray for")
     chunks_in_flight: int | None = Field(None, ge=1, le=64, description="chunks an engine works on at once")
-    cpus_per_read: float = Field(0.1, gt=0)
-    cpus_per_write: float = Field(0.1, gt=0)
+    cpus_per_read: float = Field(0.1, gt=0, description="logical CPUs that a reading task asks Ray for")
+    cpus_per_write: float = Field(0.1, gt=0, description="logical CPUs that a committing task asks Ray for")
     attempt_limit_s: float = Field(
         6 * 3600, ge=1, description="a chunk attempt older than this writes nothing more"
     )

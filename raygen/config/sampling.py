@@ -10,9 +10,18 @@ from raygen.config.base import Frozen
 
 
 class Sampling(Frozen):
-    temperature: float = Field(1.0, ge=0, le=100)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="0: off")
+    """How the tokens of a text are drawn."""
+
+    temperature: float = Field(
+        1.0, ge=0, le=100, description="logits are divided by it; 0: always the most probable token"
+    )
+    top_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="only the most probable tokens that have this probability together; 1: off",
+    )
+    top_k: int = Field(0, ge=0, description="only this many of the most probable tokens; 0: off")
     min_p: float = Field(0.0, ge=0, le=1, description="least probability, as a part of the largest; 0: off")
     repetition_penalty: float = Field(1.0, gt=0, le=100, description="of tokens in prompt or output; 1: off")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="once for a token in the output; 0: off")
@@ -20,14 +29,23 @@ class Sampling(Frozen):
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field(
         {}, max_length=1024, description="token id: what to add to its logit"
     )
-    max_tokens: int = Field(256, ge=1, le=1_000_000)
+    max_tokens: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        description="a text is cut off after this many tokens (`finish_reason: length`)",
+    )
     min_tokens: int = Field(
         0, ge=0, le=1_000_000, description="before these, no end-of-text token and no stop"
     )
-    stop: tuple[str, ...] = Field((), max_length=16)
-    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field((), max_length=64)
+    stop: tuple[str, ...] = Field(
+        (), max_length=16, description="texts that end a sample; they are not part of it"
+    )
+    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), max_length=64, description="tokens that end a sample"
+    )
     logprobs: int | None = Field(
-        None, ge=0, le=20, description="log-probabilities: of the chosen token (0), and of so many others"
+        None, ge=0, le=20, description="log-probabilities: of the chosen token (0), and of this many others"
     )
 
     @field_validator("stop", mode="before")

@@ -16,7 +16,7 @@ INSIDE_BYTES = 8 * MIB  # a chunk's media that are part of its table, unless the
 class Sink(Frozen):
     """Where outcomes go: a Parquet table for each chunk, and media inside of it or beside it."""
 
-    format: Literal["parquet"] = "parquet"
+    format: Literal["parquet"] = Field("parquet", description="what outcomes are stored as")
     chunk_rows: int = Field(128, ge=1, le=100_000, description="rows a chunk: the unit of work and of commit")
     # One PUT of S3 takes at most 5 GiB.
     chunk_bytes: int = Field(

@@ -12,9 +12,11 @@ from raygen.config.base import Frozen
 class StorageOptions(Frozen):
     """How to reach S3. Credentials never stand in a job: boto3's environment, profile and role rules apply."""
 
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
+    endpoint_url: str | None = Field(
+        None, description="of a store other than AWS, such as https://minio.example:9000"
+    )
+    region: str | None = Field(None, description="the region of the bucket")
+    profile: str | None = Field(None, description="a profile of the credentials file")
 
 
 class Csv(Frozen):
@@ -52,17 +54,29 @@ class Csv(Frozen):
 
 
 class Source(Frozen):
-    format: Literal["parquet", "jsonl", "csv", "webdataset", "text", "images"]
+    """Where rows come from: files of one format, on disk or in object storage."""
+
+    format: Literal["parquet", "jsonl", "csv", "webdataset", "text", "images"] = Field(
+        description="what the files hold"
+    )
     uri: str | list[str] = Field(description="a path, a glob, a folder or s3://bucket/key; or a list of them")
     key: str | None = Field(
         None,
         description="the column whose value is the row_id, or a path into one (meta.id); unique over the whole source",
     )
     csv: Csv | None = Field(None, description="of format csv: how the files are written")
-    max_rows: int | None = Field(None, ge=1)
-    max_line_bytes: int = Field(16 * 2**20, ge=1024, le=2**30)
-    max_media_bytes: int = Field(64 * 2**20, ge=1024, le=2**31)
-    max_media_pixels: int = Field(50_000_000, ge=1)
+    max_rows: int | None = Field(
+        None, ge=1, description="only the first rows, counted over all files; unset: all"
+    )
+    max_line_bytes: int = Field(
+        16 * 2**20, ge=1024, le=2**30, description="a longer line fails its row (`line_too_long`)"
+    )
+    max_media_bytes: int = Field(
+        64 * 2**20, ge=1024, le=2**31, description="a larger file fails its row (`media_too_large`)"
+    )
+    max_media_pixels: int = Field(
+        50_000_000, ge=1, description="a picture of more pixels fails its row (`media_too_large`)"
+    )
     storage: StorageOptions = StorageOptions()
 
     @property

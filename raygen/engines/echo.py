@@ -83,8 +83,8 @@ class EchoEngine(Engine):
     deciding_options = frozenset({"context_tokens", "labels", "media_bytes"})
 
     class Options(Frozen):
-        delay_s: float = Field(0.0, ge=0, le=3600)
-        concurrency: int = Field(256, ge=1)
+        delay_s: float = Field(0.0, ge=0, le=3600, description="how long each answer takes")
+        concurrency: int = Field(256, ge=1, description="the most requests at once")
         context_tokens: int = Field(1_000_000, ge=1, description="a longer prompt, in words, is refused")
         media_bytes: int = Field(
             0, ge=0, le=2**30, description="rendered pictures are filled up to this size"

@@ -46,14 +46,27 @@ CheckedModel = Annotated[ModelSpec, AfterValidator(check_model)]
 
 
 class Job(Frozen):
-    name: Name
-    source: Source
-    models: dict[Name, CheckedModel] = Field(min_length=1)
-    steps: tuple[Step, ...] = Field(min_length=1, max_length=64)
+    """A batch: rows from a source, through steps that ask models, to a table of outcomes."""
+
+    name: Name = Field(
+        description="letters, digits, `.`, `-` and `_`; the run directory is runs/NAME unless `output` says otherwise"
+    )
+    source: Source = Field(description="where rows come from")
+    models: dict[Name, CheckedModel] = Field(
+        min_length=1, description="the models that steps ask, by the job's own names for them"
+    )
+    steps: tuple[Step, ...] = Field(
+        min_length=1, max_length=64, description="what is done with each row, in order"
+    )
     keep: tuple[str, ...] | dict[str, str] = Field(
         (), description="input columns to pass through; `{column: name}` stores one under another name"
     )
-    seed: int = Field(0, ge=0, le=2**63 - 1)
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**63 - 1,
+        description="every random number follows from it, the row, the sample, the attempt and the step",
+    )
     date: Day | None = Field(
         None, description="that chat templates show when they print one; unset: the day of planning, UTC"
     )

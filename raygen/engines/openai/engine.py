@@ -68,9 +68,11 @@ class OpenAIEngine(Engine):
         structured_outputs: bool = Field(
             False, description="the endpoint takes vLLM's `structured_outputs`: choice, regex, grammar"
         )
-        one_request_per_sample: bool = False
-        send_seed: bool = True
-        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+        one_request_per_sample: bool = Field(False, description="for endpoints that refuse `n`")
+        send_seed: bool = Field(True, description="false: for endpoints that refuse `seed`")
+        max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+            "max_tokens", description="what the endpoint calls the bound of a text's length"
+        )
 
         @field_validator("extra_body")
         @classmethod
