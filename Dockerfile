@@ -16,8 +16,9 @@ ARG DEVICE=cpu
 RUN useradd --create-home --uid 1000 raygen \
     && install -d -o raygen -g raygen /work /home/raygen/.cache /home/raygen/.cache/raygen
 
-COPY pyproject.toml constraints.txt README.md LICENSE /src/
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE /src/
 COPY raygen /src/raygen
+COPY jobs /src/jobs
 RUN case "$DEVICE" in \
       cpu) python -m pip install --no-cache-dir -c /src/constraints.txt torch --index-url https://download.pytorch.org/whl/cpu ;; \
       gpu) ;; \

@@ -92,16 +92,13 @@ def test_the_wheels_smoke_job_runs(
     commands = next(
         step["run"]
         for step in steps(read(GITHUB / "workflows" / "wheel.yml"))
-        if "echo" in step.get("run", "")
+        if "raygen init" in step.get("run", "")
     )
     monkeypatch.chdir(tmp_path)
-    calls = [
-        line.split()
-        for line in commands.replace("$GITHUB_WORKSPACE", str(ROOT)).replace('"', "").splitlines()
-    ]
+    calls = [line.split() for line in commands.splitlines()]
     assert {call[0] for call in calls} == {"clean/bin/raygen"}
     for call in calls:
-        if call[1] in ("run", "verify"):
+        if call[1] in ("init", "run", "verify"):
             done = cli(*call[1:])
             assert done.code == 0, done.err
     assert "3 outcomes of 3 rows" in done.out

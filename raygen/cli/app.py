@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from raygen.cli.doctor import doctor
+from raygen.cli.init import init
 from raygen.cli.look import export, show, status, trace, verify
 from raygen.cli.models import data_app, models_app
 from raygen.cli.options import (
@@ -222,7 +223,7 @@ def submit(
     raise typer.Exit(submit_job(job, context.args, address, working_dir, wait=not no_wait, say=say))
 
 
-for _command in (status, show, trace, export, verify, train, doctor):
+for _command in (init, status, show, trace, export, verify, train, doctor):
     app.command()(_command)
 
 
