@@ -273,7 +273,7 @@ def outcomes() -> str:
 
 def commands() -> Iterator[tuple[str, Any]]:
     """Yield every command, by its whole name."""
-    from raygen.cli.main import app
+    from raygen.cli.app import app
 
     def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
         inner = getattr(command, "commands", None)
@@ -300,7 +300,7 @@ def cli() -> str:
 
 
 def exit_codes() -> str:
-    from raygen.cli.main import app
+    from raygen.cli.app import app
 
     epilog = str(app.info.epilog).partition(":")[2]
     rows = []
