@@ -132,6 +132,7 @@ def parses(words: list[str], whole: bool = True) -> bool:
 @cache
 def the_command() -> Any:
     import typer.main
+
     from raygen.cli.app import app
 
     return typer.main.get_command(app)

@@ -341,9 +341,7 @@ def api() -> str:
             continue
         value = getattr(raygen, name)
         place = f"{value.__module__}.{getattr(value, '__qualname__', name)}"
-        out.append(
-            f"## {name}\n\n::: {place}\n    options:\n      heading_level: 3\n      show_root_heading: false\n\n"
-        )
+        out.append(f"::: {place}\n    options: {{heading_level: 2, show_root_heading: true}}\n\n")
     return "".join(out)
 
 

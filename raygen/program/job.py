@@ -74,7 +74,7 @@ class Job(Frozen):
     sink: Sink = Sink()
     execution: Execution = Execution()
     output: str | None = Field(
-        None, description="the run directory: a path or s3://bucket/prefix; runs/<name> if unset"
+        None, description="the run directory: a path or s3://bucket/prefix; runs/NAME if unset"
     )
 
     @model_validator(mode="after")
