@@ -57,9 +57,9 @@ class Registry:
             ValueError: nothing of that name, or it cannot be imported or is of another kind; says what there is.
         """
         if name in self.own:
-            return _imported(self.own[name])
+            return _own(self.own[name])
         if PLACE.fullmatch(name):
-            return self._fits(name, _foreign(name, f"{self.noun} {name!r}"))
+            return self._fits(name, imported(name, f"{self.noun} {name!r}"))
         offered = self._offered.get(name, [])
         if not offered:
             raise ValueError(f"no {self.noun} {name!r}; {self.noun}s: {', '.join(self.names())}")
@@ -68,28 +68,35 @@ class Registry:
             raise ValueError(
                 f"{self.noun} {name!r}: offered by several packages ({packages}); name one of these"
             )
-        return self._fits(name, _foreign(offered[0].value, f"{self.noun} {name!r}"))
+        return self._fits(name, imported(offered[0].value, f"{self.noun} {name!r}"))
 
     def _fits(self, name: str, found: Any) -> Any:
         if self.kind is not None:
-            kind = _imported(self.kind)
+            kind = _own(self.kind)
             if not (isinstance(found, type) and issubclass(found, kind)):
                 raise ValueError(f"{self.noun} {name!r}: not a subclass of {self.kind.replace(':', '.')}")
         return found
 
 
-def _imported(place: str) -> Any:
+def _own(place: str) -> Any:
     module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)
 
 
-def _foreign(place: str, what: str) -> Any:
-    """Import code that is not raygen's, which may do anything. Raises ValueError."""
+def imported(place: str, what: str) -> Any:
+    """Import `module:name`, code that is not raygen's and may do anything; also from the current directory.
+
+    Args:
+        what: what it is, for the error.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)  # last: a file there hides no module of Python's or a package's
     try:
-        return _imported(place)
+        return _own(place)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - what a module does when it is imported is unknown
         raise ValueError(
             f"{what}: {place!r} cannot be imported: {type(error).__name__}: {error}; its module has to be in the current"

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from raygen.data.text.pii import Span, find_pii
-from raygen.last_step_config import Redact
+from raygen.steps.redact import Redact
 
 LABELLED = Path(__file__).parents[2] / "tests" / "steps" / "pii_labelled.jsonl"
 ENTITIES = Redact.ALL

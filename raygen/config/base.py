@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -72,7 +73,13 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 
 class Frozen(BaseModel):
+    """A part of a configuration: it cannot be changed, and has no other keys than its own."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Nothing(Frozen):
+    """The description of what has no settings."""
 
 
 def in_order(low: float | None, high: float | None) -> None:
@@ -83,10 +90,14 @@ def in_order(low: float | None, high: float | None) -> None:
 
 def exactly_one(config: BaseModel, *fields: str) -> str:
     """Return which one of these fields is given. Raises ValueError when none is, or several."""
-    given = [field for field in fields if getattr(config, field) is not None]
+    return the_one([field for field in fields if getattr(config, field) is not None], fields)
+
+
+def the_one(given: Sequence[str], allowed: Sequence[str]) -> str:
+    """Return the only one that is given. Raises ValueError when there is none, or several."""
     if len(given) != 1:
-        found = f"given: {', '.join(given)}" if given else "none is given"
-        raise ValueError(f"give exactly one of {', '.join(fields)}; {found}")
+        what = f"given: {', '.join(given)}" if given else "none is given"
+        raise ValueError(f"give exactly one of {', '.join(allowed)}; {what}")
     return given[0]
 
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from raygen.config.base import is_number, is_unicode
+from raygen.config.one_of import OneOf
 from raygen.errors import ConfigError
 
 MAX_FILE_BYTES = 2**20
@@ -181,7 +182,9 @@ def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str
     here: Any = model
     for part in location[:-1]:
         here = _inner_model(here, part)
-    if isinstance(here, type) and issubclass(here, BaseModel):
+    if isinstance(here, type) and issubclass(here, OneOf):
+        allowed = here.keys()
+    elif isinstance(here, type) and issubclass(here, BaseModel):
         allowed = list(here.model_fields)
     key = str(location[-1])
     near = difflib.get_close_matches(key, allowed, 1)
@@ -191,15 +194,11 @@ def _unknown_key(location: tuple[int | str, ...], model: type[BaseModel]) -> str
 
 def _inner_model(kind: Any, part: int | str) -> Any:
     """Follow one part of an error's location into a type."""
-    if (
-        isinstance(part, str)
-        and isinstance(kind, type)
-        and issubclass(kind, BaseModel)
-        and part in kind.model_fields
-    ):
-        field = kind.model_fields.get(part)
-        return _first_model(field.annotation) if field else None
-    return kind
+    if not isinstance(part, str) or not isinstance(kind, type) or not issubclass(kind, BaseModel):
+        return kind
+    if part in kind.model_fields:
+        return _first_model(kind.model_fields[part].annotation)
+    return _first_model(kind.description(part)) if issubclass(kind, OneOf) else kind
 
 
 def _first_model(annotation: Any) -> Any:

@@ -10,8 +10,8 @@ from raygen.config.files import explain
 from raygen.config.model import ModelSpec
 from raygen.engines import answering, engine_class
 from raygen.engines.requests import VERBS
-from raygen.steps import STEPS, load
-from raygen.steps.context import Context, step_names
+from raygen.steps.context import Context
+from raygen.steps.spec import step_names
 
 if TYPE_CHECKING:
     from raygen.steps.base import Step
@@ -44,29 +44,26 @@ def check_steps(context: Context) -> None:
     # Scores that every sample has, and those of them that were given since the last generate or refine.
     scores: set[str] = set()
     new: set[str] = set()
-    # Whether there is a sample, and how many checks there were since the last generate or refine.
+    # Whether there is a sample, and whether a check came after the last generate or refine.
     begun = False
-    checks = 0
+    checked = False
     for number, step in enumerate(context.steps):
         where = f"steps.{number}.{step.verb}"
-        kind: type[Step] = load(STEPS[step.verb])
-        begun = begun or step.verb == "generate"
+        kind: type[Step] = step.kind
+        begun = begun or kind.begins
         if kind.needs_samples and not begun:
             raise ValueError(f"{where}: there is no sample yet; a `generate` has to stand before it")
         for key, model, verb in kind.models(step.config):
             _check_used(context, f"{where}.{key}", model, verb)
-        if step.verb == "refine" and not checks:
+        if kind.mends and not checked:
             raise ValueError(
                 f"{where}: no `verify` stands between it and the samples; it would have nothing to mend"
             )
         # What a `generate` asks of a text is a check of its own.
-        if step.verb == "generate":
-            checks = int(step.config.constraint is not None or step.config.answer is not None)
-        else:
-            checks = 0 if step.verb == "refine" else checks + (step.verb == "verify")
+        checked = kind.checks(step.config) or (checked and not kind.begins and not kind.mends)
         # What a refine mends gets the new scores again, and no older ones.
-        if step.verb in ("generate", "refine"):
-            scores, new = set(new) if step.verb == "refine" else set(), set()
+        if kind.begins or kind.mends:
+            scores, new = set(new) if kind.mends else set(), set()
         kind.check(step.config, where, context, number, frozenset(scores))
         given = kind.scores(step.config, names[number])
         scores, new = scores | given, new | given

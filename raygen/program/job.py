@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -14,11 +14,13 @@ from raygen.config.execution import Execution
 from raygen.config.model import REPLICAS, ModelSpec
 from raygen.config.sink import MAX_SAMPLE_BYTES, Sink
 from raygen.config.source import Source
-from raygen.last_step_config import Deduplicate
 from raygen.program.checks import check_model, check_steps
 from raygen.steps.context import Context
 from raygen.steps.spec import Step
 from raygen.storage.sealed import digest_of
+
+if TYPE_CHECKING:
+    from raygen.runs.duplicates import Deduplicate
 
 
 class Accept(Frozen):
@@ -122,7 +124,8 @@ class Job(Frozen):
     @property
     def deduplicate(self) -> Deduplicate | None:
         """How duplicates are found at the end of the run, if they are."""
-        return self.steps[-1].deduplicate
+        last = self.steps[-1]
+        return last.config if last.verb == "deduplicate" else None
 
     def identity(self) -> dict[str, Any]:
         """What decides the outcomes: everything but where the run lives, how wide it is, and how engines run."""

@@ -19,14 +19,14 @@ from raygen.engines.base import Engine
 from raygen.errors import ConfigError, EngineError, RowError, SourceError, told
 from raygen.program.job import Job
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
-from raygen.steps import STEPS, load
 from raygen.steps.base import Step
-from raygen.steps.context import Context, step_names
+from raygen.steps.context import Context
 from raygen.steps.generate import GenerateStep
 from raygen.steps.refine import RefineStep
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.record import Record
 from raygen.steps.row.story import Story
+from raygen.steps.spec import step_names
 
 MAX_MESSAGE = 500  # characters of an error message kept in an outcome
 
@@ -246,8 +246,7 @@ def _steps_of(context: Context) -> list[Step]:
     """Return a job's steps, ready to run on any row. Raises ConfigError: a template that does not parse."""
     steps: list[Step] = []
     for number, (spec, name) in enumerate(zip(context.steps, step_names(context.steps), strict=True)):
-        kind: type[Step] = load(STEPS[spec.verb])
-        steps.append(kind(spec.config, name, f"steps.{number}.{spec.verb}", context, steps))
+        steps.append(spec.kind(spec.config, name, f"steps.{number}.{spec.verb}", context, steps))
     return steps
 
 

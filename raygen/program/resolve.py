@@ -13,8 +13,6 @@ from raygen.extras import require
 from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from raygen.program.job import Job
 from raygen.runs.plan import Plan
-from raygen.steps import STEPS, load
-from raygen.steps.base import Step
 
 
 def resolve_models(job: Job) -> dict[str, ResolvedModel]:
@@ -55,8 +53,7 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
 
 def _check_labels(job: Job, models: dict[str, ResolvedModel]) -> None:
     for number, step in enumerate(job.steps):
-        kind: type[Step] = load(STEPS[step.verb])
-        for key, model, label in kind.labels(step.config):
+        for key, model, label in step.kind.labels(step.config):
             known = engine_class(models[model].spec.engine).labels(models[model])
             if known is not None and label not in known:
                 near = difflib.get_close_matches(label, known, 1, 0.5)

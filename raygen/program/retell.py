@@ -33,10 +33,10 @@ from raygen.program.resolve import identity_of
 from raygen.runs.outcome import FAILED, Outcome
 from raygen.steps.base import Step
 from raygen.steps.checks.entailment import EntailmentCheck
-from raygen.steps.context import step_names
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.record import BESIDE
 from raygen.steps.row.story import DROPPED, GOES_ON, SELECTED, Draft, Story
+from raygen.steps.spec import step_names
 
 NOT_RECORDED = "not_recorded"
 JUDGES = frozenset(

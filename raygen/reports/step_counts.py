@@ -13,13 +13,11 @@ import pyarrow.compute as pc
 
 from raygen.program.job import Job
 from raygen.runs.outcome import ACCEPTED, REJECTED
-from raygen.steps import STEPS, load
-from raygen.steps.context import step_names
 from raygen.steps.row.story import DROPPED, GOES_ON, MADE
+from raygen.steps.spec import step_names
 
 if TYPE_CHECKING:
     from raygen.reports.steps import StepFigures
-    from raygen.steps.base import Step
 
 
 @dataclass(slots=True)
@@ -90,7 +88,7 @@ class StepCounts:
             made = sum(said.get(each, 0) for each in MADE)
             rejected = sum(n for decision, n in said.items() if decision not in (*GOES_ON, DROPPED))
             taken = made or sum(said.values())
-            if step.verb == "refine":
+            if step.kind.mends:
                 rejected = made - self.mended[name]
             dropped = said.get(DROPPED, 0)
             left -= self.ended[name]
@@ -153,11 +151,10 @@ def score_names(job: Job) -> list[str]:
     """Return the scores that a job's final samples may have, the one that says most first: by which it selects."""
     found: list[str] = []
     for name, step in zip(step_names(job.steps), job.steps, strict=True):
-        if step.verb == "generate":
+        if step.kind.begins:
             found = []
-        kind: type[Step] = load(STEPS[step.verb])
         best = [step.config.best] if step.verb == "select" and step.config.best is not None else []
-        found = [*best, *(sorted(kind.scores(step.config, name))), *found]
+        found = [*best, *(sorted(step.kind.scores(step.config, name))), *found]
     return list(dict.fromkeys(found))
 
 

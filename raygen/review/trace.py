@@ -15,9 +15,9 @@ from raygen.review.explain import attributions
 from raygen.review.find_row import FoundRow, find_row, plan_of, read_input
 from raygen.runs.outcome import ACCEPTED, OWN_COLUMNS
 from raygen.runs.plan import Plan
-from raygen.steps.context import step_names
 from raygen.steps.row.record import BESIDE
 from raygen.steps.row.story import DROPPED, GOES_ON, MADE
+from raygen.steps.spec import step_names
 from raygen.storage import open_store
 
 ATTRIBUTED = 16  # verdicts of one row that are taken apart, the last ones

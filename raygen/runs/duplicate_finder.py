@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 from raygen.data.text.alike import Alike
 from raygen.data.text.fingerprint import DIGEST_BYTES
 from raygen.errors import ChunkIntegrityError
-from raygen.last_step_config import Deduplicate
 from raygen.runs.commit import Commit, read_data
-from raygen.runs.duplicates import SCHEMA
+from raygen.runs.duplicates import SCHEMA, Deduplicate
 from raygen.runs.outcome import ACCEPTED
 from raygen.storage import Store
 

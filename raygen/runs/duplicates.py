@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field, model_validator
 
+from raygen.config.base import Frozen, exactly_one
+from raygen.data.text.fingerprint import Near
 from raygen.errors import CorruptDataError, KeyNotFoundError, UnknownResultError
-from raygen.last_step_config import Deduplicate
 from raygen.runs.commit import WRITE_TRIES, decode_data, encode_data, read_checked
 from raygen.runs.outcome import ACCEPTED, ATTEMPT, REJECTED
 from raygen.runs.plan import Plan
@@ -36,6 +38,21 @@ SCHEMA = pa.schema(
         ("digest", pa.binary()),  # of its text, as in its fingerprint
     ]
 )
+
+
+class Deduplicate(Frozen):
+    """Of rows that are alike, keep the first. Decided once, at the end of the run, over all accepted rows in their order."""
+
+    of: str = Field(
+        "{{ sample }}", description="a template: what is compared; of every accepted sample of the row"
+    )
+    exact: Literal[True] | None = Field(None, description="the same but for case and white space")
+    near: Near | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Deduplicate:
+        exactly_one(self, "exact", "near")
+        return self
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""The step contract: a step changes a row's story, and says beforehand what it reads, writes and needs."""
+"""The step contract: a step changes a row's story, and says beforehand what it reads, writes and needs.
+
+`Described` is what steps have in common with checks and scores (inner.py): a description, and the models that it names.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
+from raygen.config.base import Nothing
 from raygen.data.text.template import Template
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Story
@@ -31,32 +35,61 @@ class Ask:
     tools: str | None = None  # the job's key for tools that it tells of
 
 
-class Step(ABC):
+class Described(ABC):
+    """What a key of a job stands for; `Config` describes what may stand below the key.
+
+    `Config` is a frozen model (`raygen.config.base.Frozen`) or another type that pydantic reads, such as `dict[str, Any]`.
+    """
+
+    Config: ClassVar[Any] = Nothing
+
+    config: Any
+
+    @classmethod
+    def models(cls, config: Any) -> Iterable[tuple[str, str, str]]:
+        """Yield the models that a description names: the key that names it, the model, the verb it has to answer."""
+        return ()
+
+    @classmethod
+    def labels(cls, config: Any) -> Iterable[tuple[str, str, str]]:
+        """Yield the classes that a description counts on: the key that names it, the classifier, the class."""
+        return ()
+
+
+class Step(Described):
     """One step of a job, ready to run on any row. Stateless: safe to share between tasks.
 
     Args:
-        config: its part of the job. name: its own among the steps. where: its place in the job, for errors.
+        config: its part of the job, of `Config`.
+        name: its own among the steps.
+        where: its place in the job, for errors.
+        context: what it may know of the job.
         before: the steps before it.
 
     Raises:
         ConfigError: a template does not parse.
     """
 
-    about_samples: ClassVar[frozenset[str]] = frozenset(
-        {"sample", "answer"}
-    )  # names that its templates get beside a row's
-    needs_samples: ClassVar[bool] = True  # does a `generate` have to stand before it?
-    seals: ClassVar[bool] = False  # has it a last word on every outcome (`seal`)?
+    # Names that its templates get beside a row's.
+    about_samples: ClassVar[frozenset[str]] = frozenset({"sample", "answer"})
+    # Whether a step that makes samples has to stand before it.
+    needs_samples: ClassVar[bool] = True
+    # Whether it begins with new samples, as `generate` does; makes rejected ones again, as `refine` does.
+    begins: ClassVar[bool] = False
+    mends: ClassVar[bool] = False
+    # Whether it makes text, which a `redact` before it would not see.
+    makes_text: ClassVar[bool] = False
+    # Whether it has the last word on every outcome (`seal`).
+    seals: ClassVar[bool] = False
 
     def __init__(self, config: Any, name: str, where: str, context: Context, before: Sequence[Step]) -> None:
         self.config = config
         self.name = name
         self.where = where
         self.run_seed = context.seed
-        self.columns: dict[
-            str, str
-        ] = {}  # what it reads, columns or variables -> the job's key that names them
-        self.writes: frozenset[str] = frozenset()  # variables
+        # What it reads, columns or variables -> the job's key that names them; and the variables that it writes.
+        self.columns: dict[str, str] = {}
+        self.writes: frozenset[str] = frozenset()
         self.asks: list[Ask] = []
         self.templates: list[Template] = []
 
@@ -86,31 +119,26 @@ class Step(ABC):
     async def run(self, story: Story, calls: Calls) -> None:
         """Do it. Raises RowError: the row fails; EngineError: the engine is broken."""
 
-    def require(self) -> None:  # noqa: B027 - most need nothing
+    def require(self) -> None:
         """Look for what it needs on this machine before any work. Raises ConfigError."""
 
-    def seal(self, outcome: Outcome, story: Story) -> None:  # noqa: B027
+    def seal(self, outcome: Outcome, story: Story) -> None:
         """Have the last word on an outcome, however the row ended, also when it never came to this step.
 
         Called in a thread. If it raises, nothing of what was generated is kept.
         """
 
     @classmethod
-    def models(cls, config: Any) -> Iterable[tuple[str, str, str]]:
-        """Yield the models that a configuration names: the key that names it, the model, the verb it has to answer."""
-        return ()
-
-    @classmethod
-    def labels(cls, config: Any) -> Iterable[tuple[str, str, str]]:
-        """Yield the classes that a configuration counts on: the key that names it, the classifier, the class."""
-        return ()
+    def checks(cls, config: Any) -> bool:
+        """Return whether it finds faults in samples, which a `refine` after it can mend."""
+        return False
 
     @classmethod
     def scores(cls, config: Any, name: str) -> frozenset[str]:
-        """Names of the scores that samples have after it."""
+        """Return the names of the scores that samples have after it."""
         return frozenset()
 
-    @classmethod  # noqa: B027 - most need none
+    @classmethod
     def check(cls, config: Any, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
         """Refuse what does not fit the steps before it, which gave samples these scores. Raises ValueError."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,21 +26,3 @@ class Context:
     models: Mapping[str, ModelSpec]
     steps: Sequence[Step]
     padded: bool = False
-
-
-def step_names(steps: Sequence[Step]) -> list[str]:
-    """Return the name of every step: its own, or its verb, numbered from the verb's second step on.
-
-    Raises:
-        ValueError: two steps of one name.
-    """
-    verbs: Counter[str] = Counter()
-    names = []
-    for step in steps:
-        verbs[step.verb] += 1
-        usual = step.verb if verbs[step.verb] == 1 else f"{step.verb}-{verbs[step.verb]}"
-        names.append(step.name or usual)
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise ValueError(f"steps.{number}.name: another step is called {name!r}; name one of them")
-    return names

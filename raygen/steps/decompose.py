@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, field_validator
+
+from raygen.config.base import Frozen, Variable, pattern_of
 from raygen.config.sampling import Sampling
 from raygen.data.text.template import Template
 from raygen.engines.finish import LENGTH
@@ -14,7 +17,6 @@ from raygen.steps.row.calls import Calls
 from raygen.steps.row.seeds import seed_of
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.row.usable import fault_of
-from raygen.steps.spec import Decompose
 from raygen.steps.tools.excerpt import excerpt
 from raygen.steps.tools.patterns import Pattern
 
@@ -25,6 +27,39 @@ KEPT = 500  # characters of a part in a decision
 NAMES = frozenset({"part", "number", "answered"})  # what the prompt about a part reads beside the row
 
 
+# Lines that begin with a number or a dash.
+PARTS = r"(?m)^[ \t]*(?:\d{1,3}[.):]|[-*•])[ \t]+(.*\S)"
+
+
+class PartAnswer(Frozen):
+    """How a part of a question is answered."""
+
+    prompt: str = Field(
+        description="a template; `part`, its `number` from 1 on, and `answered`: [{part, answer}, ...] of those before it"
+    )
+    system: str | None = Field(None, description="as the question is split, if unset")
+    model: str | None = Field(None, description="the model that splits the question, if unset")
+    sampling: Sampling | None = Field(None, description="as the question is split, if unset")
+
+
+class Decompose(Frozen):
+    """Split a question into parts and answer them in order, each answer carried into the next prompt.
+
+    The variable `into` is a text: the parts with their numbers, each with its answer on the next line, and blank lines between.
+    """
+
+    model: str
+    prompt: str = Field(description="a template over the row's columns: asks for the parts")
+    system: str | None = None
+    sampling: Sampling = Sampling()
+    pattern: str = Field(PARTS, description="one match a part: its first group, or all of it if it has none")
+    most: int = Field(6, ge=1, le=64, description="parts that are answered, in order; more are left out")
+    answer: PartAnswer
+    into: Variable = "parts"
+
+    _compiles = field_validator("pattern")(pattern_of)
+
+
 class DecomposeStep(Step):
     """At most 1 + `most` calls a row. What they return stays among the row's discarded samples, in order.
 
@@ -33,6 +68,9 @@ class DecomposeStep(Step):
 
     about_samples = frozenset()
     needs_samples = False
+    makes_text = True
+
+    Config = Decompose
 
     config: Decompose
 
@@ -69,9 +107,9 @@ class DecomposeStep(Step):
         cls, config: Decompose, where: str, context: Context, number: int, scores: frozenset[str]
     ) -> None:
         for later in context.steps[number + 1 :]:
-            if later.verb == "generate":
+            if later.kind.begins:
                 return
-            if later.verb == "refine":
+            if later.kind.mends:
                 raise ValueError(
                     f"{where}: a `refine` after it makes the steps above it again, this one too; put it before their `generate`"
                 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raygen.data.text.fingerprint import fingerprint
-from raygen.last_step_config import Deduplicate
+from raygen.runs.duplicates import Deduplicate
 from raygen.steps.base import Step
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Story
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 class DeduplicateStep(Step):
     """The last step. Which rows are duplicates depends on all rows, so that no row can be told by itself (runs/duplicates)."""
+
+    Config = Deduplicate
 
     config: Deduplicate
 

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import model_validator
+
+from raygen.config.base import Frozen, in_order
 from raygen.steps.base import Step
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Story
-from raygen.steps.spec import Filter
 
 if TYPE_CHECKING:
     from raygen.steps.context import Context
 
 
+class Filter(Frozen):
+    """Reject samples whose score is out of bounds."""
+
+    score: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Filter:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("give at_least, at_most, or both")
+        in_order(self.at_least, self.at_most)
+        return self
+
+
 class FilterStep(Step):
+    Config = Filter
+
     config: Filter
 
     @classmethod

@@ -6,6 +6,11 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field, field_validator, model_validator
+
+from raygen.config.base import Frozen, Tools, Variable, exactly_one, pattern_of
+from raygen.config.constraint import Constraint
+from raygen.config.sampling import Sampling
 from raygen.data.media.pictures import pictures_in
 from raygen.data.paths import fields_of, is_in_text
 from raygen.data.text.messages import checked_messages
@@ -19,7 +24,6 @@ from raygen.steps.row.calls import Calls
 from raygen.steps.row.seeds import seed_of
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.row.usable import fault_of
-from raygen.steps.spec import Answer, Generate
 from raygen.steps.tools.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -28,9 +32,69 @@ if TYPE_CHECKING:
     from raygen.steps.context import Context
 
 
+class Answer(Frozen):
+    """Where a sample's final answer stands: the last match of a pattern (its first group, if it has one), or a JSON field."""
+
+    pattern: str | None = None
+    json_field: str | None = Field(
+        None,
+        description="a key, or several with dots between: `result.value`; lists have numbers: `steps.0.text`",
+    )
+
+    _compiles = field_validator("pattern")(lambda text: text if text is None else pattern_of(text))
+
+    @model_validator(mode="after")
+    def _one(self) -> Answer:
+        exactly_one(self, "pattern", "json_field")
+        return self
+
+
+class Generate(Frozen):
+    """Ask a model for `samples` texts a row: a prompt template (with a system template), or a messages column."""
+
+    model: str
+    system: str | None = None
+    prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
+    messages: str | None = Field(
+        None,
+        description="a column of chat messages: [{role, content}, ...]; or a path into one: body.messages",
+    )
+    images: tuple[str, ...] = Field(
+        (), description="columns of pictures, sent with the prompt: bytes, {bytes, path}, or lists"
+    )
+    tools: Tools | None = Field(
+        None, description="tools that the model may call: a column of lists of them, or the list itself"
+    )
+    adapter: str | None = Field(
+        None, description="one of the model's adapters, or a template that names one; empty: the model itself"
+    )
+    samples: int = Field(1, ge=1, le=1024)
+    sampling: Sampling = Sampling()
+    constraint: Constraint | None = Field(None, description="what a sample's text has to be")
+    answer: Answer | None = Field(None, description="where in a sample its final answer stands")
+    into: Variable | None = Field(
+        None,
+        description="a variable for later templates: the text of the first sample that is still accepted",
+    )
+
+    @model_validator(mode="after")
+    def _prompt_or_messages(self) -> Generate:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give exactly one of `prompt` and `messages`")
+        if self.messages is not None and (self.system is not None or self.images):
+            raise ValueError(
+                "`messages` brings its own system message and images: drop `system` and `images`"
+            )
+        return self
+
+
 class GenerateStep(Step):
     about_samples = frozenset()
     needs_samples = False
+    begins = True
+    makes_text = True
+
+    Config = Generate
 
     config: Generate
 
@@ -57,6 +121,10 @@ class GenerateStep(Step):
     @classmethod
     def models(cls, config: Generate) -> Iterable[tuple[str, str, str]]:
         yield "model", config.model, "generate"
+
+    @classmethod
+    def checks(cls, config: Generate) -> bool:
+        return config.constraint is not None or config.answer is not None
 
     @classmethod
     def check(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from raygen.config.base import Frozen, Function, Name, Variable
 from raygen.errors import RowError, storable, told
 from raygen.steps.base import Step
 from raygen.steps.checks.python import function_of
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Story
-from raygen.steps.spec import PythonStep
 from raygen.steps.tools.excerpt import excerpt
 
 if TYPE_CHECKING:
@@ -23,6 +23,27 @@ if TYPE_CHECKING:
 KEPT = 500  # characters of a text that says why
 Text = Annotated[str, Field(max_length=1_000_000)]
 Whole = Annotated[int, Field(gt=-(10**1000), lt=10**1000)]  # Python writes none of more than 4300 digits
+
+
+class PythonStep(Frozen):
+    """A step of your own: `def step(row: dict, samples: list[dict]) -> dict | None`.
+
+    It gets the row's columns and variables, and the samples that are accepted so far. It returns any of `variables` (by
+    name), `scores` (by the sample's number, then by name) and `rejected` (by the sample's number, with a text that says why).
+    """
+
+    function: Function = Field(
+        description="module:function, importable from the current directory or the Python path, also where the engines run"
+    )
+    reads: tuple[str, ...] = Field((), max_length=256, description="columns and variables that it needs")
+    writes: tuple[Variable, ...] = Field(
+        (),
+        max_length=64,
+        description="variables that it may write: a text, a number, true or false, or a list of texts",
+    )
+    scores: tuple[Name, ...] = Field(
+        (), max_length=64, description="scores that it gives every sample it does not reject"
+    )
 
 
 def _score(value: Any) -> Any:
@@ -51,6 +72,8 @@ class Returned(BaseModel):
 class PythonFunctionStep(Step):
     about_samples = frozenset()
     needs_samples = False
+
+    Config = PythonStep
 
     config: PythonStep
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import ConfigDict, Field, field_validator
+
+from raygen.config.base import Frozen
 from raygen.data.text.pii import find_pii, require_pii
-from raygen.last_step_config import Redact
 from raygen.steps.base import Step
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.record import BESIDE
@@ -20,10 +23,45 @@ if TYPE_CHECKING:
     from raygen.runs.outcome import Outcome
     from raygen.steps.context import Context
 
-MAKES_TEXT = ("generate", "decompose", "refine")
 CUT = "..."  # where a quotation was shortened (excerpt.py); some just end
 LONG = 300  # characters of a text that may just end
 LEAST = 3  # characters of something personal that are looked for beside a cut
+
+
+Entity = Literal["email", "phone", "credit_card", "iban", "ip", "url", "ssn"]
+
+
+class Redact(Frozen):
+    """Replace personal data: in all that the row's outcome keeps of what was generated."""
+
+    ALL: ClassVar[tuple[str, ...]] = ("email", "phone", "credit_card", "iban", "ip", "url", "ssn")
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    entities: tuple[Entity, ...] = Field(
+        ("email", "phone", "credit_card", "iban", "ip", "ssn"), min_length=1, description="what is looked for"
+    )
+    replacement: str = Field(
+        "<{entity}>", alias="with", max_length=100, description="what stands there then; {entity} is its name"
+    )
+
+    @field_validator("entities")
+    @classmethod
+    def _once(cls, entities: tuple[Entity, ...]) -> tuple[Entity, ...]:
+        if len(set(entities)) != len(entities):
+            raise ValueError("an entity stands there twice")
+        return entities
+
+    @field_validator("replacement")
+    @classmethod
+    def _plain(cls, text: str) -> str:
+        """What is put in must not look like what is taken out: it would be found again."""
+        rest = text.replace("{entity}", "")
+        if re.search(r"[{}]", rest):
+            raise ValueError("the only name in braces is {entity}")
+        if found := re.search(r"[\d@.:/+]", rest):
+            raise ValueError(f"{found[0]!r} could be taken for personal data; leave out digits and @ . : / +")
+        return text
 
 
 @dataclass(slots=True)
@@ -44,11 +82,13 @@ class RedactStep(Step):
 
     seals = True
 
+    Config = Redact
+
     config: Redact
 
     @classmethod
     def check(cls, config: Redact, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
-        late = [step.verb for step in context.steps[number + 1 :] if step.verb in MAKES_TEXT]
+        late = [step.verb for step in context.steps[number + 1 :] if step.kind.makes_text]
         if late:
             raise ValueError(
                 f"{where}: `{late[-1]}` after it makes new text, which it would not see in its turn; move it behind"

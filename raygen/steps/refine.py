@@ -6,16 +6,32 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
+from raygen.config.base import Frozen
+from raygen.config.sampling import Sampling
 from raygen.engines.requests import GenerateRequest
 from raygen.steps.base import Ask, Step, check_constraint
 from raygen.steps.generate import GenerateStep
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.seeds import seed_of
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.spec import Refine
 
 if TYPE_CHECKING:
     from raygen.steps.context import Context
+
+
+class Refine(Frozen):
+    """Ask again for samples that were rejected, telling the model what was found; the checks above are then made again."""
+
+    prompt: str = Field(
+        description="a template; `sample` is the rejected sample, `finding` what is wrong with it"
+    )
+    system: str | None = None
+    model: str | None = Field(None, description="the model that generated it, if unset")
+    sampling: Sampling | None = Field(None, description="as the sample was generated, if unset")
+    budget: int = Field(2, ge=1, le=64, description="samples that a row may ask for again")
+    until: int = Field(1, ge=1, le=1024, description="no more once so many samples are accepted")
 
 
 class RefineStep(Step):
@@ -25,6 +41,10 @@ class RefineStep(Step):
     """
 
     about_samples = frozenset({"sample", "answer", "finding"})
+    mends = True
+    makes_text = True
+
+    Config = Refine
 
     config: Refine
 
@@ -52,7 +72,7 @@ class RefineStep(Step):
 
     @classmethod
     def check(cls, config: Refine, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
-        *_, generate = (step.generate for step in context.steps[:number] if step.generate is not None)
+        *_, generate = (step.config for step in context.steps[:number] if step.kind.begins)
         if config.model is not None:
             check_constraint(generate.constraint, config.model, f"{where}.model", context)
 

@@ -5,18 +5,48 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal
 
+from pydantic import Field, model_validator
+
+from raygen.config.base import Frozen, exactly_one
 from raygen.steps.base import Step
 from raygen.steps.checks.equals import number_in
 from raygen.steps.context import Context
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.spec import Diverse, Select
 from raygen.steps.tools.farthest import farthest_first, farthest_texts
 from raygen.steps.tools.vectors import unit_rows
 
 
+class Diverse(Frozen):
+    """The first sample, then each time the one that is farthest from all that were chosen."""
+
+    count: int = Field(ge=1, le=1024)
+    model: str | None = Field(
+        None, description="an embedder: far in meaning; unset: few character 4-grams in common"
+    )
+
+
+class Select(Frozen):
+    """Keep some of the accepted samples."""
+
+    first: int | None = Field(None, ge=1, description="so many, in order")
+    best: str | None = Field(None, description="the one with the highest score of this name")
+    majority: Literal[True] | None = Field(
+        None, description="the first sample with the commonest answer (self-consistency)"
+    )
+    diverse: Diverse | None = Field(None, description="so many that are far from each other")
+
+    @model_validator(mode="after")
+    def _one(self) -> Select:
+        exactly_one(self, *type(self).model_fields)
+        return self
+
+
 class SelectStep(Step):
+    Config = Select
+
     config: Select
 
     @classmethod

@@ -108,7 +108,7 @@ def test_a_schema_keeps_the_order_of_its_keys_however_it_is_stored() -> None:
 
 def test_a_job_without_constraints_does_not_load_llguidance_and_with_one_neither_torch_nor_ray() -> None:
     code = (
-        "import sys; from raygen.config.constraint import Constraint; from raygen.steps.spec import Generate\n"
+        "import sys; from raygen.config.constraint import Constraint; from raygen.steps.generate import Generate\n"
         "Generate(model='m', prompt='p'); print('llguidance' in sys.modules)\n"
         "Constraint(regex='a'); print({'torch', 'ray', 'transformers'} & set(sys.modules))"
     )

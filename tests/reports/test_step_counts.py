@@ -11,7 +11,7 @@ import pytest
 import raygen
 from raygen.reports.step_counts import Ranking, StepCounts, rejections_of, score_names
 from raygen.runs.outcome import Outcome, outcome_table
-from raygen.steps.context import step_names
+from raygen.steps.spec import step_names
 from tests.review.traced_run import STEPS, traced_run
 from tests.steps.scripted import Judge, Writer, job_of, run
 

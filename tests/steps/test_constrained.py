@@ -14,9 +14,8 @@ from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateRe
 from raygen.errors import RowError
 from raygen.program.job import Job
 from raygen.steps.constrained import KeepsTo
-from raygen.steps.generate import answer_in
+from raygen.steps.generate import Answer, answer_in
 from raygen.steps.row.calls import Calls
-from raygen.steps.spec import Answer
 from raygen.steps.tools.schemas import Schema
 from tests.steps.scripted import ECHO, NLI, Writer, job_of, run
 

@@ -11,9 +11,8 @@ from raygen.data.sources.base import SourcePlan
 from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import ConfigError
 from raygen.program.program import Program
-from raygen.steps.decompose import parts_in
+from raygen.steps.decompose import PARTS, parts_in
 from raygen.steps.row.seeds import seed_of
-from raygen.steps.spec import PARTS
 from raygen.steps.tools.patterns import Pattern
 from tests.steps.scripted import Writer, job_of, run, story, with_rows
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from raygen.data.text.fingerprint import fingerprint
-from raygen.steps.spec import Near
+from raygen.data.text.fingerprint import Near, fingerprint
 from tests.steps.scripted import Writer, job_of, run
 
 GENERATE = {"generate": {"model": "writer", "prompt": "About {{ text }}", "samples": 2}}

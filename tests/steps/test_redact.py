@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from raygen.data.text import pii
 from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult, TokenLogprob
 from raygen.errors import ConfigError, RowError
-from raygen.last_step_config import Redact
 from raygen.pipeline.run import run_job
 from raygen.program.job import Job
 from raygen.program.program import Program, Tally
 from raygen.program.retell import retell
 from raygen.runs.outcome import Outcome
+from raygen.steps.redact import Redact
 from raygen.steps.row.record import Record
 from tests.steps.scripted import Writer, job_of, run, story
 

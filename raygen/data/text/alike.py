@@ -14,7 +14,7 @@ import pyarrow as pa
 from raygen.data.text.fingerprint import DIGEST_BYTES, VALUE, band_rows
 
 if TYPE_CHECKING:
-    from raygen.last_step_config import Near
+    from raygen.data.text.fingerprint import Near
 
 PART_ROWS = 2**20  # sorted at once: 64 bytes of memory each
 BLOCK_ROWS = 2**16  # read at once

@@ -7,18 +7,28 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pydantic import Field
 
-if TYPE_CHECKING:
-    from raygen.last_step_config import Near
+from raygen.config.base import Frozen
 
 DIGEST_BYTES = 16
 VALUE = np.dtype("<u2")  # one of a signature
 SEED = 1  # of the permutations: another one makes other signatures
 BATCH = 4096  # runs of characters hashed at once
 FOUND = 0.9  # of pairs that are just as alike as is asked for, at least so many become candidates
+
+
+class Near(Frozen):
+    """How alike two texts are: the share of their runs of characters that both have (Jaccard), estimated by MinHash."""
+
+    similarity: float = Field(0.8, ge=0.5, le=1, description="from this on they are duplicates")
+    ngram: int = Field(5, ge=1, le=100, description="characters of a run")
+    permutations: int = Field(
+        128, ge=16, le=1024, description="more: a surer estimate, and 2 bytes a row for each"
+    )
 
 
 def normalised(text: str) -> str:

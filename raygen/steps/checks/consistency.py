@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import Literal
 
-from raygen.check_config import Consistency
+from pydantic import Field, model_validator
+
+from raygen.config.base import Frozen, Probability
 from raygen.data.text.sentences import sentences_of
 from raygen.errors import RowError
 from raygen.steps.base import Step
@@ -18,20 +21,49 @@ QUOTED = 200  # characters of a claim in a finding
 Pair = tuple[int, int]
 
 
+class Consistency(Frozen):
+    """Do claims contradict each other? By a classifier of sentence pairs, pair by pair.
+
+    Of sentences: no two sentences of a sample may, and none may contradict a sentence of `against`. Of samples: a sample
+    may not contradict most of the others.
+    """
+
+    model: str
+    of: Literal["sentences", "samples"] = "sentences"
+    claim: str = Field("{{ sample }}", description="a template; `sample` and `answer` are the sample's")
+    against: str | None = Field(
+        None, description="a template: a text whose sentences came before, such as the story so far"
+    )
+    label: str = Field("contradiction", description="the model's name of the class that counts")
+    threshold: Probability = Field(0.5, description="two contradict each other from this probability on")
+    most_pairs: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="pairs looked at: of each sample, those of its newest sentences first; of samples, in all",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Consistency:
+        if self.against is not None and self.of == "samples":
+            raise ValueError("`against` goes with `of: sentences`; samples are compared with each other")
+        return self
+
+
 class ConsistencyCheck(Check):
     """A sample's score is 1 less the probability of its worst contradiction; of samples, 1 less the mean over the others."""
 
     reason = "inconsistent"
+
+    Config = Consistency
 
     config: Consistency
 
     def __init__(self, config: Consistency, step: Step) -> None:
         super().__init__(config, step)
         self.model = config.model
-        self._claim = step.template(config.claim, "consistency.claim")
-        self._against = (
-            step.template(config.against, "consistency.against") if config.against is not None else None
-        )
+        self._claim = self.template(config.claim, "claim")
+        self._against = self.template(config.against, "against") if config.against is not None else None
 
     @classmethod
     def models(cls, config: Consistency) -> Iterable[tuple[str, str, str]]:

@@ -4,27 +4,49 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
+from pydantic import Field
+
+from raygen.config.base import Frozen, Probability
 from raygen.data.text.sentences import sentences_of
 from raygen.errors import RowError
 from raygen.steps.base import Step
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.spec import Entailment
+
+
+class Entailment(Frozen):
+    """Does a premise entail the sample? By a classifier of sentence pairs."""
+
+    model: str
+    premise: str = Field(description="a template")
+    hypothesis: str = Field("{{ sample }}", description="a template; `sample` and `answer` are the sample's")
+    label: str = Field(
+        "entailment", description="the model's name of the class that counts; a template may choose it by row"
+    )
+    by: Literal["whole", "sentences"] = Field(
+        "whole",
+        description="sentences: by that sentence of the premise, or two that follow each other, which speaks most for it; "
+        "most models of sentence pairs have never read more",
+    )
+    threshold: Probability = Field(0.5, description="accepted from this probability on")
 
 
 class EntailmentCheck(Check):
     reason = "not_entailed"
 
+    Config = Entailment
+
     config: Entailment
 
-    def __init__(self, config: Entailment, step: Step, key: str = "entailment") -> None:
+    def __init__(self, config: Entailment, step: Step) -> None:
         super().__init__(config, step)
         self.model = config.model
-        self._premise = step.template(config.premise, f"{key}.premise")
-        self._hypothesis = step.template(config.hypothesis, f"{key}.hypothesis")
-        self._label = step.template(config.label, f"{key}.label")
+        self._premise = self.template(config.premise, "premise")
+        self._hypothesis = self.template(config.hypothesis, "hypothesis")
+        self._label = self.template(config.label, "label")
 
     @classmethod
     def models(cls, config: Entailment) -> Iterable[tuple[str, str, str]]:

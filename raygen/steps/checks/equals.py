@@ -5,24 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from typing import Literal
 
+from pydantic import Field
+
+from raygen.config.base import Frozen
 from raygen.steps.base import Step
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.spec import Equals
 
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*)?\.?\d+(?:[eE][-+]?\d+)?")
+
+
+class Equals(Frozen):
+    """Is the sample's answer the expected one?"""
+
+    expected: str = Field(description="a template")
+    compare: Literal["text", "number"] = Field("text", description="text: but for case and white space")
+    wanted: bool = Field(True, description="false: it must be another one")
 
 
 class EqualsCheck(Check):
     reason = "wrong_answer"
 
+    Config = Equals
+
     config: Equals
 
     def __init__(self, config: Equals, step: Step) -> None:
         super().__init__(config, step)
-        self._expected = step.template(config.expected, "equals.expected")
+        self._expected = self.template(config.expected, "expected")
 
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         found = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from pydantic import Field
 
 from raygen.config.base import is_number
 from raygen.steps.base import Step
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 class JsonSchemaCheck(Check):
     reason = "not_the_schema"
     scored = False
+    Config = Annotated[dict[str, Any], Field(description="a sample has to be JSON that fits it")]
 
     def __init__(self, config: dict[str, Any], step: Step) -> None:
         super().__init__(config, step)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from raygen.check_config import Judge
+from pydantic import Field, field_validator
+
+from raygen.config.base import Frozen, grouped_pattern
+from raygen.config.sampling import Sampling
 from raygen.engines.requests import GeneratedSample, GenerateRequest
 from raygen.steps.base import Ask, Step
 from raygen.steps.checks import Check, Verdict
@@ -19,10 +22,28 @@ from raygen.steps.tools.patterns import Pattern
 KEPT = 1000  # characters of a reply that stay in the row's story
 
 
+SCORE = r"(?i)\bscore\W{0,8}?(-?\d+(?:\.\d+)?)"  # Score: 7, **Score**: 7/10, score = 0.5
+
+
+class Judge(Frozen):
+    """What does a model say of the sample? Its reply has to hold a number, which is compared."""
+
+    model: str
+    prompt: str = Field(description="a template, with the rubric; `sample` and `answer` are the sample's")
+    system: str | None = None
+    pattern: str = Field(SCORE, description="its first group is the number; the last match counts")
+    at_least: float = Field(description="accepted from this number on")
+    sampling: Sampling = Field(Sampling(temperature=0), description="greedy, if unset")
+
+    _compiles = field_validator("pattern")(grouped_pattern)
+
+
 class JudgeCheck(Check):
     """A reply without a number, or that is no answer, is no verdict: the sample is rejected as `no_verdict`."""
 
     reason = "judged_low"
+
+    Config = Judge
 
     config: Judge
 
@@ -31,8 +52,8 @@ class JudgeCheck(Check):
         self.model = config.model
         self._step, self._run_seed = step.name, step.run_seed
         self._pattern = Pattern(config.pattern)
-        self._prompt = step.template(config.prompt, "judge.prompt")
-        self._system = step.template(config.system, "judge.system") if config.system is not None else None
+        self._prompt = self.template(config.prompt, "prompt")
+        self._system = self.template(config.system, "system") if config.system is not None else None
         step.asks.append(Ask(f"{step.where}.judge", config.model, config.system is not None, config.sampling))
 
     @classmethod

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from raygen.check_config import Language
+from pydantic import Field
+
+from raygen.config.base import Frozen, Probability
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
@@ -22,8 +24,19 @@ SHOWN = 3  # languages whose probability is kept
 _LOADING = threading.Lock()
 
 
+class Language(Frozen):
+    """Is the sample written in one of these languages?"""
+
+    allowed: tuple[str, ...] = Field(min_length=1, max_length=200, description="ISO 639 codes: en, de")
+    at_least: Probability = Field(
+        0.9, description="probability of the allowed languages together; a few words are too few to tell"
+    )
+
+
 class LanguageCheck(Check):
     reason = "language"
+
+    Config = Language
 
     config: Language
 

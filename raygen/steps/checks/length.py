@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
+from pydantic import Field, model_validator
+
+from raygen.config.base import Frozen, in_order
 from raygen.data.text.sentences import sentences_of
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.spec import Length
+
+Unit = Literal["words", "characters", "sentences"]
+
+
+class Length(Frozen):
+    """Bounds of a sample's length."""
+
+    unit: Unit = "words"
+    at_least: int = Field(0, ge=0)
+    at_most: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Length:
+        in_order(self.at_least, self.at_most)
+        return self
 
 
 def length_of(text: str, unit: str) -> int:
@@ -20,6 +38,8 @@ def length_of(text: str, unit: str) -> int:
 
 class LengthCheck(Check):
     reason = "length"
+
+    Config = Length
 
     config: Length
 

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import Field, field_validator
+
+from raygen.config.base import Frozen, pattern_of
 from raygen.steps.base import Step
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.spec import Matches
 from raygen.steps.tools.patterns import Pattern
+
+
+class Matches(Frozen):
+    """Does a pattern occur in the sample?"""
+
+    pattern: str
+    wanted: bool = Field(True, description="false: the sample must not have it")
+
+    _compiles = field_validator("pattern")(pattern_of)
 
 
 class MatchesCheck(Check):
     reason = "pattern"
     scored = False
+
+    Config = Matches
 
     config: Matches
 

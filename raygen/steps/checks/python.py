@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import importlib
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydantic import Field
+
+from raygen.config.base import Frozen, Function
 from raygen.errors import ConfigError, RowError, storable, told
+from raygen.registry import imported
 from raygen.steps.base import Step
 from raygen.steps.checks import Check, Verdict
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.spec import PythonCheck
+
+
+class PythonCheck(Frozen):
+    """A check of your own: `def check(sample: str, row: dict) -> bool | str`; a text says what is wrong."""
+
+    function: Function = Field(
+        description="module:function, importable from the current directory or the Python path, also where the engines run"
+    )
 
 
 class PythonFunctionCheck(Check):
     reason = "check_failed"
     scored = False
+
+    Config = PythonCheck
 
     config: PythonCheck
 
@@ -56,17 +66,10 @@ def _shown(value: object) -> str:
 
 def function_of(place: str, where: str) -> Callable[..., Any]:
     """Import `module:function`, also from the current directory. Raises ConfigError, naming `where`."""
-    module, _, name = place.partition(":")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)  # last: a file there hides no module of Python's or a package's
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - what a module does when it is imported is unknown
-        raise ConfigError(
-            f"{where}: {place!r} cannot be imported: {type(error).__name__}: {error}; its module has to be in the current"
-            " directory or on the Python path, where the run starts and where the engines run"
-        ) from None
-    if not callable(found):
+        function: Callable[..., Any] = imported(place, where)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if not callable(function):
         raise ConfigError(f"{where}: {place!r} is no function")
-    return found
+    return function

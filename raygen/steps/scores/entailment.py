@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from raygen.steps.base import Step
-from raygen.steps.checks.entailment import EntailmentCheck
+from raygen.steps.checks.entailment import Entailment, EntailmentCheck
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.scores import Metric
-from raygen.steps.spec import Entailment
+from raygen.steps.scores import Scorer
 
 
-class EntailmentMetric(Metric):
+class EntailmentScorer(Scorer):
+    Config = Annotated[Entailment, Field(description="the probability; its threshold is not used")]
+
     def __init__(self, config: Entailment, step: Step) -> None:
         super().__init__(config, step)
         self.model = config.model

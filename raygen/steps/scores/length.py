@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raygen.steps.checks.length import length_of
+from raygen.steps.checks.length import Unit, length_of
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.scores import Metric
+from raygen.steps.scores import Scorer
 
 
-class LengthMetric(Metric):
+class LengthScorer(Scorer):
+    Config = Unit
+
+    config: Unit
+
     async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:
         return [float(length_of(draft.text, self.config)) for draft in drafts]

@@ -5,28 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from pydantic import Field
+
+from raygen.config.base import Frozen
 from raygen.engines.requests import LikelihoodRequest
 from raygen.errors import RowError
-from raygen.metric_config import Perplexity
 from raygen.steps.base import Step
 from raygen.steps.row.calls import Calls, in_order
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.scores import Metric
+from raygen.steps.scores import Scorer
 
 MOST = 700.0  # nats a token: exp of more is no number
 
 
-class PerplexityMetric(Metric):
+class Perplexity(Frozen):
+    """How surprised is a model by the sample? 1 and more; lower is better."""
+
+    model: str
+    prompt: str | None = Field(
+        None, description="a template: what the sample answers; unset: nothing stands before it"
+    )
+
+
+class PerplexityScorer(Scorer):
     """Without a prompt the first token follows the one that begins texts, as in lm-evaluation-harness."""
+
+    Config = Perplexity
 
     config: Perplexity
 
     def __init__(self, config: Perplexity, step: Step) -> None:
         super().__init__(config, step)
         self.model = config.model
-        self._prompt = (
-            step.template(config.prompt, "perplexity.prompt") if config.prompt is not None else None
-        )
+        self._prompt = self.template(config.prompt, "prompt") if config.prompt is not None else None
 
     @classmethod
     def models(cls, config: Perplexity) -> Iterable[tuple[str, str, str]]:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from raygen.metric_config import Similarity
+from pydantic import Field
+
+from raygen.config.base import Frozen
 from raygen.steps.base import Step
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.scores import Metric
+from raygen.steps.scores import Scorer
 from raygen.steps.tools.vectors import unit_rows
 
 
-class SimilarityMetric(Metric):
+class Similarity(Frozen):
+    """How near in meaning is the sample to a text? The cosine of their vectors, by an embedder."""
+
+    model: str
+    to: str = Field(description="a template")
+    text: str = Field("{{ sample }}", description="a template; `sample` and `answer` are the sample's")
+
+
+class SimilarityScorer(Scorer):
+    Config = Similarity
+
     config: Similarity
 
     def __init__(self, config: Similarity, step: Step) -> None:
         super().__init__(config, step)
         self.model = config.model
-        self._to = step.template(config.to, "similarity.to")
-        self._text = step.template(config.text, "similarity.text")
+        self._to = self.template(config.to, "to")
+        self._text = self.template(config.text, "text")
 
     @classmethod
     def models(cls, config: Similarity) -> Iterable[tuple[str, str, str]]:

@@ -10,8 +10,7 @@ import pytest
 
 from raygen.data.text import alike
 from raygen.data.text.alike import Alike
-from raygen.data.text.fingerprint import fingerprint, signature
-from raygen.steps.spec import Near
+from raygen.data.text.fingerprint import Near, fingerprint, signature
 
 NEAR = Near(permutations=64)
 WORDS = [f"w{n:03d}x" for n in range(900)]

@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from raygen.data.text.fingerprint import band_rows, fingerprint, normalised, signature
-from raygen.steps.spec import Near
+from raygen.data.text.fingerprint import Near, band_rows, fingerprint, normalised, signature
 
 NEAR = Near()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from raygen.check_config import SCORE
-from raygen.steps.checks.judge import KEPT, number_by
+from raygen.steps.checks.judge import KEPT, SCORE, number_by
 from raygen.steps.row.seeds import seed_of
 from raygen.steps.tools.patterns import Pattern
 from tests.steps.scripted import Writer, job_of, run, story

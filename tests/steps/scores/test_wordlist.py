@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raygen.metric_config import MOST_BYTES
 from raygen.program.job import Job
+from raygen.steps.scores.wordlist import MOST_BYTES
 from tests.steps.scripted import Writer, job_of, run
 
 
