@@ -148,6 +148,14 @@ def test_a_command_that_raygen_does_not_take_is_noticed() -> None:
     assert not parses(["run", "--outline"], whole=False)
 
 
+def test_every_command_is_on_the_page_of_runs() -> None:
+    page = (DOCS / "runs.md").read_text()
+    command = the_command()
+    for name, inner in command.commands.items():
+        for each in (f"{name} {one}" for one in inner.commands) if hasattr(inner, "commands") else (name,):
+            assert f"`raygen {each}" in page, each
+
+
 def test_make_targets_and_scripts_that_are_named_exist() -> None:
     targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     for page in (ROOT / "README.md", *GUIDES):
