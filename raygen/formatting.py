@@ -30,7 +30,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 10 else f"{value:.3g}"
 
 
-def count(value: int, singular: str, plural: str | None = None) -> str:
+def count(value: float, singular: str, plural: str | None = None) -> str:
     """`1 row`, `2 rows`."""
     return f"{number(value)} {singular if value == 1 else plural or singular + 's'}"
 

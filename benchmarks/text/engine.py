@@ -49,7 +49,7 @@ def run_torch(path: str, dtype: str, prompts: list[Prompt], batch: int) -> dict[
             return (await engine.generate(request)).samples[0].output_tokens
 
         async def watch() -> None:
-            while not engine.stats.output_tokens:
+            while not engine.stats.usage["output_tokens"]:
                 await asyncio.sleep(0.01)
             first.append(time.time())
 

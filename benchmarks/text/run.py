@@ -84,7 +84,7 @@ def run(folder: Path, job: Path, way: str) -> dict[str, object]:
     if driver.returncode:
         raise SystemExit((folder / "log").read_text()[-2000:])
     whole_s = time.monotonic() - began_s
-    tokens = json.loads((output / "manifest.json").read_bytes())["tokens"]["output"]
+    tokens = json.loads((output / "manifest.json").read_bytes())["usage"]["output_tokens"]
     return {
         "tokens_per_s": round(tokens / whole_s, 1), "whole_s": round(whole_s, 1), "first_commit_s": round(first_s or 0.0, 1),
         "tokens": tokens, "cpu_s": cpu.by_kind(),

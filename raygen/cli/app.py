@@ -16,6 +16,7 @@ from raygen.cli.look import export, show, status, trace, verify
 from raygen.cli.models import data_app, models_app
 from raygen.cli.options import (
     BudgetS,
+    Budgets,
     BudgetTokens,
     Inline,
     Input,
@@ -67,6 +68,7 @@ def run(
     output: Output = None,
     max_rows: MaxRows = None,
     budget_tokens: BudgetTokens = None,
+    budgets: Budgets = None,
     budget_s: BudgetS = None,
     reuse: Reuse = None,
     max_failed: MaxFailed = None,
@@ -77,15 +79,16 @@ def run(
 
     Ctrl-C ends it cleanly: what is committed stays. Two at once on one run are safe.
     """
-    from raygen.pipeline.monitor import Budget
+    from raygen.pipeline.budget import budget_of
     from raygen.pipeline.progress import make_display
     from raygen.pipeline.run import run_job
 
     overrides = execution_sets(sets, reuse=reuse, max_failed=max_failed)
+    found = _load(job, overrides, input_uri, output, max_rows)
     result = run_job(
-        _load(job, overrides, input_uri, output, max_rows),
+        found,
         inline=inline,
-        budget=Budget(budget_tokens, budget_s),
+        budget=budget_of(found, budget_tokens, budget_s, budgets),
         display=make_display(quiet),
         say=say,
     )
@@ -121,23 +124,21 @@ def plan(
         int, typer.Option("--sample", min=0, help="rows to generate for the forecast; 0: no forecast")
     ] = 8,
     budget_tokens: BudgetTokens = None,
+    budgets: Budgets = None,
     budget_s: BudgetS = None,
     pin: Annotated[bool, typer.Option("--pin", help="also write the plan into the run directory")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a run would be: rows, chunks, and a forecast of time and tokens, measured on a few rows.
+    """Say what a run would be: rows, chunks, and a forecast of time and usage, measured on a few rows.
 
     With budgets, also how far they would reach. Nothing is written, except with --pin.
     """
+    from raygen.pipeline.budget import budget_of
     from raygen.pipeline.forecast import forecast
 
-    found = forecast(
-        _load(job, sets, input_uri, output, max_rows),
-        sample,
-        budget_tokens=budget_tokens,
-        budget_s=budget_s,
-        pin_it=pin,
-    )
+    loaded = _load(job, sets, input_uri, output, max_rows)
+    budget = budget_of(loaded, budget_tokens, budget_s, budgets)
+    found = forecast(loaded, sample, budget=budget, pin_it=pin)
     if as_json:
         print_json(found.as_dict())
     else:

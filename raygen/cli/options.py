@@ -30,6 +30,10 @@ BudgetTokens = Annotated[
     int | None,
     typer.Option("--budget-tokens", min=1, help="stop cleanly at this many tokens, prompts included"),
 ]
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option("--budget", metavar="UNIT=AMOUNT", help="stop cleanly at this much of a unit: images=500"),
+]
 BudgetS = Annotated[
     float | None, typer.Option("--budget-s", min=0, help="stop cleanly after this many seconds")
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from raygen.engines.figures import kv_use, prefix_hit_rate
+from raygen.engines.figures import USAGE, kv_use, prefix_hit_rate
 
 PREFIX = "raygen_engine_"
 
@@ -22,6 +23,7 @@ class EngineMetrics:
 
         derived = {"prefix_hit_rate": prefix_hit_rate(figures), "kv_use": kv_use(figures)}
         for key, value in {**figures, **derived}.items():
+            key = re.sub(r"[^a-zA-Z0-9_]", "_", key.removeprefix(USAGE)) if key.startswith(USAGE) else key
             if value is None or "." in key:  # of one model: no name that Prometheus takes
                 continue
             if key not in self._gauges:

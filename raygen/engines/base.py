@@ -32,6 +32,7 @@ from raygen.engines.requests import (
 )
 from raygen.errors import RowError
 from raygen.models.resolved import ResolvedModel
+from raygen.usage import Usage
 
 
 @dataclass(slots=True)
@@ -39,8 +40,7 @@ class EngineStats:
     """Totals since the start, and gauges of this moment; read about once a second by the progress display."""
 
     requests: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
+    usage: Usage = field(default_factory=Usage)  # by unit, also ones of the engine's own
     in_flight: int = 0  # what the engine works on now, in the unit of `limit`: requests, or samples
     waiting: int = 0  # what it holds back
     limit: int = 0  # how much it could work on now
@@ -66,6 +66,7 @@ class Engine(ABC):  # noqa: B024 - an engine answers some verbs, none of them is
     templated: ClassVar[bool] = False  # does it write prompts by the model's own chat template?
     has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
     replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
+    units: ClassVar[frozenset[str]] = frozenset()  # of its usage, beside those that raygen.usage lists
     shares_steps: ClassVar[bool] = False  # does every request that is under way slow each of the others?
 
     # Options that change what is generated. They are part of a job's identity: a run is not resumed with others.

@@ -117,9 +117,9 @@ class EchoEngine(Engine):
             GeneratedSample(echo_text(request.row_id, prompt, seed), "stop", 1) for seed in request.seeds
         ]
         self.stats.requests += 1
-        self.stats.prompt_tokens += prompt_tokens
-        self.stats.output_tokens += len(samples)
-        return GenerateResult(samples, prompt_tokens)
+        result = GenerateResult(samples, prompt_tokens)
+        self.stats.usage += result.usage
+        return result
 
     async def render(self, request: RenderRequest) -> RenderResult:
         """Return a small PNG for every seed, which depends on prompt (or label), seed and settings.size alone."""
@@ -139,8 +139,9 @@ class EchoEngine(Engine):
             for seed in request.seeds
         ]
         self.stats.requests += 1
-        self.stats.prompt_tokens += prompt_tokens
-        return RenderResult(samples, prompt_tokens)
+        result = RenderResult(samples, prompt_tokens)
+        self.stats.usage += result.usage
+        return result
 
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
         await self._wait()
@@ -153,8 +154,9 @@ class EchoEngine(Engine):
         self.stats.requests += 1
         named = [dict(zip(self.options.labels, row, strict=True)) for row in found]
         tokens = sum(len(part.split()) for parts in pairs for part in parts)
-        self.stats.prompt_tokens += tokens
-        return ClassifyResult(named, np.log(np.array(found, np.float32)), tokens)
+        result = ClassifyResult(named, np.log(np.array(found, np.float32)), tokens)
+        self.stats.usage += result.usage
+        return result
 
     def _prompt_tokens(self, prompt: str) -> int:
         """Count a prompt's words. Raises RowError `prompt_too_long`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from raygen.formatting import count
+from raygen.usage import Usage
 
 # Of this moment: summed over living engines. All others are totals since an engine's start.
 GAUGES = frozenset({"in_flight", "waiting", "limit", "kv_positions", "kv_limit"})
@@ -17,6 +18,21 @@ ENDPOINT = "endpoint."
 # `answered.<model>`: requests that engines have had answered. An engine that comes later thereby knows that an endpoint which
 # is silent now is no wrong address.
 ANSWERED = "answered."
+
+
+# `usage.<unit>`: what engines have taken and made.
+USAGE = "usage."
+
+
+def usage_figures(usage: Mapping[str, float]) -> dict[str, float]:
+    """Return usage as figures. May be called while the engine counts on."""
+    return {f"{USAGE}{unit}": amount for unit, amount in dict(usage).items()}
+
+
+def usage_of(figures: Mapping[str, float]) -> Usage:
+    """Return the usage that figures tell."""
+    units = {key.removeprefix(USAGE): value for key, value in figures.items() if key.startswith(USAGE)}
+    return Usage(units)
 
 
 def is_gauge(key: str) -> bool:

@@ -11,18 +11,19 @@
 | `likelihood` | `LikelihoodRequest` | `LikelihoodResult` | how probable texts are                                  |
 
 Every request has a `row_id`; those that draw at random have a seed for each sample. Every result has a `usage`: amounts by
-unit (`prompt_tokens`, `output_tokens`, `images`, `audio_seconds`, `frames`). A unit that the engine does not know is left out.
+unit (see `raygen.usage`). A unit that the engine does not know is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raygen.config.constraint import Constraint
 from raygen.config.media import ListenSettings, RenderSettings, SpeakSettings
 from raygen.config.sampling import Sampling
+from raygen.usage import Usage, known, total
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +38,6 @@ VERBS = {
     "classify": "classifies no texts",
     "likelihood": "tells no likelihood of a text",
 }
-
-Usage = dict[str, float]
 
 
 class TokenMask(Protocol):
@@ -99,6 +98,7 @@ class GeneratedSample:
     reasoning: str | None = None  # what the model thought before the text, where that is told apart
     refusal: str | None = None  # the words with which it declined to answer
     tool_calls: str | None = None  # what it wanted to call: JSON, as the endpoint gave it
+    units: Mapping[str, float] | None = None  # what it took in units other than tokens
 
 
 @dataclass(slots=True)
@@ -112,8 +112,8 @@ class GenerateResult:
     def usage(self) -> Usage:
         """Amounts by unit; a unit that the engine does not know is left out."""
         counts = [sample.output_tokens for sample in self.samples if sample.output_tokens is not None]
-        output = {"output_tokens": sum(counts)} if counts else {}
-        return {**_known(prompt_tokens=self.prompt_tokens), **output}
+        tokens = known(prompt_tokens=self.prompt_tokens, output_tokens=sum(counts) if counts else None)
+        return total([tokens, *(sample.units for sample in self.samples if sample.units)])
 
 
 @dataclass(slots=True)
@@ -156,8 +156,8 @@ class MediaSample:
         """Amounts by unit: a picture is one of `images`, a sound `audio_seconds`, a video `frames`."""
         kind = self.media_type.partition("/")[0]
         if kind == "image":
-            return {"images": 1}
-        return _known(audio_seconds=self.seconds) if kind == "audio" else _known(frames=self.frames)
+            return Usage(images=1)
+        return known(audio_seconds=self.seconds) if kind == "audio" else known(frames=self.frames)
 
 
 @dataclass(slots=True)
@@ -170,7 +170,7 @@ class RenderResult:
     @property
     def usage(self) -> Usage:
         """Amounts by unit; a unit that the engine does not know is left out."""
-        return _summed(_known(prompt_tokens=self.prompt_tokens), *(sample.usage for sample in self.samples))
+        return total([known(prompt_tokens=self.prompt_tokens), *(sample.usage for sample in self.samples)])
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ class SpeakResult:
     @property
     def usage(self) -> Usage:
         """Seconds of sound."""
-        return _summed(*(sample.usage for sample in self.samples))
+        return total(sample.usage for sample in self.samples)
 
 
 @dataclass(slots=True)
@@ -226,7 +226,7 @@ class ListenResult:
     @property
     def usage(self) -> Usage:
         """Seconds of sound, and tokens of text where they are known."""
-        return {"audio_seconds": self.seconds, **_known(output_tokens=self.output_tokens)}
+        return known(audio_seconds=self.seconds, output_tokens=self.output_tokens)
 
 
 @dataclass(slots=True)
@@ -243,12 +243,12 @@ class EmbedResult:
 
     vectors: np.ndarray  # float32 (inputs, width)
     tokens: int  # of all texts, with what the tokenizer adds
-    media: Usage = field(default_factory=dict)  # of all media, by unit
+    media: Usage = field(default_factory=Usage)  # of all media, by unit
 
     @property
     def usage(self) -> Usage:
         """Tokens of the texts, and amounts of media by unit."""
-        return {"prompt_tokens": self.tokens, **self.media}
+        return Usage(encoded_tokens=self.tokens) + self.media
 
 
 @dataclass(slots=True)
@@ -270,7 +270,7 @@ class ClassifyResult:
     @property
     def usage(self) -> Usage:
         """Tokens of the texts."""
-        return {"prompt_tokens": self.tokens}
+        return Usage(encoded_tokens=self.tokens)
 
 
 @dataclass(slots=True)
@@ -295,16 +295,4 @@ class LikelihoodResult:
     @property
     def usage(self) -> Usage:
         """Tokens of the texts, and of what stands before them."""
-        return {"prompt_tokens": self.prompt_tokens + sum(self.tokens)}
-
-
-def _known(**amounts: float | None) -> Usage:
-    return {unit: amount for unit, amount in amounts.items() if amount is not None}
-
-
-def _summed(*usages: Usage) -> Usage:
-    total: Usage = {}
-    for usage in usages:
-        for unit, amount in usage.items():
-            total[unit] = total.get(unit, 0) + amount
-    return total
+        return Usage(prompt_tokens=self.prompt_tokens + sum(self.tokens))

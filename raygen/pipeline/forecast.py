@@ -11,6 +11,7 @@ import pyarrow as pa
 from raygen.data.sources import open_source
 from raygen.formatting import count, duration
 from raygen.models.resolved import ResolvedModel
+from raygen.pipeline.budget import Budget
 from raygen.program.host import EngineHost
 from raygen.program.job import Job
 from raygen.program.prepare import plan_job, prepare
@@ -18,6 +19,7 @@ from raygen.program.program import Program
 from raygen.program.resolve import as_planned, resolve_models
 from raygen.runs.outcome import FAILED
 from raygen.runs.plan import Plan
+from raygen.usage import Usage, unit_of
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,7 @@ class Forecast:
     sampled_failed: int
     start_s: float | None  # to load the models
     rows_per_s: float | None  # of one engine with as many rows at once as were sampled: a lower bound
-    prompt_tokens: int | None  # forecast for the whole run
-    output_tokens: int | None
+    usage: Usage | None  # forecast for the whole run
     elapsed_s: float | None
     budget_rows: int | None  # how many rows the given budget reaches
     budget: str | None
@@ -47,11 +48,11 @@ class Forecast:
             f"{self.name}: {count(self.rows, 'row')} in {count(self.chunks, 'chunk')}, "
             f"from {count(self.inputs, 'input')} ({count(self.input_bytes, 'byte')})"
         ]
-        if self.sampled_rows and self.rows_per_s and self.elapsed_s is not None:
+        if self.rows_per_s and self.elapsed_s is not None and self.usage is not None:
             found += [
                 f"measured on {count(self.sampled_rows, 'row')} with one engine ({self.sampled_failed} failed; "
                 f"models loaded in {self.start_s:.1f} s):",
-                f"  about {self.prompt_tokens:,} prompt and {self.output_tokens:,} output tokens",
+                f"  about {self.usage.words()}",
                 f"  about {duration(self.elapsed_s, whole=True)} ({self.rows_per_s:,.2f} rows/s; fuller engines and more "
                 "replicas help)",
             ]
@@ -68,8 +69,7 @@ def forecast(
     job: Job,
     sample: int,
     *,
-    budget_tokens: int | None = None,
-    budget_s: float | None = None,
+    budget: Budget | None = None,
     pin_it: bool = False,
 ) -> Forecast:
     """Plan a job and measure `sample` of its rows, spread over the source. Raises UserError, EngineError."""
@@ -80,34 +80,35 @@ def forecast(
         models = resolve_models(job)
         plan, pinned = plan_job(job, models), None
         models = as_planned(models, plan)
-    rows_per_s = prompt = output = elapsed = start_s = budget_rows = budget = None
+    rows_per_s = usage = elapsed = start_s = budget_rows = reached = None
     sampled, failed, first_error = 0, 0, None
     if sample and plan.rows:
         rows = _spread_rows(job, plan, sample)
         sampled = rows.num_rows
-        start_s, rate_s, tokens, failed, first_error = _measure(job, plan, models, rows)
+        start_s, rate_s, spent, failed, first_error = _measure(job, plan, models, rows)
         rows_per_s = sampled / rate_s
-        prompt, output = (round(tokens[kind] / sampled * plan.rows) for kind in ("prompt", "output"))
+        usage = spent.times(plan.rows / sampled)
         elapsed = start_s + plan.rows / rows_per_s
-        reach = []
-        if budget_tokens is not None:
-            spent = (prompt + output) / plan.rows
-            reach.append(
-                (
-                    min(plan.rows, int(budget_tokens / spent)) if spent else plan.rows,
-                    f"{budget_tokens:,} tokens",
-                )
-            )
-        if budget_s is not None:
-            reach.append(
-                (min(plan.rows, int(max(0.0, budget_s - start_s) * rows_per_s)), f"{budget_s:g} seconds")
-            )
-        if reach:
-            budget_rows, budget = min(reach)
+        if budget is not None and (reach := _reach(budget, usage, plan.rows, start_s, rows_per_s)):
+            budget_rows, reached = min(reach)
     return Forecast(
         job.name, plan.rows, len(plan.chunks), len(plan.inputs), sum(each.size_bytes for each in plan.inputs),
-        sampled, failed, start_s, rows_per_s, prompt, output, elapsed, budget_rows, budget, pinned, first_error,
+        sampled, failed, start_s, rows_per_s, usage, elapsed, budget_rows, reached, pinned, first_error,
     )  # fmt: skip
+
+
+def _reach(
+    budget: Budget, usage: Usage, rows: int, start_s: float, rows_per_s: float
+) -> list[tuple[int, str]]:
+    """Say how many rows each cap of a budget reaches; `usage` is that of all rows."""
+    found = []
+    for name, most in budget.amounts.items():
+        spent = usage.budgeted(name) / rows
+        found.append((min(rows, int(most / spent)) if spent else rows, unit_of(name).words(most)))
+    if budget.seconds is not None:
+        reached = int(max(0.0, budget.seconds - start_s) * rows_per_s)
+        found.append((min(rows, reached), f"{budget.seconds:g} seconds"))
+    return found
 
 
 def _spread_rows(job: Job, plan: Plan, most: int) -> pa.Table:
@@ -126,7 +127,7 @@ def _spread_rows(job: Job, plan: Plan, most: int) -> pa.Table:
 
 def _measure(
     job: Job, plan: Plan, models: dict[str, ResolvedModel], rows: pa.Table
-) -> tuple[float, float, dict[str, int], int, str | None]:
+) -> tuple[float, float, Usage, int, str | None]:
     host = EngineHost(job, models, plan.config_hash, plan.kept)
     began_s = time.monotonic()
     host.start()
@@ -137,6 +138,6 @@ def _measure(
         errors = result.outcomes.column("error").drop_null()
         error = errors[0].as_py() if len(errors) else None
         first = f"{error['code']}: {error['message']}" if error else None
-        return started_s - began_s, elapsed_s, result.tokens, host.tally.rows[FAILED], first
+        return started_s - began_s, elapsed_s, result.usage, host.tally.rows[FAILED], first
     finally:
         host.close()

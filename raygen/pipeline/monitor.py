@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from raygen.config.tolerance import Tolerance
+from raygen.engines.figures import usage_of
 from raygen.engines.silence import silences
 from raygen.errors import InterruptedRunError, RaygenError, StorageError
+from raygen.pipeline.budget import Budget
 from raygen.pipeline.result import RunResult
 from raygen.runs.commit import Commit
 from raygen.runs.enough import acceptance, rows_left
@@ -22,19 +24,12 @@ from raygen.runs.pace import Rate, pace_of
 from raygen.runs.plan import Plan
 from raygen.runs.session import BEAT_S, Session
 from raygen.storage import Store
+from raygen.usage import Usage
 
 TICK_S = 0.5
 BY_SIGNAL = "interrupted"  # what a session notes that a signal stopped
 LAST_LOOK_S = 2.0
 GRACE_S = 15.0  # after the first Ctrl-C, chunks in flight have this long to end
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Caps on one session. At a cap no new chunk begins; those in flight end and are committed."""
-
-    tokens: int | None = None  # prompt and output tokens
-    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,9 +40,9 @@ class Progress:
     rows_total: int
     rows: dict[str, int]  # by status, of all sessions, rows of unfinished chunks included
     chunks: tuple[int, int]  # committed, total
-    output_tokens: int
+    usage: Usage  # of all sessions
     rows_per_s: float | None  # since the engines began, of a long session its later part; None: no rows yet
-    tokens_per_s: float | None  # over the last minute
+    made_per_s: float | None  # of the unit that leads in `usage`, over the last minute
     prefill_per_s: float | None  # prompt tokens computed; None: the engines do not say
     occupancy: float | None  # of the engines, 0..1
     replicas: int
@@ -98,7 +93,8 @@ class Monitor:
         )
         self._session = Session()
         self._execution: Execution | None = None
-        self._output, self._computed = Rate(), Rate()  # tokens
+        self._made: dict[str, Rate] = {}  # by unit
+        self._computed = Rate()  # tokens of prompts
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._stopped_s: float | None = None
@@ -185,12 +181,11 @@ class Monitor:
     def interrupted(self) -> RunResult:
         """Return the result of a session that was stopped before the run's end."""
         rows = {s: self._earlier.rows[s] + self._mine.rows[s] for s in STATUSES}
-        tokens = {kind: self._earlier.tokens[kind] + self._mine.tokens[kind] for kind in ("prompt", "output")}
         return RunResult(
             self._store.uri,
             "interrupted",
             {"total": self._plan.rows, **rows},
-            tokens,
+            self._earlier.usage + self._mine.usage,
             self._session.note,
             None,
             {kind: self._earlier.calls[kind] + self._mine.calls[kind] for kind in self._mine.calls},
@@ -258,10 +253,8 @@ class Monitor:
         earlier = self._earlier if self._plan.only is None else Totals()
         live = {s: max(mine.rows[s], int(engine.get(f"rows_{s}", 0))) for s in STATUSES}
         rows = {s: earlier.rows[s] + live[s] for s in STATUSES}
-        output_tokens = max(mine.tokens["output"], int(engine.get("output_tokens", 0)))
-        prompt_tokens = max(mine.tokens["prompt"], int(engine.get("prompt_tokens", 0)))
         self._session.rows = live
-        self._session.tokens = {"prompt": prompt_tokens, "output": output_tokens}
+        usage = self._session.usage = mine.usage.at_least(usage_of(engine))
         limit = engine.get("limit", 0)
         # Of an endpoint that answers nobody, neither how full it is nor the pace until now says anything.
         silent = self._silent = bool(silences(engine))
@@ -269,9 +262,10 @@ class Monitor:
         if self._session.engine_start_s is None and engine.get("replicas"):
             self._session.engine_start_s = time.time()
         now_s, done = time.monotonic(), sum(live.values())
-        self._output.add(now_s, output_tokens)
+        for unit, amount in usage.items():
+            self._made.setdefault(unit, Rate()).add(now_s, amount)
         self._computed.add(now_s, engine.get("prompt_tokens_computed", 0))
-        self._session.add_point(done, output_tokens, occupancy or 0.0)
+        self._session.add_point(done, occupancy or 0.0)
         total = self._plan.rows if self._plan.only is None else sum(map(len, self._plan.only.values()))
         left = rows_left(self._plan, rows, total)
         began_s = self._session.engine_start_s or self._session.started_s
@@ -286,11 +280,13 @@ class Monitor:
         )
         self._session.eta_s = pace.left_s(left) if pace is not None and enough else None
         if self._display:
+            together = earlier.usage + usage
             self._display.update(
                 Progress(
                     self._plan.name, total, rows,
-                    (self._chunks, len(self._plan.todo)), earlier.tokens["output"] + output_tokens,
-                    None if pace is None else pace.per_s, self._output.per_s(now_s), self._computed.per_s(now_s),
+                    (self._chunks, len(self._plan.todo)), together,
+                    None if pace is None else pace.per_s,
+                    self._made.get(together.lead, Rate()).per_s(now_s), self._computed.per_s(now_s),
                     occupancy, int(engine.get("replicas", 0)), self._session.eta_s, now_s - self._began_s, self.stopping, engine,
                 )
             )  # fmt: skip
@@ -300,7 +296,5 @@ class Monitor:
                 f"too many rows failed: {live['failed']:,} of {done:,} done in this session "
                 f"(max_failed {self._tolerance.said}; why: raygen show {self._store.uri} --status failed)"
             )
-        if self._budget.tokens is not None and prompt_tokens + output_tokens >= self._budget.tokens:
-            self.stop(f"token budget of {self._budget.tokens:,} reached")
-        if self._budget.seconds is not None and now_s - self._began_s >= self._budget.seconds:
-            self.stop(f"time budget of {self._budget.seconds:g} s reached")
+        if (cap := self._budget.reached(usage, now_s - self._began_s)) is not None:
+            self.stop(cap)

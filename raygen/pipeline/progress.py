@@ -14,6 +14,7 @@ from raygen.pipeline.result import RunResult
 from raygen.runs.enough import Acceptance
 from raygen.runs.status import Status
 from raygen.terminal import fitting_display
+from raygen.usage import Usage, unit_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,7 +33,7 @@ def summary(progress: Progress) -> str:
         _fates(progress.rows),
         f"{progress.chunks[0]:,}/{count(progress.chunks[1], 'chunk')}",
         f"{_rate(progress.rows_per_s, 1)} rows/s",
-        f"{_rate(progress.tokens_per_s)} tokens/s",
+        made_rate(progress),
     ]
     if progress.occupancy is not None:
         parts.append(f"engines {progress.occupancy:.0%} full")
@@ -50,6 +51,11 @@ def _rate(per_s: float | None, digits: int = 0) -> str:
     if per_s is None:
         return "-"
     return f"{per_s:,.{digits}f}" if per_s >= 1 or not per_s else f"{per_s:.2g}"
+
+
+def made_rate(progress: Progress) -> str:
+    """Return how fast things are made, in the unit that leads: `120 tokens/s`, `3.1 images/s`."""
+    return f"{_rate(progress.made_per_s)} {unit_of(progress.usage.lead).rate(short=True)}"
 
 
 def engine_parts(progress: Progress) -> list[str]:
@@ -91,7 +97,7 @@ def panel(progress: Progress) -> RenderableType:
     occupancy = "-" if progress.occupancy is None else f"{progress.occupancy:.0%}"
     figures.add_row(
         f"{_rate(progress.rows_per_s, 1)} rows/s",
-        f"{_rate(progress.tokens_per_s)} tokens/s",
+        made_rate(progress),
         f"engines {progress.replicas}, {occupancy} full",
         f"ETA {duration(progress.eta_s, whole=True)}",
     )
@@ -118,7 +124,7 @@ def status_lines(status: Status) -> list[str]:
         f"{status.name}: {status.state}  ({status.run})",
         f"  chunks  {status.chunks['committed']:,} of {status.chunks['total']:,} committed",
         f"  rows    {rows['total']:,}: {_fates(rows)}{partly}",
-        f"  tokens  {status.tokens['prompt']:,} prompt, {status.tokens['output']:,} output{partly}",
+        *_usage_lines(status.usage, partly),
         *_live_line(status),
         *(f"  now     {line}" for line in status.silent),
         *_calls_line(status),
@@ -148,7 +154,7 @@ def result_lines(result: RunResult, reusing: bool) -> list[str]:
     done = rows["accepted"] + rows["rejected"] + rows["failed"]
     lines = [
         f"{done:,} of {count(rows['total'], 'row')} {'has' if done == 1 else 'have'} an outcome: {_fates(rows)}; "
-        f"{count(result.tokens['output'], 'token')} generated{calls}"
+        f"{result.usage.made_words()} generated{calls}"
     ]
     if result.acceptance is not None:
         lines.append(result.acceptance.line)
@@ -163,9 +169,17 @@ def _live_line(status: Status) -> list[str]:
         return []
     live = status.live
     return [
-        f"  now     {count(live['rows'], 'row')} done in this session; {live['prompt']:,} prompt and "
-        f"{live['output']:,} output tokens so far, committed or not"
+        f"  now     {count(live['rows'], 'row')} done in this session; {live['usage'].words()} so far, committed or not"
     ]
+
+
+def _usage_lines(usage: Usage, partly: str) -> list[str]:
+    tokens = ", ".join(usage.tokens())
+    lines = [f"  tokens  {tokens}{partly}"] if tokens else []
+    for name, amount in usage.others.items():
+        unit = unit_of(name)
+        lines.append(f"  {unit.label.lower():<6}  {unit.amount(amount)}{partly}")
+    return lines
 
 
 def _calls_line(status: Status) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from raygen.runs.commit import no_calls
 from raygen.runs.enough import Acceptance
+from raygen.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class RunResult:
     uri: str
     state: str  # finished | interrupted
     rows: dict[str, int]  # total, accepted, rejected, failed
-    tokens: dict[str, int]  # prompt, output
+    usage: Usage
     note: str | None
     report: str | None  # uri of the report
     calls: dict[str, int] = field(default_factory=no_calls)  # reused, computed

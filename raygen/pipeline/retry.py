@@ -53,7 +53,7 @@ def retry_run(
         say("no row failed; nothing to retry")
         merged = read_merged(store)
         # The report may be older than the last retry, if that one's driver died right after its manifest.
-        return RunResult(store.uri, "finished", merged.rows, merged.tokens, None, write_report(store))
+        return RunResult(store.uri, "finished", merged.rows, merged.usage, None, write_report(store))
     result = drive(run, inline=inline, display=display, say=say)
     if result.state != "finished":
         return result
@@ -62,7 +62,7 @@ def retry_run(
         result,
         uri=store.uri,
         rows=merged.rows,
-        tokens=merged.tokens,
+        usage=merged.usage,
         report=write_report(store),
         calls=merged.calls,
         acceptance=acceptance(merged.plan, merged.rows, finished=True),

@@ -11,7 +11,8 @@ from contextlib import nullcontext
 from raygen.engines.figures import missing_lines
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
 from raygen.formatting import count, duration
-from raygen.pipeline.monitor import Budget, Display, Monitor
+from raygen.pipeline.budget import Budget
+from raygen.pipeline.monitor import Display, Monitor
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.work import Work, grouped, todos_of
 from raygen.program.job import Job
@@ -266,7 +267,7 @@ def _finished(run: Prepared, manifest: Manifest, say: Callable[[str], None]) -> 
         except Exception as error:  # noqa: BLE001 - the outcomes are there, whatever became of their picture
             say(f"the report could not be written: {type(error).__name__}: {error}")
     return RunResult(
-        store.uri, "finished", manifest.rows, manifest.tokens, None, report, manifest.calls,
+        store.uri, "finished", manifest.rows, manifest.usage, None, report, manifest.calls,
         acceptance(plan, manifest.rows, finished=True),
         tolerance is not None and tolerance.exceeded(rows["failed"], rows["total"], rows["total"]),
     )  # fmt: skip

@@ -35,6 +35,7 @@ from raygen.pipeline.work import Report, Todo, Work
 from raygen.program.host import ChunkResult
 from raygen.program.resolve import on_this_node
 from raygen.runs.commit import Commit
+from raygen.usage import Usage
 
 PUSH_S = 1.0
 # What a row is: a chunk as it was read, or with its outcomes; or a reason why there is nothing to do about it:
@@ -52,7 +53,7 @@ _PARCEL = pa.schema(
         ("error", pa.string()),  # packed
         ("ids", pa.string()),
         ("table", pa.large_binary()),  # the rows, then the outcomes
-        ("tokens", pa.binary()),
+        ("usage", pa.binary()),
         ("calls", pa.binary()),
         ("busy_s", pa.float64()),
         ("started_s", pa.float64()),
@@ -132,7 +133,7 @@ class Generate:
             ids=row["ids"],
             table=_pack(result.outcomes),
             message=result.note,
-            tokens=orjson.dumps(result.tokens),
+            usage=orjson.dumps(result.usage),
             calls=orjson.dumps(result.calls),
             busy_s=result.busy_s,
             started_s=attempt.started_s,
@@ -166,7 +167,7 @@ def commit(batch: pa.Table, *, work: Work) -> pa.Table:
 def _commit(work: Work, todo: Todo, row: dict[str, Any], table: Any) -> pa.Table:
     result = ChunkResult(
         _unpack(table),
-        orjson.loads(row["tokens"]),
+        Usage(orjson.loads(row["usage"])),
         row["busy_s"],
         orjson.loads(row["calls"]),
         row["message"],
@@ -187,7 +188,7 @@ def reports(batch: pa.Table) -> Iterator[Report]:
             yield Report(chunk, problem=row["message"])
         elif row["table"] is not None:
             commit, mine = orjson.loads(row["table"])
-            yield Report(chunk, Commit(**commit), mine, note=row["message"])
+            yield Report(chunk, Commit.read(commit), mine, note=row["message"])
         elif row["state"] == DONE:
             yield Report(chunk)
 

@@ -183,12 +183,12 @@ class Work:
         """
         attempt = Attempt(self.attempt_limit_s, started_s)
         table, ids, rows, reread = result.outcomes, parcel_ids, todo.range.rows, 0
-        tokens, calls = result.tokens, result.calls
+        usage, calls = result.usage, result.calls
         try:
             if todo.only is not None:
                 before, table = self._merge(todo, result, parcel_ids)
                 ids, reread = before.ids, rows - len(todo.only)
-                tokens, calls = _added(before.tokens, tokens), _added(before.calls, calls)
+                usage, calls = before.usage + usage, _added(before.calls, calls)
             commit, mine = commit_chunk(
                 store,
                 todo.chunk,
@@ -197,7 +197,7 @@ class Work:
                 rows=rows,
                 attempt=attempt,
                 plan=self.plan,
-                tokens=tokens,
+                usage=usage,
                 busy_s=result.busy_s,
                 reread=reread,
                 calls=calls,

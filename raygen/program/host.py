@@ -17,7 +17,7 @@ import pyarrow as pa
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.engines import engine_class
 from raygen.engines.base import Engine
-from raygen.engines.figures import ANSWERED, add_figures
+from raygen.engines.figures import ANSWERED, add_figures, usage_figures
 from raygen.errors import RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.program.job import Job
@@ -28,6 +28,7 @@ from raygen.program.resolve import identity_of
 from raygen.runs.commit import no_calls
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
 from raygen.steps.row.record import RecordedRows
+from raygen.usage import Usage
 from raygen.version import __version__
 
 # Of the first chunk, before all others share an engine's steps with it: a first result comes early. A few rows beside it make
@@ -41,7 +42,7 @@ UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
     outcomes: pa.Table
-    tokens: dict[str, int]  # prompt, output
+    usage: Usage
     busy_s: float
     calls: dict[str, int] = field(default_factory=no_calls)  # reused, computed
     note: str | None = None  # worth telling the user
@@ -149,10 +150,9 @@ class EngineHost:
         tally = Tally()
         outcomes = self._call(self._run_rows(row_ids, inputs, errors, tally, known))
         table = self._table(outcomes, kept)
-        tokens = {"prompt": tally.prompt_tokens, "output": tally.output_tokens}
         calls = {"reused": tally.reused, "computed": tally.calls}
         note = known.note if known is not None else None
-        return ChunkResult(table, tokens, time.monotonic() - began_s, calls, note)
+        return ChunkResult(table, tally.usage, time.monotonic() - began_s, calls, note)
 
     def gauges(self) -> dict[str, float]:
         """Totals and gauges of all engines, for the progress display."""
@@ -162,8 +162,7 @@ class EngineHost:
             own = {
                 f"{ANSWERED}{name}": stats.requests,
                 "requests": stats.requests,
-                "prompt_tokens": stats.prompt_tokens,
-                "output_tokens": stats.output_tokens,
+                **usage_figures(stats.usage),
                 "in_flight": stats.in_flight,
                 "waiting": stats.waiting,
                 "limit": stats.limit,

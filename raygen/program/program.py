@@ -27,6 +27,7 @@ from raygen.steps.row.calls import Calls
 from raygen.steps.row.record import Record
 from raygen.steps.row.story import Story
 from raygen.steps.spec import step_names
+from raygen.usage import Usage
 
 MAX_MESSAGE = 500  # characters of an error message kept in an outcome
 
@@ -36,8 +37,7 @@ class Tally:
     """What a program has done so far. Counted as rows end, so that progress moves within a chunk."""
 
     rows: dict[str, int] = field(default_factory=lambda: {ACCEPTED: 0, REJECTED: 0, FAILED: 0})
-    prompt_tokens: int = 0
-    output_tokens: int = 0
+    usage: Usage = field(default_factory=Usage)
     calls: int = 0  # to engines
     reused: int = 0  # calls that a record answered
 
@@ -202,10 +202,9 @@ class Program:
             except Exception as error:  # noqa: BLE001 - what was not looked at must not be kept
                 outcome = _unsealed(outcome, sealer.name, error)
                 break
-        tally.prompt_tokens += calls.usage.prompt_tokens
-        tally.output_tokens += calls.usage.output_tokens
-        tally.calls += calls.usage.calls
-        tally.reused += calls.usage.reused
+        tally.usage += calls.usage
+        tally.calls += calls.computed
+        tally.reused += calls.reused
         tally.rows[outcome.status] += 1
         return outcome
 

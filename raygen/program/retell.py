@@ -142,6 +142,7 @@ class RecordedEngine(Engine):
                 each["text"] or "",
                 each["finish_reason"],
                 each["usage"]["output_tokens"],
+                units=dict(each["usage"].get("units") or ()) or None,
                 **{name: each[name] for name in BESIDE},
             )
             for each in found

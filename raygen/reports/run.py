@@ -12,6 +12,7 @@ from raygen.engines.figures import kv_use, prefix_hit_rate
 from raygen.reports.page import Folded, fold, page_environment
 from raygen.reports.plots import run as plots
 from raygen.reports.steps import StepReport, step_view
+from raygen.usage import Usage, unit_of
 
 CARD_BYTES = 500_000  # text of all sample cards; later cards are left out, and the page says so
 IMAGE_BYTES = 400_000  # thumbnails of all sample cards
@@ -43,12 +44,6 @@ class Chunks:
     total: int
     committed: int
     recomputed: int = 0  # generated more than once, because an attempt was lost
-
-
-@dataclass(frozen=True)
-class Tokens:
-    prompt: int
-    output: int
 
 
 @dataclass(frozen=True)
@@ -93,11 +88,11 @@ class ReportData:
     sessions: int  # how many times the run was started or resumed
     rows: Rows
     chunks: Chunks
-    tokens: Tokens
+    usage: Usage
     calls: dict[str, int] = field(default_factory=dict)  # to engines: reused, computed
     throughput: Sequence[
         plots.Point
-    ] = ()  # seconds since the start, rows done, output tokens done, occupancy 0..1
+    ] = ()  # seconds since the start, rows done, amount of the unit that leads in `usage`, occupancy 0..1
     engine: dict[str, float] = field(default_factory=dict)  # figures of the engines, over all sessions
     errors: Sequence[ErrorCount] = ()
     reasons: dict[str, int] = field(default_factory=dict)  # rejected rows by reason
@@ -134,7 +129,7 @@ def render_report(data: ReportData) -> str:
         reasons=_ranked(data.reasons),
         finish_reasons=_ranked(data.finish_reasons),
         pareto=Markup(plots.pareto([(name, n) for name, n, _ in causes])) if causes else "",
-        throughput=Markup(plots.throughput(timeline)) if timeline.parts else "",
+        throughput=Markup(plots.throughput(timeline, unit_of(data.usage.lead).rate())) if timeline.parts else "",
         timeline=timeline,
         lengths=Markup(plots.lengths(data.lengths, limit)) if data.lengths else "",
         limit=limit,
@@ -177,7 +172,7 @@ def length_limit(lengths: Sequence[int], finish_reasons: dict[str, int]) -> int 
 
 def _figures(data: ReportData) -> list[tuple[str, str, str]]:
     """Key figures: label, value, a remark."""
-    ran_s, output = data.elapsed_s, data.tokens.output
+    ran_s = data.elapsed_s
     per_second = (lambda n: display.number(n / ran_s)) if ran_s > 0 else (lambda n: "–")
     chunks = f"{display.number(data.chunks.committed)} of {display.number(data.chunks.total)}"
     again = (
@@ -189,12 +184,23 @@ def _figures(data: ReportData) -> list[tuple[str, str, str]]:
         ("Accepted", display.share(data.rows.accepted, data.rows.total), "of the rows"),
         ("Running time", display.duration(ran_s), f"in {display.count(data.sessions, 'session')}"),
         ("Rows a second", per_second(data.rows.outcomes), "while running"),
-        ("Output tokens", display.number(output), f"{per_second(output)} a second"),
-        ("Prompt tokens", display.number(data.tokens.prompt), f"{per_second(data.tokens.prompt)} a second"),
+        *_usage_figures(data),
         ("Chunks committed", chunks, again),
         *_reuse_figures(data),
         *_engine_figures(data),
     ]
+
+
+def _usage_figures(data: ReportData) -> list[tuple[str, str, str]]:
+    """Key figures of what was made and read, a unit each."""
+    found = []
+    for unit in data.usage.shown:
+        amount = data.usage[unit.name]
+        speed = (
+            f"{display.number(amount / data.elapsed_s)}{' s' * unit.seconds}" if data.elapsed_s > 0 else "–"
+        )
+        found.append((unit.label, unit.amount(amount), f"{speed} a second"))
+    return found
 
 
 def _reuse_figures(data: ReportData) -> list[tuple[str, str, str]]:

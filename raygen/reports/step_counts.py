@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +15,7 @@ from raygen.program.job import Job
 from raygen.runs.outcome import ACCEPTED, REJECTED
 from raygen.steps.row.story import DROPPED, GOES_ON, MADE
 from raygen.steps.spec import step_names
+from raygen.usage import OUTPUT_TOKENS, Usage
 
 if TYPE_CHECKING:
     from raygen.reports.steps import StepFigures
@@ -32,9 +33,9 @@ class StepCounts:
         default_factory=Counter
     )  # rows without an accepted sample, by the last step they came to
     mended: Counter[str] = field(default_factory=Counter)  # refined samples that nothing rejected, by step
-    tokens: Counter[str] = field(
-        default_factory=Counter
-    )  # output tokens of the samples that a step asked for
+    made: dict[str, Usage] = field(
+        default_factory=dict
+    )  # of the samples that a step asked for: what they are
 
     def add(self, table: pa.Table) -> None:
         """Count a chunk's outcomes."""
@@ -52,7 +53,14 @@ class StepCounts:
                 {"step": samples.field("step"), "n": samples.field("usage").field("output_tokens")}
             )
             for each in spent.group_by("step", use_threads=False).aggregate([("n", "sum")]).to_pylist():
-                self.tokens[each["step"]] += each["n_sum"] or 0
+                self._made(each["step"], {OUTPUT_TOKENS: each["n_sum"] or 0})
+            units = samples.field("usage").field("units")
+            if units.null_count < len(units):
+                for step, held in zip(samples.field("step").to_pylist(), units.to_pylist(), strict=True):
+                    self._made(step, dict(held or ()))
+
+    def _made(self, step: str, usage: Mapping[str, float]) -> None:
+        self.made[step] = self.made.get(step, Usage()) + usage
 
     def _end(self, table: pa.Table, flat: pa.Table) -> None:
         """A row that was refined in vain ended with the refinement, though a check had the last word."""
@@ -95,7 +103,7 @@ class StepCounts:
             found.append(
                 StepFigures(
                     name, step.verb, taken, taken - rejected - dropped, rejected, dropped,
-                    rows_ended=self.ended[name], rows_left=left, output_tokens=self.tokens[name],
+                    rows_ended=self.ended[name], rows_left=left, made=self.made.get(name, Usage()),
                 )
             )  # fmt: skip
         return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raygen import formatting as display
 from raygen.reports.page import fold
 from raygen.reports.plots import run as plots
+from raygen.usage import Usage, unit_of
 
 if TYPE_CHECKING:
     from raygen.metrics.attribution import Attribution
@@ -30,7 +31,7 @@ class StepFigures:
     dropped: int = 0  # not selected
     rows_ended: int = 0  # rows that came no further, without an accepted sample
     rows_left: int = 0  # rows that went on, or are done
-    output_tokens: int = 0
+    made: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class StepReport:
     rows_total: int
     accepted_counted: int
     accepted_total: int = 0
-    output_tokens: int = 0  # of the whole run
-    reused: bool = False  # whether calls of another run were: their tokens were not generated again
+    usage: Usage = field(default_factory=Usage)  # of the whole run
+    reused: bool = False  # whether calls of another run were: their samples were not made again
     rejections: Sequence[Rejection] = ()  # of the whole run
     score: str | None = None
     scored: int = 0  # accepted rows that have the score, of those counted
@@ -89,7 +90,8 @@ def step_view(report: StepReport) -> dict[str, Any]:
         "sampled": report.rows_counted < report.rows_total,
         "plot": Markup(plots.steps(bars)) if any(sum(counts) for _, *counts in bars) else "",
         "table": [_line(each, report) for each in report.steps],
-        "per_row": _per_row(report.output_tokens, report.accepted_total),
+        "unit": unit_of(report.usage.lead).label,
+        "per_row": _per_row(report.usage, report.accepted_total, report.usage.lead),
         "rejections": [(each, fold(each.finding) if each.finding else None) for each in rejections[:REASONS]],
         "more_rejections": rejections[REASONS:],
         "rejected": sum(each.count for each in rejections),
@@ -106,12 +108,12 @@ def _line(step: StepFigures, report: StepReport) -> list[str]:
         share(step.passed, step.taken - step.dropped),
         number(step.rows_ended),
         share(step.rows_left, report.rows_counted),
-        _per_row(step.output_tokens, report.accepted_counted),
+        _per_row(step.made, report.accepted_counted, report.usage.lead),
     ]
 
 
-def _per_row(tokens: int, rows: int) -> str:
-    return display.number(round(tokens / rows, 2)) if rows else "–"
+def _per_row(usage: Usage, rows: int, unit: str) -> str:
+    return unit_of(unit).amount(round(usage[unit] / rows, 2)) if rows else "–"
 
 
 def _verdict(verdict: ExplainedVerdict) -> dict[str, Any]:

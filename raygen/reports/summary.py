@@ -69,9 +69,9 @@ def report_data(store: Store) -> ReportData:
         sessions=len(sessions),
         rows=report.Rows(**rows),
         chunks=report.Chunks(len(merged.plan.chunks), len(chunks), recomputed),
-        tokens=report.Tokens(**merged.tokens),
+        usage=merged.usage,
         calls=merged.calls,
-        throughput=_throughput(sessions),
+        throughput=_throughput(sessions, merged.usage.lead),
         engine=engine,
         errors=errors,
         reasons=dict(reasons),
@@ -90,16 +90,21 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def _throughput(sessions: list[Session]) -> list[tuple[float, int, int, float]]:
-    """Points over all sessions: time runs on between them, rows and tokens go on from where the last one stopped."""
+def _throughput(sessions: list[Session], unit: str) -> list[tuple[float, int, float, float]]:
+    """Return points over all sessions: time runs on between them, rows and amounts go on from where the last one stopped.
+
+    Args:
+        unit: in which amounts are; a session that counted in another one has made nothing in this.
+    """
     if not sessions:
         return []
-    began_s, rows, tokens = sessions[0].started_s, 0, 0
-    points: list[tuple[float, int, int, float]] = []
+    began_s, rows, amount = sessions[0].started_s, 0, 0.0
+    points: list[tuple[float, int, float, float]] = []
     for session in sessions:
-        points += [(s - began_s, rows + r, tokens + t, occupancy) for s, r, t, occupancy in session.points]
+        same = session.lead == unit
+        points += [(s - began_s, rows + r, amount + n * same, full) for s, r, n, full in session.points]
         if session.points:
-            rows, tokens = points[-1][1], points[-1][2]
+            rows, amount = points[-1][1], points[-1][2]
     return points
 
 
@@ -180,7 +185,7 @@ def _steps(
         rows_total=merged.rows["total"],
         accepted_counted=counts.accepted,
         accepted_total=merged.rows[ACCEPTED],
-        output_tokens=merged.tokens["output"],
+        usage=merged.usage,
         reused=merged.calls.get("reused", 0) > 0,
         rejections=rejections,
         score=ranked.score if ranked is not None else None,
@@ -198,7 +203,7 @@ def _short_manifest(merged: Merged) -> dict[str, Any]:
         "plan": manifest.plan,
         "config_hash": manifest.config_hash,
         "rows": manifest.rows,
-        "tokens": manifest.tokens,
+        "usage": manifest.usage,
         "finished": _iso(manifest.finished_s),
         "raygen_version": manifest.raygen_version,
         "inputs": [

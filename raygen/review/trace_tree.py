@@ -13,6 +13,7 @@ from raygen.formatting import as_text, count, visible
 from raygen.json_text import write_json
 from raygen.review.beside import beside
 from raygen.review.show import plain, shown
+from raygen.usage import unit_of
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -180,6 +181,7 @@ def _sample(tree: Tree, decision: Mapping[str, Any], fates: Mapping[int, str]) -
         f"seed {made['seed']}",
         str(made["finish_reason"]),
         *([count(tokens, "token")] if (tokens := usage.get("output_tokens")) is not None else []),
+        *(unit_of(unit).words(amount) for unit, amount in dict(usage.get("units") or ()).items()),
         *([f"answer {made['answer']}"] if made["answer"] is not None else []),
         *([decision["detail"]] if decision["detail"] else []),
     ]

@@ -29,6 +29,7 @@ from raygen.errors import (
 from raygen.runs.outcome import STATUSES, lifted
 from raygen.storage import Store
 from raygen.storage.sealed import read_sealed, seal
+from raygen.usage import Usage, with_usage
 
 COMMITS, DATA = "commits/", "data/"
 _REMEDY = "remove it and run again: its chunk is then done again"
@@ -84,7 +85,7 @@ class Commit:
     rows: int
     ids: str  # digest_of_ids of the chunk's rows
     counts: dict[str, int]  # rows by status
-    tokens: dict[str, int]  # prompt, output
+    usage: Usage
     attempt: str
     plan: str  # Plan.digest
     committed_s: float  # seconds since the epoch, by the committer's clock
@@ -97,7 +98,7 @@ class Commit:
     def read(cls, record: Mapping[str, Any]) -> Commit:
         """Return the commit that a record holds, whichever version wrote it."""
         objects = tuple(StoredObject(**each) for each in record.get("objects", ()))
-        return cls(**{**record, "objects": objects})
+        return cls(**{**with_usage(record), "objects": objects})
 
     def record(self) -> dict[str, Any]:
         """Return it as it is stored: one that names no other object is what it was before there were any."""
@@ -146,7 +147,7 @@ def commit_chunk(
     rows: int,
     attempt: Attempt,
     plan: str,
-    tokens: dict[str, int],
+    usage: Usage,
     busy_s: float = 0.0,
     reread: int = 0,
     calls: dict[str, int] | None = None,
@@ -184,7 +185,7 @@ def commit_chunk(
         rows=rows,
         ids=ids,
         counts={status: by_status.get(status, 0) for status in STATUSES},
-        tokens=tokens,
+        usage=usage,
         attempt=attempt.id,
         plan=plan,
         committed_s=time.time(),

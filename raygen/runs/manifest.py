@@ -16,6 +16,7 @@ from raygen.runs.outcome import ACCEPTED, STATUSES
 from raygen.runs.plan import Plan
 from raygen.storage import Store
 from raygen.storage.sealed import read_sealed, seal
+from raygen.usage import Usage, with_usage
 
 MANIFEST_KEY = "manifest.json"
 
@@ -27,7 +28,7 @@ class Manifest:
     name: str
     config_hash: str
     rows: dict[str, int]  # total and by status, after duplicates were found
-    tokens: dict[str, int]
+    usage: Usage
     chunks: list[Commit]
     finished_s: float
     raygen_version: str
@@ -56,15 +57,15 @@ class Manifest:
         record["chunks"] = [Commit.read(each) for each in record["chunks"]]
         if "duplicates" in record:
             record["duplicates"] = Duplicates(**record["duplicates"])
-        return cls(**record)
+        return cls(**with_usage(record))
 
 
 class Totals:
-    """Sums over commits: rows (total and by status), tokens (prompt, output), calls (reused, computed)."""
+    """Sums over commits: rows (total and by status), usage, calls (reused, computed)."""
 
     def __init__(self, commits: Iterable[Commit] = ()) -> None:
         self.rows = dict.fromkeys(("total", *STATUSES), 0)
-        self.tokens = {"prompt": 0, "output": 0}
+        self.usage = Usage()
         self.calls = no_calls()
         for commit in commits:
             self.add(commit)
@@ -73,8 +74,7 @@ class Totals:
         self.rows["total"] += commit.rows
         for status in STATUSES:
             self.rows[status] += commit.counts[status]
-        for kind in self.tokens:
-            self.tokens[kind] += commit.tokens[kind]
+        self.usage += commit.usage
         for kind in self.calls:
             self.calls[kind] += commit.calls[kind]
 
@@ -122,7 +122,7 @@ def finish(
         plan.name,
         plan.config_hash,
         rows,
-        sums.tokens,
+        sums.usage,
         chunks,
         time.time(),
         __version__,

@@ -11,10 +11,17 @@ import pyarrow as pa
 from raygen.data.sources.exact import JSON_MARK, JSON_TEXT, is_json
 from raygen.json_text import read_json
 
-SCHEMA_VERSION = 5  # 4 said nothing of media but their type, 3 had no reasoning: see `lifted`
+# 4 said nothing of media but their type and had no units in `usage`, 3 had no reasoning: see `lifted`.
+SCHEMA_VERSION = 5
 ACCEPTED, REJECTED, FAILED = STATUSES = ("accepted", "rejected", "failed")
 
-USAGE = pa.struct([("prompt_tokens", pa.int64()), ("output_tokens", pa.int64())])
+USAGE = pa.struct(
+    [
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("units", pa.map_(pa.string(), pa.float64())),  # amounts in other units, such as `images`
+    ]
+)
 _TOKEN = [("token_id", pa.int64()), ("token", pa.string()), ("logprob", pa.float64())]
 TOKEN_LOGPROB = pa.struct([*_TOKEN, ("top", pa.list_(pa.struct(_TOKEN)))])
 SAMPLE = pa.struct(

@@ -29,6 +29,7 @@ from raygen.runs.manifest import MANIFEST_KEY, Manifest, Totals
 from raygen.runs.outcome import FAILED
 from raygen.runs.plan import PLAN_KEY, Plan, check_resume
 from raygen.storage import Store
+from raygen.usage import Usage
 
 RETRIES = "retries/"
 
@@ -57,9 +58,9 @@ class Merged:
         return rows if self.duplicates is None else corrected(rows, self.duplicates[1].rows)
 
     @property
-    def tokens(self) -> dict[str, int]:
+    def usage(self) -> Usage:
         """Spent altogether, in the run and in its retries (a retried row costs twice)."""
-        return Totals(commit for _, commit in self.chunks).tokens
+        return Totals(commit for _, commit in self.chunks).usage
 
     @property
     def calls(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import Any
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
 from raygen.storage import Store
 from raygen.storage.sealed import seal, unseal
+from raygen.usage import OUTPUT_TOKENS, Usage, with_usage
 
 PROGRESS = "progress/"
 BEAT_S = 2.0  # how often a driver writes its progress
@@ -22,7 +23,10 @@ MAX_POINTS = 2000
 
 @dataclass
 class Session:
-    """What one driver did and does. `points` are (seconds since the epoch, rows, output tokens, occupancy 0..1)."""
+    """What one driver did and does.
+
+    `points` are (seconds since the epoch, rows, amount of the unit that leads, occupancy 0..1).
+    """
 
     id: str = field(default_factory=lambda: f"{time.time_ns():020d}-{uuid.uuid4().hex[:6]}")
     state: str = "running"  # running | interrupted | finished
@@ -34,14 +38,22 @@ class Session:
     committed: int = 0  # chunks this session committed
     overtaken: int = 0  # chunks another attempt had committed first
     rows: dict[str, int] = field(default_factory=dict)
-    tokens: dict[str, int] = field(default_factory=dict)
+    usage: Usage = field(default_factory=Usage)
+    lead: str = OUTPUT_TOKENS  # the unit in which `points` say how much was made
     engine: dict[str, float] = field(default_factory=dict)  # gauges and totals of the engines, summed
-    points: list[tuple[float, int, int, float]] = field(default_factory=list)
+    points: list[tuple[float, int, float, float]] = field(default_factory=list)
     eta_s: float | None = None  # as the driver shows it
     note: str | None = None
 
-    def add_point(self, rows: int, output_tokens: int, occupancy: float) -> None:
-        self.points.append((round(time.time(), 2), rows, output_tokens, round(occupancy, 3)))
+    def add_point(self, rows: int, occupancy: float) -> None:
+        """Note how far the session is: `rows`, and its usage so far."""
+        lead = self.usage.lead
+        if lead != self.lead and any(point[2] for point in self.points):
+            lead = self.usage.at_least({self.lead: 1}).lead
+        if lead != self.lead:  # something was made in a unit that comes first: until now there was none of it
+            self.lead = lead
+            self.points = [(at_s, n, 0, full) for at_s, n, _, full in self.points]
+        self.points.append((round(time.time(), 2), rows, self.usage[self.lead], round(occupancy, 3)))
         if len(self.points) > MAX_POINTS:  # halve the resolution: memory and object stay bounded
             self.points = self.points[::2]
 
@@ -59,5 +71,5 @@ def read_sessions(store: Store) -> list[Session]:
         with contextlib.suppress(CorruptDataError, KeyNotFoundError, TypeError):
             record: dict[str, Any] = unseal(store.get(info.key), info.key)
             record["points"] = [tuple(point) for point in record["points"]]
-            found.append(Session(**record))
+            found.append(Session(**with_usage(record)))
     return found

@@ -18,6 +18,7 @@ from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged, retry_prefixes
 from raygen.runs.session import LOST_S, Session, read_sessions
 from raygen.storage import Store
+from raygen.usage import Usage, total
 
 COURSE_KEY = "course.json"  # of a self-improvement, which has no plan
 
@@ -29,7 +30,7 @@ class Status:
     state: str  # planned | running | interrupted | finished
     chunks: dict[str, int]  # total, committed
     rows: dict[str, int]  # total, accepted, rejected, failed
-    tokens: dict[str, int]  # prompt, output; like the rows, of committed chunks
+    usage: Usage  # like the rows, of committed chunks
     calls: dict[str, int]  # to engines: reused, computed
     reuse: str | None  # the run that is reused
     accept: dict[str, int | None] | None  # wanted, accepted, rows_not_needed; None: no number is wanted
@@ -40,9 +41,7 @@ class Status:
     eta_s: float | None
     occupancy: float | None
     note: str | None
-    live: dict[str, int] | None = (
-        None  # what the sessions at work have done, committed or not: rows, prompt, output (tokens)
-    )
+    live: dict[str, Any] | None = None  # what the sessions at work have done, committed or not: rows, usage
     silent: tuple[str, ...] = ()  # which endpoints answer nobody now, in words
 
     def as_dict(self) -> dict[str, Any]:
@@ -87,19 +86,19 @@ def read_status(store: Store) -> Status:
     silent: tuple[str, ...] = ()
     if store.exists(MANIFEST_KEY):
         merged = read_merged(store)
-        rows, tokens, calls = merged.rows, merged.tokens, merged.calls
+        rows, usage, calls = merged.rows, merged.usage, merged.calls
         committed, state = len(merged.chunks), "finished"
     else:
         done = committed_chunks(store)
         sums = Totals(read_commits(store, sorted(done)))
-        rows, tokens, calls = {**sums.rows, "total": plan.rows}, sums.tokens, sums.calls
+        rows, usage, calls = {**sums.rows, "total": plan.rows}, sums.usage, sums.calls
         committed = len(done)
         alive = [session for session in sessions if is_alive(session)]
         state = "running" if alive else "interrupted" if sessions or done else "planned"
         if alive:
             live = {
                 "rows": sum(sum(each.rows.values()) for each in alive),
-                **{kind: sum(each.tokens.get(kind, 0) for each in alive) for kind in ("prompt", "output")},
+                "usage": total(each.usage for each in alive),
             }
             silent = tuple(line for each in alive for line in silences(each.engine))
         if alive and alive[-1].points:
@@ -116,7 +115,7 @@ def read_status(store: Store) -> Status:
         state=state,
         chunks={"total": len(plan.chunks), "committed": committed},
         rows=rows,
-        tokens=tokens,
+        usage=usage,
         calls=calls,
         reuse=plan.job.get("execution", {}).get("reuse") or None,
         accept=None if accept is None else asdict(accept),

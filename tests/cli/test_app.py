@@ -68,7 +68,7 @@ def test_status_show_and_plan_speak_json(cli: Cli, job: Path, tmp_path: Path) ->
     assert status["state"] == "finished"
     assert status["chunks"] == {"total": 7, "committed": 7}
     assert status["rows"] == {"total": 100, "accepted": 100, "rejected": 0, "failed": 0}
-    assert status["tokens"]["output"] == 200
+    assert status["usage"]["output_tokens"] == 200
     rows = [json.loads(line) for line in cli("show", tmp_path / "run", "-n", 2, "--json").out.splitlines()]
     assert [row["row_id"] for row in rows] == ["p0", "p1"]
 

@@ -45,7 +45,11 @@ def test_the_text_is_the_digest_of_row_prompt_and_seed():
         echo_text("r", "two words", seed) for seed in (5, 6)
     ]
     assert {sample.finish_reason for sample in result.samples} == {"stop"}
-    assert (result.prompt_tokens, stats.requests, stats.prompt_tokens, stats.output_tokens) == (2, 1, 2, 2)
+    assert (stats.requests, stats.usage, result.usage) == (
+        1,
+        result.usage,
+        {"prompt_tokens": 2, "output_tokens": 2},
+    )
 
 
 def test_row_prompt_and_seed_each_change_the_text():

@@ -27,6 +27,7 @@ from raygen.runs.outcome import Outcome, outcome_table
 from raygen.runs.plan import Plan, pin
 from raygen.runs.retries import read_merged
 from raygen.storage import sealed
+from raygen.usage import Usage
 from tests.exactly_once.memory_store import MemoryStore
 from tests.exactly_once.oracle import (
     Expected,
@@ -127,7 +128,7 @@ class World:
             rows=ROWS,
             attempt=attempt,
             plan=Plan.load(self.store).digest,
-            tokens={"prompt": 1, "output": 1},
+            usage=Usage(prompt_tokens=1, output_tokens=1),
         )
 
     def _table(self, chunk: int, machine: str) -> pa.Table:

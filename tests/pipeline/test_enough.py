@@ -178,7 +178,7 @@ def chunks_in_commits(source: Path) -> list[int]:
 
 
 def test_a_budget_may_stop_it_first(source: Path) -> None:
-    stopped = run_job(job_of(source, 12, delay_s=0.2), inline=True, budget=Budget(tokens=1))
+    stopped = run_job(job_of(source, 12, delay_s=0.2), inline=True, budget=Budget({"tokens": 1}))
     assert (stopped.state, "token budget" in str(stopped.note)) == ("interrupted", True)
     assert stopped.acceptance is not None
     assert stopped.acceptance.line == f"so far {stopped.rows['accepted']} accepted of 12 wanted"

@@ -66,8 +66,8 @@ def test_no_time_left_is_shown_before_there_is_something_to_tell_it_from(
     ticks = (
         (1300, {}),  # five minutes of loading models are not the pace of rows
         (1301, {"replicas": 1, "in_flight": 16}),
-        (1311, {"replicas": 1, "in_flight": 15, "rows_accepted": 1, "output_tokens": 100}),
-        (1321, {"replicas": 1, "in_flight": 16, "rows_accepted": 20, "output_tokens": 300}),
+        (1311, {"replicas": 1, "in_flight": 15, "rows_accepted": 1, "usage.output_tokens": 100}),
+        (1321, {"replicas": 1, "in_flight": 16, "rows_accepted": 20, "usage.output_tokens": 300}),
     )
     for now_s, said in ticks:  # noqa: B007 - the clocks read it
         engines.said = said

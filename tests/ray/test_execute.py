@@ -180,7 +180,7 @@ def test_a_budget_stops_cleanly_on_ray(tmp_path: Path) -> None:
             execution={"chunks_in_flight": 1},
         )
     )
-    stopped = run_job(job, budget=Budget(tokens=400))
+    stopped = run_job(job, budget=Budget({"tokens": 400}))
     assert (stopped.exit_code, "token budget of 400" in str(stopped.note)) == (130, True)
     committed = cases.commits_of(tmp_path / "run")
     assert 0 < committed < 40

@@ -92,7 +92,7 @@ def test_pools_and_inline_agree_and_a_killed_replica_costs_no_row(tmp_path: Path
     assert (watcher.most["pool.writer.replicas"], watcher.most["pool.nli.replicas"]) == (1, 1)
     assert watcher.most["pool.writer.in_flight"] == 8
     assert watcher.most["pool.writer.asked"] > 8
-    assert watcher.most["output_tokens"] > 0
+    assert watcher.most["usage.output_tokens"] > 0
 
 
 def test_a_pool_grows_shrinks_restarts_and_can_be_lost(own_ray: Any, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from raygen.reports.run import (
     ReportData,
     Rows,
     SampleRow,
-    Tokens,
     length_limit,
     render_report,
     verdict,
 )
+from raygen.usage import Usage
 
 HOSTILE = (
     '</script></style><img src="http://evil.example/x" onerror="alert(1)">{{ 7 * 7 }}@import url(http://evil)'
@@ -97,7 +97,7 @@ EMPTY = ReportData(
     sessions=1,
     rows=Rows(0),
     chunks=Chunks(0, 0),
-    tokens=Tokens(0, 0),
+    usage=Usage(),
 )
 FULL = ReportData(
     title="questions",
@@ -109,7 +109,7 @@ FULL = ReportData(
     sessions=2,
     rows=Rows(1204, 1190, 4, 10),
     chunks=Chunks(10, 10, 1),
-    tokens=Tokens(60_200, 120_400),
+    usage=Usage(prompt_tokens=60_200, output_tokens=120_400),
     engine={
         "prompt_tokens_computed": 1900,
         "prompt_tokens_reused": 3100,

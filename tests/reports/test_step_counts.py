@@ -92,7 +92,8 @@ def test_columns_add_up_to_what_rows_say(table: pa.Table) -> None:
         mended["refine"] += sum(
             a["decision"] == "refined" and a["sample"] not in bad for a in row["attempts"]
         )
-    assert (counts.decisions, counts.tokens, counts.ended) == (decisions, tokens, ended)
+    made = {step: {"output_tokens": n} for step, n in tokens.items()}
+    assert (counts.decisions, counts.made, counts.ended) == (decisions, made, ended)
     assert counts.mended == +mended
     assert sum(ended.values()) > 0 < mended["refine"]
 

@@ -15,6 +15,7 @@ from raygen.reports.steps import (
     StepFigures,
     StepReport,
 )
+from raygen.usage import Usage
 from tests.reports.test_run import FULL, HOSTILE, Page, check_asks_for_nothing, hostile
 
 ATTRIBUTION = Attribution(
@@ -42,7 +43,9 @@ ROW = SampleRow(
 )
 STEPS = StepReport(
     steps=[
-        StepFigures("reply", "generate", 200, 195, 5, rows_ended=0, rows_left=100, output_tokens=800),
+        StepFigures(
+            "reply", "generate", 200, 195, 5, rows_ended=0, rows_left=100, made=Usage(output_tokens=800)
+        ),
         StepFigures("verify", "verify", 200, 80, 120, rows_ended=40, rows_left=60),
         StepFigures("select", "select", 80, 60, 0, 20, rows_ended=0, rows_left=60),
     ],
@@ -50,7 +53,7 @@ STEPS = StepReport(
     rows_total=1204,
     accepted_counted=60,
     accepted_total=700,
-    output_tokens=7700,
+    usage=Usage(output_tokens=7700),
     rejections=[
         Rejection("reply", "empty_output", 100, "r-2", None),
         Rejection("verify", "not_entailed", 300, "r-1", "it does not follow (neutral: 60%)"),

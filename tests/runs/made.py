@@ -15,6 +15,7 @@ from raygen.runs.commit import Attempt, Commit, commit_chunk, digest_of_ids
 from raygen.runs.outcome import Outcome, outcome_table
 from raygen.runs.plan import Plan
 from raygen.storage import Store
+from raygen.usage import Usage
 from tests.exactly_once.memory_store import MemoryStore
 
 LINEAGE = {"models": [], "config_hash": "c", "run_seed": 0, "machine": "m", "ai_generated": True}
@@ -61,7 +62,7 @@ def put_chunk(
         "rows": table.num_rows,
         "attempt": Attempt(plan.attempt_limit_s, time.time()),
         "plan": plan.digest,
-        "tokens": {"prompt": 5, "output": 2},
+        "usage": Usage(prompt_tokens=5, output_tokens=2),
     }
     return commit_chunk(store, chunk, table, **{**arguments, **changes})
 

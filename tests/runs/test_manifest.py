@@ -28,7 +28,7 @@ def test_it_lists_the_commits_and_sums_them_up() -> None:
     manifest = finish(store, plan, commits[::-1])
     assert manifest.chunks == commits
     assert manifest.rows == {"total": 9, "accepted": 3, "rejected": 3, "failed": 3}
-    assert manifest.tokens == {"prompt": 15, "output": 6}
+    assert manifest.usage == {"prompt_tokens": 15, "output_tokens": 6}
     assert (manifest.run_id, manifest.plan, manifest.config_hash) == ("run", plan.digest, "c")
     assert manifest.raygen_version == __version__
     assert Manifest.load(store) == manifest
@@ -108,4 +108,4 @@ def test_a_changed_manifest_is_not_read() -> None:
 
 def test_totals_of_nothing_are_zero() -> None:
     assert Totals().rows == {"total": 0, "accepted": 0, "rejected": 0, "failed": 0}
-    assert Totals().tokens == {"prompt": 0, "output": 0}
+    assert Totals().usage == {}

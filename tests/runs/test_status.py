@@ -15,6 +15,7 @@ from raygen.runs.manifest import finish
 from raygen.runs.plan import pin
 from raygen.runs.session import LOST_S, Session
 from raygen.runs.status import is_alive, read_status
+from raygen.usage import Usage
 from tests.exactly_once.memory_store import MemoryStore
 from tests.runs.made import a_plan, put_chunk
 
@@ -59,16 +60,19 @@ def test_running(store: MemoryStore) -> None:
     put_chunk(store, PLAN, 0, "arf")
     session = Session(started_s=time.time() - 10, eta_s=15.0)
     session.points = [(session.started_s + 10, 6, 4, 0.5)]
-    session.rows, session.tokens = {"accepted": 6, "rejected": 0, "failed": 0}, {"prompt": 1500, "output": 40}
+    session.rows, session.usage = (
+        {"accepted": 6, "rejected": 0, "failed": 0},
+        Usage(prompt_tokens=1500, output_tokens=40),
+    )
     session.write(store)
     status = read_status(store)
     assert status.state == "running"
     assert status.rows == {"total": 12, "accepted": 1, "rejected": 1, "failed": 1}
-    assert status.tokens == {"prompt": 5, "output": 2}
+    assert status.usage == {"prompt_tokens": 5, "output_tokens": 2}
     assert (status.rows_per_s, status.occupancy) == (0.6, 0.5)
     assert status.eta_s == pytest.approx(15, abs=1)
     assert status.elapsed_s == pytest.approx(10, abs=1)
-    assert status.live == {"rows": 6, "prompt": 1500, "output": 40}
+    assert status.live == {"rows": 6, "usage": {"prompt_tokens": 1500, "output_tokens": 40}}
     lines = status_lines(status)
     assert "  rows    12: 1 accepted, 1 rejected, 1 failed, in committed chunks" in lines
     assert "  tokens  5 prompt, 2 output, in committed chunks" in lines
@@ -107,7 +111,7 @@ def test_finished(store: MemoryStore) -> None:
     assert status.state == "finished"
     assert status.chunks == {"total": 4, "committed": 4}
     assert status.rows["accepted"] == status.rows["total"] == 12
-    assert status.as_dict()["tokens"] == {"prompt": 20, "output": 8}
+    assert status.as_dict()["usage"] == {"prompt_tokens": 20, "output_tokens": 8}
     assert status.live is None
     assert "committed chunks" not in "".join(status_lines(status))
 

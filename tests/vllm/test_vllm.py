@@ -228,7 +228,7 @@ def unfinished(loop: Loop) -> bool:
 def test_a_request_that_is_cancelled_or_not_read_on_ends_in_vllm_too(vllm: Loop):
     endless = ask("Count to a thousand.", Sampling(temperature=0, max_tokens=400, min_tokens=400), [1, 2])
     engine = vllm.engine
-    before = engine.stats.output_tokens
+    before = engine.stats.usage["output_tokens"]
 
     async def work() -> None:
         task = asyncio.create_task(engine.generate(endless))
@@ -245,7 +245,7 @@ def test_a_request_that_is_cancelled_or_not_read_on_ends_in_vllm_too(vllm: Loop)
         assert (engine.stats.in_flight, engine.stats.waiting) == (0, 0)
 
     vllm.call(work())
-    assert engine.stats.output_tokens - before < 100
+    assert engine.stats.usage["output_tokens"] - before < 100
     assert vllm.answer(ask("Still there?"))[0].samples[0].text
 
 

@@ -34,6 +34,7 @@ from raygen.models.resolved import ResolvedModel
 from raygen.models.stable.yardstick import words_of
 from raygen.models.text.label_files import read_labels
 from raygen.models.text.sentence_files import Pooling
+from raygen.usage import ENCODED_TOKENS
 
 if TYPE_CHECKING:
     from raygen.models.text.encoder import Encoder
@@ -187,7 +188,7 @@ class EncoderEngine(Engine):
             pending.cancelled = True
             self._requests.discard(pending)
         self.stats.requests += 1
-        self.stats.prompt_tokens += pending.tokens
+        self.stats.usage[ENCODED_TOKENS] += pending.tokens
         return pending
 
     async def _run(self) -> None:

@@ -146,8 +146,7 @@ class OpenAIEngine(Engine):
         result = GenerateResult([s for answer in answers for s in answer.samples], answers[0].prompt_tokens)
         stats = self.stats
         stats.requests += 1
-        stats.prompt_tokens += result.prompt_tokens or 0
-        stats.output_tokens += sum(sample.output_tokens or 0 for sample in result.samples)
+        stats.usage += result.usage
         return result
 
     async def _ask_each(self, request: GenerateRequest) -> list[Answer]:

@@ -34,6 +34,7 @@ from raygen.engines.torch.stopping import StopRule
 from raygen.engines.torch.text_stream import TextStream
 from raygen.errors import EngineError, RowError
 from raygen.models.resolved import ResolvedModel
+from raygen.usage import OUTPUT_TOKENS, PROMPT_TOKENS
 
 T = TypeVar("T")
 
@@ -135,7 +136,7 @@ class TorchEngine(Engine):
         logprobs = await self._likelihoods.ask(before, texts, request.adapter, self._wake)
         counts = [len(text) for text in texts]
         self.stats.requests += 1
-        self.stats.prompt_tokens += len(before) + sum(counts)
+        self.stats.usage[PROMPT_TOKENS] += len(before) + sum(counts)
         return LikelihoodResult(logprobs, counts, len(before))
 
     @asynccontextmanager
@@ -176,7 +177,7 @@ class TorchEngine(Engine):
 
     def _count_done(self, samples: list[Sample]) -> None:
         self.stats.requests += 1
-        self.stats.prompt_tokens += len(samples[0].prompt)
+        self.stats.usage[PROMPT_TOKENS] += len(samples[0].prompt)
 
     def _finished(self, sample: Sample) -> GeneratedSample:
         logprobs = None
@@ -232,7 +233,7 @@ class TorchEngine(Engine):
             return touched, self._likelihoods.step()
 
     def _settle(self, sample: Sample) -> None:
-        self.stats.output_tokens += sample.error is None
+        self.stats.usage[OUTPUT_TOKENS] += sample.error is None
         pending = self._owner.get(sample)
         if pending is None or pending.finished.done():
             return

@@ -30,6 +30,7 @@ from raygen.engines.vllm.params import sampling_params, structured_outputs
 from raygen.engines.vllm.process import VLLMProcess
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
+from raygen.usage import OUTPUT_TOKENS, PROMPT_TOKENS
 
 if TYPE_CHECKING:
     from raygen.models.text.chat_tokenizer import ChatTokenizer
@@ -240,7 +241,7 @@ class VLLMEngine(Engine):
             ) as outputs:
                 async for output in outputs:
                     [said] = output.outputs
-                    self.stats.output_tokens += len(said.token_ids)
+                    self.stats.usage[OUTPUT_TOKENS] += len(said.token_ids)
                     piece = Piece(
                         index,
                         said.text,
@@ -280,7 +281,7 @@ class VLLMEngine(Engine):
 
     def _count(self, prompt: Prompt, cached: int) -> None:
         self.stats.requests += 1
-        self.stats.prompt_tokens += len(prompt.tokens)
+        self.stats.usage[PROMPT_TOKENS] += len(prompt.tokens)
         whole = len(prompt.tokens) * len(prompt.params)
         for name, tokens in (
             ("prompt_tokens_computed", whole - cached),

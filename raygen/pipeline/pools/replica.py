@@ -16,6 +16,7 @@ from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.cluster.ray_metrics import EngineMetrics
 from raygen.engines import engine_class
 from raygen.engines.base import Engine
+from raygen.engines.figures import usage_figures
 from raygen.errors import EngineError, RaygenError, told
 from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools.pooled import Ready, ReplicaLostError
@@ -76,8 +77,7 @@ class Replica:
             engine.others_are_answered()
         stats = engine.stats
         found = {
-            "prompt_tokens": stats.prompt_tokens,
-            "output_tokens": stats.output_tokens,
+            **usage_figures(stats.usage),
             "in_flight": stats.in_flight,
             "waiting": stats.waiting,
             "limit": stats.limit,

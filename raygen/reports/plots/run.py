@@ -30,9 +30,8 @@ TIME_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 1
 COARSE = 20  # bins that a curve has at least, where a page has room for them
 PAUSE_POSTS = 3  # a total that is not posted for so many usual times stands still
 
-Point = tuple[
-    float, float, float, float
-]  # seconds since start, rows done, output tokens done, occupancy 0..1
+# Seconds since start, rows done, how much was made in the unit that leads, occupancy 0..1.
+Point = tuple[float, float, float, float]
 
 
 def pareto(kinds: Sequence[tuple[str, int]]) -> str:
@@ -132,18 +131,19 @@ def steps(counts: Sequence[tuple[str, int, int, int]]) -> str:
     return both(draw)
 
 
-def throughput(timeline: Timeline) -> str:
-    """Rows/s, output tokens/s and occupancy over the time the run was running; pauses are narrow bands.
+def throughput(timeline: Timeline, rate: str = "output tokens/s") -> str:
+    """Draw rows/s, what was made a second and occupancy over the time the run was running; pauses are narrow bands.
 
     Args:
         timeline: with at least one part.
+        rate: the name of the second curve.
     """
     parts = timeline.parts
     ran_s = timeline.running_s
     rows = sum(part[-1][1] - part[0][1] for part in parts)
-    tokens = sum(part[-1][2] - part[0][2] for part in parts)
+    made = sum(part[-1][2] - part[0][2] for part in parts)
     label = f"Throughput over {duration(ran_s)}: "
-    label += f"{number(rows / ran_s)} rows/s, {number(tokens / ran_s)} output tokens/s"
+    label += f"{number(rows / ran_s)} rows/s, {number(made / ran_s)} {rate}"
     if timeline.pauses:
         label += f", {len(timeline.pauses)} pauses of {duration(sum(timeline.pauses))} in all"
 
@@ -157,7 +157,7 @@ def throughput(timeline: Timeline) -> str:
         )  # a pause's width on the axis
         sheet = Sheet(width, 470, left=56 if wide else 46, right=14, top=26, bottom=38)
         panels = sheet.axes(3, heights=(3, 3, 2))
-        titles = ("rows/s", "output tokens/s", "engine slots in use")
+        titles = ("rows/s", rate, "engine slots in use")
         for panel, title, column, color in zip(
             panels, titles, (1, 2, 3), (ACCENT, SECOND, MUTED), strict=True
         ):
@@ -173,10 +173,10 @@ def throughput(timeline: Timeline) -> str:
                     t, level, post_s = between_posts(t, level)
                     most = min(most, max(COARSE, (t[-1] - t[0]) / (2 * post_s)))
                 edges = np.linspace(t[0], t[-1], 1 + max(1, round(most)))
-                rate = np.diff(np.interp(edges, t, level)) / np.diff(edges)
+                speed = np.diff(np.interp(edges, t, level)) / np.diff(edges)
                 place = edges - t[0] + before + number_ * pause
-                panel.stairs(rate, place, fill=True, color=color, alpha=0.18)
-                panel.stairs(rate, place, baseline=None, color=color, linewidth=1.4)
+                panel.stairs(speed, place, fill=True, color=color, alpha=0.18)
+                panel.stairs(speed, place, baseline=None, color=color, linewidth=1.4)
                 before += t[-1] - t[0]
             panel.set_title(title, loc="left", color=INK)
             panel.set_ylim(0, 100 if column == 3 else None)

@@ -27,22 +27,13 @@ from raygen.json_text import write_json
 from raygen.steps.row import record
 from raygen.steps.row.reasoning import told_apart
 from raygen.steps.row.record import Record
+from raygen.usage import Usage
 
 if TYPE_CHECKING:
     import numpy as np
 
 T = TypeVar("T")
 Texts = Sequence[str | tuple[str, str]]
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a row cost."""
-
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    calls: int = 0  # to engines
-    reused: int = 0  # calls that a record answered; they cost nothing
 
 
 @dataclass(slots=True)
@@ -58,7 +49,9 @@ class Calls:
 
     engines: Mapping[str, Engine]
     identities: Mapping[str, Any]
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = field(default_factory=Usage)  # of the calls that were computed
+    computed: int = 0  # calls that engines answered
+    reused: int = 0  # calls that a record answered; they cost nothing
     known: Record | None = None
     tags: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     _generated: dict[str, tuple[str, GenerateResult]] = field(default_factory=dict)  # key -> model, result
@@ -78,7 +71,7 @@ class Calls:
             *([{"tools": write_json(request.tools, default=str).decode()}] if request.tools else []),
         )
         if self.known is not None and (recorded := self.known.generated(key, request)) is not None:
-            self.usage.reused += 1
+            self.reused += 1
             self._generated[key] = (model, recorded)
             return key, recorded
         result = await self.engines[model].generate(request)
@@ -88,9 +81,8 @@ class Calls:
                 f"the engine returned {len(result.samples)} samples; asked for {len(request.seeds)}",
             )
         result.samples = [_settled(sample, self.tags.get(model)) for sample in result.samples]
-        self.usage.calls += 1
-        self.usage.prompt_tokens += result.prompt_tokens or 0
-        self.usage.output_tokens += sum(sample.output_tokens or 0 for sample in result.samples)
+        self.computed += 1
+        self.usage += result.usage
         self._generated[key] = (model, result)
         return key, result
 
@@ -100,12 +92,12 @@ class Calls:
             return []
         key = self.key("classify", model, texts)
         if self.known is not None and (recorded := self.known.classified(key)) is not None:
-            self.usage.reused += 1
+            self.reused += 1
             self._others[key] = record.classified(key, model, *recorded)
             return recorded[0]
         result: ClassifyResult = await self.engines[model].classify(ClassifyRequest(row_id, texts))
-        self.usage.calls += 1
-        self.usage.prompt_tokens += result.tokens
+        self.computed += 1
+        self.usage += result.usage
         self._others[key] = record.classified(key, model, result.probabilities, result.tokens)
         return result.probabilities
 
@@ -119,8 +111,8 @@ class Calls:
 
             return np.zeros((0, 0), np.float32)
         result = await self.engines[model].embed(EmbedRequest(row_id, texts))
-        self.usage.calls += 1
-        self.usage.prompt_tokens += result.tokens
+        self.computed += 1
+        self.usage += result.usage
         return result.vectors
 
     async def likelihood(self, model: str, request: LikelihoodRequest) -> LikelihoodResult:
@@ -129,12 +121,12 @@ class Calls:
             return LikelihoodResult([], [], 0)
         key = self.key("likelihood", model, request.texts, request.messages, request.adapter)
         if self.known is not None and (recorded := self.known.likely(key)) is not None:
-            self.usage.reused += 1
+            self.reused += 1
             self._others[key] = record.likely(key, model, recorded)
             return recorded
         result = await self.engines[model].likelihood(request)
-        self.usage.calls += 1
-        self.usage.prompt_tokens += result.prompt_tokens + sum(result.tokens)
+        self.computed += 1
+        self.usage += result.usage
         self._others[key] = record.likely(key, model, result)
         return result
 

@@ -37,7 +37,7 @@ def generated(key: str, model: str, result: GenerateResult) -> dict[str, Any]:
             "finish_reason": sample.finish_reason,
             "output_tokens": sample.output_tokens,
             "logprobs": None if sample.logprobs is None else [asdict(each) for each in sample.logprobs],
-            **{name: said for name in BESIDE if (said := getattr(sample, name)) is not None},
+            **{name: said for name in (*BESIDE, "units") if (said := getattr(sample, name)) is not None},
         }
         for sample in result.samples
     ]
@@ -109,6 +109,7 @@ def _sample(held: Mapping[str, Any]) -> GeneratedSample:
         finish_of(held["finish_reason"]) or UNTOLD,
         tokens,
         logprobs=None if logprobs is None else [_logprob(each) for each in logprobs],
+        units=dict(units) if (units := (held.get("usage") or held).get("units")) else None,
         **{name: held.get(name) for name in BESIDE},
     )
 

@@ -59,7 +59,11 @@ class Draft:
             "finish_reason": self.sample.finish_reason,
             "seed": self.seed,
             "scores": dict(self.scores),
-            "usage": {"prompt_tokens": self.prompt_tokens, "output_tokens": self.sample.output_tokens},
+            "usage": {
+                "prompt_tokens": self.prompt_tokens,
+                "output_tokens": self.sample.output_tokens,
+                "units": None if self.sample.units is None else dict(self.sample.units),
+            },
             "logprobs": None if logprobs is None else [_logprob(each) for each in logprobs],
         }
 

@@ -32,7 +32,7 @@ def test_every_row_gets_its_own_answer():
     results, stats, mock = ask(*rows, concurrency=16)
     assert [texts(result) for result in results] == [[mock_text(f"prompt {n}", n, 0)] for n in range(200)]
     assert mock.counters.max_in_flight == 16
-    assert (stats.requests, stats.prompt_tokens, stats.output_tokens) == (200, 400, 3200)
+    assert (stats.requests, stats.usage) == (200, {"prompt_tokens": 400, "output_tokens": 3200})
     assert stats.extra == {
         "refused_429": 0,
         "retries": 0,
@@ -57,7 +57,7 @@ def test_samples_can_have_a_request_each():
     assert sorted(body["seed"] for body in bodies) == [5, 6]
     assert all("n" not in body for body in bodies)
     assert texts(result) == [mock_text("Hello", seed, 0) for seed in (5, 6)]
-    assert (stats.requests, stats.prompt_tokens, stats.output_tokens) == (1, 1, 32)
+    assert (stats.requests, stats.usage) == (1, {"prompt_tokens": 1, "output_tokens": 32})
 
 
 def test_one_sample_that_fails_fails_the_row_and_ends_the_others():

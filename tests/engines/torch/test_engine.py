@@ -232,7 +232,7 @@ def test_a_stream_that_nobody_reads_on_is_cancelled_and_errors_reach_the_reader(
         await stream.aclose()
         while engine.stats.in_flight:
             await asyncio.sleep(0.001)
-        assert engine.stats.output_tokens < 100
+        assert engine.stats.usage["output_tokens"] < 100
         with pytest.raises(RowError, match="the context holds"):
             await anext(engine.stream(ask(1, "x" * 200)))
         with pytest.raises(RowError, match="0 to"):
@@ -342,8 +342,8 @@ def test_a_cancelled_request_frees_its_slots(folder: Path, monkeypatch: pytest.M
         assert max(lengths[:2]) < 140
         assert lengths[2:] == [0, 0, 0, 0, result.samples[0].output_tokens]  # those that waited got none
         assert engine.stats.requests == 1
-        assert engine.stats.output_tokens == sum(lengths)
-        assert engine.stats.prompt_tokens == result.prompt_tokens
+        assert engine.stats.usage["output_tokens"] == sum(lengths)
+        assert engine.stats.usage["prompt_tokens"] == result.prompt_tokens
 
     with_engine(engine_of(folder, max_batch=2), work)
 

@@ -44,7 +44,7 @@ def test_vectors_and_likelihoods_are_counted() -> None:
         assert (likely.logprobs, likely.tokens) == ([-1, -1], [2, 1])
 
     asyncio.run(ask())
-    assert (calls.usage.calls, calls.usage.prompt_tokens, calls.usage.output_tokens) == (2, 10 + 3 + 3, 0)
+    assert (calls.computed, calls.usage) == (2, {"encoded_tokens": 10, "prompt_tokens": 3 + 3})
 
 
 def test_nothing_is_asked_about_nothing() -> None:
@@ -54,4 +54,4 @@ def test_nothing_is_asked_about_nothing() -> None:
         return await calls.embed("m", "r", []), await calls.likelihood("m", LikelihoodRequest("r", []))
 
     vectors, likely = asyncio.run(ask())
-    assert (len(vectors), likely, calls.usage.calls) == (0, LikelihoodResult([], [], 0), 0)
+    assert (len(vectors), likely, calls.computed) == (0, LikelihoodResult([], [], 0), 0)

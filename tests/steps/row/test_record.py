@@ -158,7 +158,7 @@ def test_calls_without_a_sample_of_their_own_are_kept_too() -> None:
     writer.asked.clear()
     assert asyncio.run(ask(second)) == made
     assert [request.messages[0]["content"] for request in writer.asked] == ["mine"]
-    assert (second.usage.calls, second.usage.reused) == (1, 3)
+    assert (second.computed, second.reused) == (1, 3)
 
 
 def asking_for(text: str) -> GenerateRequest:
