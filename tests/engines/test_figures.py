@@ -7,12 +7,21 @@ from typing import Any
 
 import pytest
 
-from raygen.engines.figures import GAUGES, kv_use, merged_figures, pool_figures, prefix_hit_rate
+from raygen.engines.figures import (
+    GAUGES,
+    kv_use,
+    merged_figures,
+    pool_figures,
+    prefix_hit_rate,
+    usage_figures,
+    usage_of,
+)
 from raygen.engines.silence import at, silences
 from raygen.pipeline import board as board_module
 from raygen.pipeline.board import Board
 from raygen.pipeline.monitor import Progress
 from raygen.pipeline.progress import engine_parts, summary
+from raygen.usage import Usage
 
 TORCH = {
     "in_flight": 4,
@@ -26,7 +35,8 @@ TORCH = {
     "preemptions": 2,
 }
 PROGRESS = Progress(
-    "n", 10, {"accepted": 1, "rejected": 0, "failed": 0}, (1, 2), 5, 1.0, 2.0, 345.0, 0.5, 1, 3.0, 4.0, False, TORCH
+    "n", 10, {"accepted": 1, "rejected": 0, "failed": 0}, (1, 2),
+    Usage(output_tokens=5), 1.0, 2.0, 345.0, 0.5, 1, 3.0, 4.0, False, TORCH
 )  # fmt: skip
 
 
@@ -94,6 +104,13 @@ def test_what_engines_say_of_a_silent_endpoint_is_not_added_up():
     )
 
 
+def test_usage_of_any_unit_travels_as_figures():
+    board = Board()
+    board.push("a", usage_figures(Usage(images=2, credits=0.5)))
+    board.push("b", usage_figures(Usage(images=1, output_tokens=7)))
+    assert usage_of(board.gauges()) == {"images": 3, "credits": 0.5, "output_tokens": 7}
+
+
 def test_an_engine_that_comes_later_learns_who_has_answered():
     board = Board()
     assert board.push("a", {"answered.writer": 0, "answered.judge": 3}) == (False, ["judge"])
@@ -104,5 +121,8 @@ def test_an_engine_that_comes_later_learns_who_has_answered():
 def test_the_line_says_what_the_engines_say():
     line = summary(PROGRESS)
     assert "prefill 345 tokens/s · prefixes reused 75% · queue 1,200 · KV 30% · preemptions 2 · ETA" in line
+    assert "1.0 rows/s · 2 tokens/s · engines 50% full" in line
+    drawn = dataclasses.replace(PROGRESS, usage=Usage(output_tokens=5, images=1))
+    assert "1.0 rows/s · 2 images/s · engines 50% full" in summary(drawn)
     silent = dataclasses.replace(PROGRESS, engine={"requests": 1}, prefill_per_s=None)
     assert engine_parts(silent) == []

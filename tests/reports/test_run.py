@@ -292,7 +292,7 @@ def hostile(value: Any, text: str) -> Any:
     if isinstance(value, str):
         return text
     if isinstance(value, dict):
-        return {f"{text}{i}": hostile(v, text) for i, v in enumerate(value.values())}
+        return type(value)({f"{text}{i}": hostile(v, text) for i, v in enumerate(value.values())})
     if isinstance(value, list | tuple):
         return type(value)(hostile(v, text) for v in value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -74,12 +74,16 @@ def pareto(kinds: Sequence[tuple[str, int]]) -> str:
 
 def _named(axes: Any, spot: int, name: str, about: str, letters: int) -> None:
     """Write a bar's name and a remark at its left."""
-    # A code is a plain word; anything else is escaped: matplotlib's fonts lack most scripts.
-    plain = name.encode("ascii", "backslashreplace").decode()
-    short = plain if len(plain) <= letters else plain[: letters - 1] + "…"
+    short = _plain(name, letters)
     at = {"xy": (0, spot), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
     axes.annotate(short, xytext=(-10, 2), ha="right", va="bottom", color=INK, parse_math=False, **at)
     axes.annotate(about, xytext=(-10, -3), ha="right", va="top", color=MUTED, **at)
+
+
+def _plain(name: str, letters: int) -> str:
+    """Return a name fit for a picture. A code is a plain word; anything else is escaped: fonts lack most scripts."""
+    plain = name.encode("ascii", "backslashreplace").decode()
+    return plain if len(plain) <= letters else plain[: letters - 1] + "…"
 
 
 def steps(counts: Sequence[tuple[str, int, int, int]]) -> str:
@@ -140,6 +144,7 @@ def throughput(timeline: Timeline, rate: str = "output tokens/s") -> str:
     """
     parts = timeline.parts
     ran_s = timeline.running_s
+    rate = visible(rate)
     rows = sum(part[-1][1] - part[0][1] for part in parts)
     made = sum(part[-1][2] - part[0][2] for part in parts)
     label = f"Throughput over {duration(ran_s)}: "
@@ -157,7 +162,7 @@ def throughput(timeline: Timeline, rate: str = "output tokens/s") -> str:
         )  # a pause's width on the axis
         sheet = Sheet(width, 470, left=56 if wide else 46, right=14, top=26, bottom=38)
         panels = sheet.axes(3, heights=(3, 3, 2))
-        titles = ("rows/s", rate, "engine slots in use")
+        titles = ("rows/s", _plain(rate, 32), "engine slots in use")
         for panel, title, column, color in zip(
             panels, titles, (1, 2, 3), (ACCENT, SECOND, MUTED), strict=True
         ):
@@ -178,7 +183,7 @@ def throughput(timeline: Timeline, rate: str = "output tokens/s") -> str:
                 panel.stairs(speed, place, fill=True, color=color, alpha=0.18)
                 panel.stairs(speed, place, baseline=None, color=color, linewidth=1.4)
                 before += t[-1] - t[0]
-            panel.set_title(title, loc="left", color=INK)
+            panel.set_title(title, loc="left", color=INK, parse_math=False)
             panel.set_ylim(0, 100 if column == 3 else None)
             panel.yaxis.set_major_locator(sheet.ticks([0, 50, 100] if column == 3 else 4))
             panel.yaxis.set_major_formatter(lambda y, _, unit="%" * (column == 3): number(round(y, 6)) + unit)
