@@ -35,8 +35,8 @@ NONE = np.zeros((0, 0), np.float32)
             {"audio_seconds": 3.5},
         ),
         (ListenResult("hello", 2.5, output_tokens=1), {"audio_seconds": 2.5, "output_tokens": 1}),
-        (EmbedResult(NONE, 5, {"images": 2}), {"prompt_tokens": 5, "images": 2}),
-        (ClassifyResult([], NONE, 6), {"prompt_tokens": 6}),
+        (EmbedResult(NONE, 5, {"images": 2}), {"encoded_tokens": 5, "images": 2}),
+        (ClassifyResult([], NONE, 6), {"encoded_tokens": 6}),
         (LikelihoodResult([-1.0, -2.0], [2, 3], 4), {"prompt_tokens": 9}),
     ],
 )

@@ -122,6 +122,26 @@ def test_a_begun_run_is_finished_to_the_outcomes_it_would_have_had(
     assert told(run) == expected(old, "unfinished")
 
 
+def test_its_usage_is_that_of_all_commits_whichever_version_wrote_them(
+    cli: Callable[..., Any], finish: Callable[[], Path], old: Path
+) -> None:
+    run = finish()
+    commits = [json.loads(path.read_bytes()) for path in sorted((run / "commits").iterdir())]
+    former, now = (
+        [c["tokens"] for c in commits if "tokens" in c],
+        [c["usage"] for c in commits if "usage" in c],
+    )
+    assert (len(former), len(now)) == (7, 6)
+    manifest = json.loads((run / "manifest.json").read_bytes())
+    output = sum(c["output"] for c in former) + sum(c.get("output_tokens", 0) for c in now)
+    read = sum(c["prompt"] for c in former) + sum(c.get("prompt_tokens", 0) for c in now)
+    assert (manifest["usage"]["output_tokens"], manifest["usage"]["prompt_tokens"]) == (output, read)
+    assert "tokens" not in manifest
+    assert json.loads(cli("status", run, "--json").out)["usage"] == manifest["usage"]
+    assert f"{output:,} output" in cli("status", run).out
+    assert ">Output tokens<" in (run / "report.html").read_text()
+
+
 def test_a_run_begun_then_and_finished_now_is_retried(
     cli: Callable[..., Any], finish: Callable[[], Path], old: Path
 ) -> None:

@@ -52,7 +52,7 @@ def test_texts_are_templates_and_tokens_are_counted() -> None:
     tally = Tally()
     engines = {"writer": Writer(lambda p, n: "ab"), "embedder": embedder}
     asyncio.run(Program(made).run(engines, "r1", {"text": "rain"}, None, tally))
-    assert tally.prompt_tokens == 1 + 10
+    assert tally.usage == {"prompt_tokens": 1, "output_tokens": 4, "encoded_tokens": 10}
 
 
 def test_a_model_that_embeds_nothing_is_refused() -> None:
