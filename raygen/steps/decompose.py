@@ -48,14 +48,14 @@ class Decompose(Frozen):
     The variable `into` is a text: the parts with their numbers, each with its answer on the next line, and blank lines between.
     """
 
-    model: str
+    model: str = Field(description="the job's name of a language model")
     prompt: str = Field(description="a template over the row's columns: asks for the parts")
-    system: str | None = None
+    system: str | None = Field(None, description="a template: the system message before the prompt")
     sampling: Sampling = Sampling()
     pattern: str = Field(PARTS, description="one match a part: its first group, or all of it if it has none")
     most: int = Field(6, ge=1, le=64, description="parts that are answered, in order; more are left out")
     answer: PartAnswer
-    into: Variable = "parts"
+    into: Variable = Field("parts", description="the variable that holds the parts with their answers")
 
     _compiles = field_validator("pattern")(pattern_of)
 

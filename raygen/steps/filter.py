@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from raygen.config.base import Frozen, in_order
 from raygen.steps.base import Step
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Filter(Frozen):
     """Reject samples whose score is out of bounds."""
 
-    score: str
-    at_least: float | None = None
-    at_most: float | None = None
+    score: str = Field(description="the name of a score that the samples have")
+    at_least: float | None = Field(None, description="the lowest score that passes")
+    at_most: float | None = Field(None, description="the highest score that passes")
 
     @model_validator(mode="after")
     def _bounded(self) -> Filter:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 class Answer(Frozen):
     """Where a sample's final answer stands: the last match of a pattern (its first group, if it has one), or a JSON field."""
 
-    pattern: str | None = None
+    pattern: str | None = Field(
+        None, description="the last match in the text counts: its first group, if it has one"
+    )
     json_field: str | None = Field(
         None,
         description="a key, or several with dots between: `result.value`; lists have numbers: `steps.0.text`",
@@ -52,8 +54,8 @@ class Answer(Frozen):
 class Generate(Frozen):
     """Ask a model for `samples` texts a row: a prompt template (with a system template), or a messages column."""
 
-    model: str
-    system: str | None = None
+    model: str = Field(description="the job's name of a language model")
+    system: str | None = Field(None, description="a template: the system message before the prompt")
     prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
     messages: str | None = Field(
         None,
@@ -68,7 +70,7 @@ class Generate(Frozen):
     adapter: str | None = Field(
         None, description="one of the model's adapters, or a template that names one; empty: the model itself"
     )
-    samples: int = Field(1, ge=1, le=1024)
+    samples: int = Field(1, ge=1, le=1024, description="samples of each row, each with a seed of its own")
     sampling: Sampling = Sampling()
     constraint: Constraint | None = Field(None, description="what a sample's text has to be")
     answer: Answer | None = Field(None, description="where in a sample its final answer stands")

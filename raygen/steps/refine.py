@@ -27,7 +27,7 @@ class Refine(Frozen):
     prompt: str = Field(
         description="a template; `sample` is the rejected sample, `finding` what is wrong with it"
     )
-    system: str | None = None
+    system: str | None = Field(None, description="a template: the system message before the prompt")
     model: str | None = Field(None, description="the model that generated it, if unset")
     sampling: Sampling | None = Field(None, description="as the sample was generated, if unset")
     budget: int = Field(2, ge=1, le=64, description="samples that a row may ask for again")

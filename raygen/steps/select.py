@@ -22,7 +22,7 @@ from raygen.steps.tools.vectors import unit_rows
 class Diverse(Frozen):
     """The first sample, then each time the one that is farthest from all that were chosen."""
 
-    count: int = Field(ge=1, le=1024)
+    count: int = Field(ge=1, le=1024, description="how many samples are kept")
     model: str | None = Field(
         None, description="an embedder: far in meaning; unset: few character 4-grams in common"
     )

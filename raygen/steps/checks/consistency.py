@@ -28,8 +28,11 @@ class Consistency(Frozen):
     may not contradict most of the others.
     """
 
-    model: str
-    of: Literal["sentences", "samples"] = "sentences"
+    model: str = Field(description="the job's name of a classifier of sentence pairs")
+    of: Literal["sentences", "samples"] = Field(
+        "sentences",
+        description="what is compared: the sentences of each sample, or the samples with each other",
+    )
     claim: str = Field("{{ sample }}", description="a template; `sample` and `answer` are the sample's")
     against: str | None = Field(
         None, description="a template: a text whose sentences came before, such as the story so far"

@@ -20,7 +20,7 @@ from raygen.steps.row.story import Draft, Story
 class Entailment(Frozen):
     """Does a premise entail the sample? By a classifier of sentence pairs."""
 
-    model: str
+    model: str = Field(description="the job's name of a classifier of sentence pairs")
     premise: str = Field(description="a template")
     hypothesis: str = Field("{{ sample }}", description="a template; `sample` and `answer` are the sample's")
     label: str = Field(

@@ -28,9 +28,9 @@ SCORE = r"(?i)\bscore\W{0,8}?(-?\d+(?:\.\d+)?)"  # Score: 7, **Score**: 7/10, sc
 class Judge(Frozen):
     """What does a model say of the sample? Its reply has to hold a number, which is compared."""
 
-    model: str
+    model: str = Field(description="the job's name of a language model")
     prompt: str = Field(description="a template, with the rubric; `sample` and `answer` are the sample's")
-    system: str | None = None
+    system: str | None = Field(None, description="a template: the system message before the prompt")
     pattern: str = Field(SCORE, description="its first group is the number; the last match counts")
     at_least: float = Field(description="accepted from this number on")
     sampling: Sampling = Field(Sampling(temperature=0), description="greedy, if unset")

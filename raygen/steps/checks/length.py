@@ -19,9 +19,9 @@ Unit = Literal["words", "characters", "sentences"]
 class Length(Frozen):
     """Bounds of a sample's length."""
 
-    unit: Unit = "words"
-    at_least: int = Field(0, ge=0)
-    at_most: int | None = Field(None, ge=0)
+    unit: Unit = Field("words", description="what is counted")
+    at_least: int = Field(0, ge=0, description="the fewest that pass")
+    at_most: int | None = Field(None, ge=0, description="the most that pass")
 
     @model_validator(mode="after")
     def _ordered(self) -> Length:

@@ -17,7 +17,7 @@ from raygen.steps.tools.patterns import Pattern
 class Matches(Frozen):
     """Does a pattern occur in the sample?"""
 
-    pattern: str
+    pattern: str = Field(description="a regular expression, looked for anywhere in the sample")
     wanted: bool = Field(True, description="false: the sample must not have it")
 
     _compiles = field_validator("pattern")(pattern_of)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from raygen.steps.checks.length import Unit, length_of
 from raygen.steps.row.calls import Calls
@@ -11,7 +14,7 @@ from raygen.steps.scores import Scorer
 
 
 class LengthScorer(Scorer):
-    Config = Unit
+    Config = Annotated[Unit, Field(description="what is counted in the sample")]
 
     config: Unit
 

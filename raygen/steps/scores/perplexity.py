@@ -21,7 +21,7 @@ MOST = 700.0  # nats a token: exp of more is no number
 class Perplexity(Frozen):
     """How surprised is a model by the sample? 1 and more; lower is better."""
 
-    model: str
+    model: str = Field(description="the job's name of a language model")
     prompt: str | None = Field(
         None, description="a template: what the sample answers; unset: nothing stands before it"
     )

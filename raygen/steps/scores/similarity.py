@@ -17,7 +17,7 @@ from raygen.steps.tools.vectors import unit_rows
 class Similarity(Frozen):
     """How near in meaning is the sample to a text? The cosine of their vectors, by an embedder."""
 
-    model: str
+    model: str = Field(description="the job's name of an embedder")
     to: str = Field(description="a template")
     text: str = Field("{{ sample }}", description="a template; `sample` and `answer` are the sample's")
 
