@@ -1,17 +1,16 @@
 """The engine contract: requests in, results out, asynchronously; batching is the engine's own business.
 
-An engine module must import without its heavy library (torch, aiohttp): it is imported to validate a job's options.
+Start reading: requests.py says what is asked and answered, facts.py what is known of an engine before it is loaded.
 """
 
 from __future__ import annotations
 
-from abc import ABC
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
-from raygen.config.base import Frozen
 from raygen.config.constraint import Constraint
+from raygen.engines.facts import EngineFacts
 from raygen.engines.requests import (
     VERBS,
     ClassifyRequest,
@@ -47,7 +46,7 @@ class EngineStats:
     extra: dict[str, float] = field(default_factory=dict)  # the engine's own figures, such as `refused_429`
 
 
-class Engine(ABC):  # noqa: B024 - an engine answers some verbs, none of them is a must
+class Engine(EngineFacts):
     """A loaded model. Built inside its actor from plain configuration, started once, closed at the end.
 
     Its verbs (`generate`, `render`, `speak`, `listen`, `embed`, `classify`, `likelihood`) may be called from many tasks of one
@@ -55,38 +54,15 @@ class Engine(ABC):  # noqa: B024 - an engine answers some verbs, none of them is
     the engine as a whole is broken. A verb that an engine does not have fails the row: `engine_unsupported`.
     """
 
-    # Families of models that it takes, and the verbs that a model of each answers. `verbs` are those of all.
-    families: ClassVar[Mapping[str, frozenset[str]]] = {"causal_lm": frozenset({"generate"})}
-    verbs: ClassVar[frozenset[str]] = frozenset({"generate"})
-    inputs: ClassVar[frozenset[str]] = frozenset({"text"})  # what it takes: text, image, audio, video
-    needs_ref: ClassVar[bool] = True  # does the job have to name a `ref`?
-    takes_adapters: ClassVar[bool] = False
-    takes_constraints: ClassVar[bool] = False  # does it keep to what a request's `constraint` says?
-    takes_quantised: ClassVar[bool] = False  # does it compute with quantised weights as they are?
-    templated: ClassVar[bool] = False  # does it write prompts by the model's own chat template?
-    has_weights: ClassVar[bool] = True  # is the `ref` a model reference to resolve to local files?
-    replayable: ClassVar[bool] = True  # are the same request and seed promised the same text?
-    units: ClassVar[frozenset[str]] = frozenset()  # of its usage, beside those that raygen.usage lists
-    shares_steps: ClassVar[bool] = False  # does every request that is under way slow each of the others?
-
-    # Options that change what is generated. They are part of a job's identity: a run is not resumed with others.
-    deciding_options: ClassVar[frozenset[str]] = frozenset()
-
-    class Options(Frozen):
-        """What a job may say under `options`."""
-
-    def __init_subclass__(cls) -> None:
-        cls.verbs = frozenset().union(*cls.families.values())
-
     def __init__(self, model: ResolvedModel) -> None:
         self.model = model
         self.options: Any = self.Options.model_validate(model.spec.options)
         self.stats = EngineStats()
 
-    async def start(self) -> None:  # noqa: B027 - an engine without a warm-up needs none
+    async def start(self) -> None:
         """Load the model. Raises EngineError."""
 
-    def others_are_answered(self) -> None:  # noqa: B027 - of no use to most
+    def others_are_answered(self) -> None:
         """Take note that other engines of this run have been answered by this model. Called from any thread."""
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
@@ -123,11 +99,6 @@ class Engine(ABC):  # noqa: B024 - an engine answers some verbs, none of them is
         """Return how probable the model finds every text of the request. Raises RowError, EngineError."""
         raise self.lacks("likelihood")
 
-    @classmethod
-    def labels(cls, model: ResolvedModel) -> tuple[str, ...] | None:
-        """Return a classifier's classes before anything is loaded; None: it cannot be told. Raises EngineConfigError."""
-        return None
-
     def check_adapter(self, name: str | None) -> None:
         """Raise RowError `unknown_adapter` unless the model has this adapter; None is the model itself."""
         known = self.model.adapters
@@ -136,11 +107,6 @@ class Engine(ABC):  # noqa: B024 - an engine answers some verbs, none of them is
                 "unknown_adapter",
                 f"model {self.model.name!r} has no adapter {name!r}; adapters: {', '.join(known) or 'none'}",
             )
-
-    @classmethod
-    def constraint_fault(cls, constraint: Constraint, options: Mapping[str, Any]) -> str | None:
-        """Say why a model with these options does not keep to a constraint; None: it does."""
-        return None if cls.takes_constraints else "takes no constraints"
 
     def check_constraint(self, constraint: Constraint | None) -> None:
         """Raise RowError `engine_unsupported` unless the model keeps to this constraint."""
@@ -158,13 +124,8 @@ class Engine(ABC):  # noqa: B024 - an engine answers some verbs, none of them is
             f"model {name!r} (engine `{self.model.spec.engine}`, family {family}) {lack}",
         )
 
-    async def close(self) -> None:  # noqa: B027 - an engine without resources needs none
+    async def close(self) -> None:
         """Release what `start` took."""
-
-    @classmethod
-    def cpus(cls, cores: int, gpus: float) -> float:
-        """Logical CPUs to ask Ray for, on a node with `cores`, beside `gpus`. Whole nodes must never be taken: reads starve."""
-        return 0.25
 
     @property
     def capacity(self) -> int:

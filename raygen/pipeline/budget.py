@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raygen.engines import engine_class
+from raygen.engines import engine_facts
 from raygen.errors import ConfigError
 from raygen.program.job import Job
 from raygen.usage import TOKENS, UNITS, Usage, unit_of
@@ -50,7 +50,7 @@ def budget_of(job: Job, tokens: int | None, seconds: float | None, given: Sequen
     Raises:
         ConfigError: it is not of that form; no engine of the job counts in that unit; or a unit is given twice.
     """
-    own = {unit for model in job.models.values() for unit in engine_class(model.engine).units}
+    own = {unit for model in job.models.values() for unit in engine_facts(model.engine).units}
     amounts: dict[str, float] = {} if tokens is None else {TOKENS: tokens}
     for each in given or ():
         unit, amount = _parsed(each, {TOKENS, *UNITS, *own})

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from raygen.engines import engine_class
+from raygen.engines import engine_facts
 from raygen.engines.templated import rules_of
 from raygen.errors import ConfigError
 from raygen.models.resolved import ResolvedModel
@@ -32,7 +32,7 @@ def check_asks(program: Program, models: Mapping[str, ResolvedModel]) -> None:
     for ask in asks:
         _check_ids(ask, models[ask.model])
     for name, model in models.items():
-        if model.path is None or not engine_class(model.spec.engine).templated:
+        if model.path is None or not engine_facts(model.spec.engine).templated:
             continue
         of_model = [ask for ask in asks if ask.model == name]
         wants_system = [ask for ask in of_model if ask.system]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from raygen.config.files import explain
 from raygen.config.model import ModelSpec
-from raygen.engines import answering, engine_class
+from raygen.engines import answering, engine_facts
 from raygen.engines.requests import VERBS
 from raygen.steps.context import Context
 from raygen.steps.spec import step_names
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def check_model(spec: ModelSpec) -> ModelSpec:
     """Refuse what a model's engine does not take. Raises ValueError, for pydantic to say where."""
-    engine = engine_class(spec.engine)
+    engine = engine_facts(spec.engine)
     if spec.family not in engine.families:
         taken = ", ".join(sorted(engine.families))
         raise ValueError(f"engine {spec.engine!r} takes models of family {taken}, not {spec.family!r}")
@@ -76,7 +76,7 @@ def _check_used(context: Context, where: str, name: str, verb: str) -> None:
     if name not in context.models:
         raise ValueError(f"{where}: no model {name!r}; models: {', '.join(context.models)}")
     spec = context.models[name]
-    if verb not in engine_class(spec.engine).families[spec.family]:
+    if verb not in engine_facts(spec.engine).families[spec.family]:
         raise ValueError(
             f"{where}: {name!r} is of family {spec.family!r}, which {VERBS[verb]} on engine {spec.engine!r}; "
             f"what does: {answering(verb)}"

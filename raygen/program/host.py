@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
-from raygen.engines import engine_class
+from raygen.engines import engine_class, engine_facts
 from raygen.engines.base import Engine
 from raygen.engines.figures import ANSWERED, add_figures, usage_figures
 from raygen.errors import RowError
@@ -74,7 +74,7 @@ class EngineHost:
             name: (pooled or {}).get(name) or engine_class(model.spec.engine)(model)
             for name, model in models.items()
         }
-        kinds = {name: engine_class(model.spec.engine) for name, model in models.items()}
+        kinds = {name: engine_facts(model.spec.engine) for name, model in models.items()}
         identities = {
             name: identity_of(model, kinds[name].deciding_options) for name, model in models.items()
         }

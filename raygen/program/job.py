@@ -129,11 +129,11 @@ class Job(Frozen):
 
     def identity(self) -> dict[str, Any]:
         """What decides the outcomes: everything but where the run lives, how wide it is, and how engines run."""
-        from raygen.engines import engine_class
+        from raygen.engines import engine_facts
 
         whole = self.model_dump(mode="json", exclude={"execution", "output", "name"})
         for spec in whole["models"].values():
-            deciding = engine_class(spec["engine"]).deciding_options
+            deciding = engine_facts(spec["engine"]).deciding_options
             spec["options"] = {key: value for key, value in spec["options"].items() if key in deciding}
             for key in ("placement", *REPLICAS):
                 del spec[key]

@@ -14,7 +14,7 @@ from raygen.data.media.pictures import holds_pictures
 from raygen.data.paths import names_in
 from raygen.data.sources.base import SourcePlan
 from raygen.data.sources.partitions import partitions_of
-from raygen.engines import engine_class
+from raygen.engines import engine_facts
 from raygen.engines.base import Engine
 from raygen.errors import ConfigError, EngineError, RowError, SourceError, told
 from raygen.program.job import Job
@@ -131,7 +131,7 @@ class Program:
             step.check_columns(source.columns)
             images = step.config.images if isinstance(step, GenerateStep) else ()
             engine = self.job.models[step.config.model].engine if images else ""
-            if images and "image" not in engine_class(engine).inputs:
+            if images and "image" not in engine_facts(engine).inputs:
                 raise ConfigError(
                     f"{step.where}.images: engine {engine!r} takes text only; pictures are for endpoints (`openai`)"
                 )

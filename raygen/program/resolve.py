@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from raygen.engines import engine_class
+from raygen.engines import engine_facts
 from raygen.errors import ConfigError, EngineError, ModelReferenceError
 from raygen.extras import require
 from raygen.models.resolved import ResolvedAdapter, ResolvedModel
@@ -24,7 +24,7 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
     """
     found = {}
     for name, spec in job.models.items():
-        if not engine_class(spec.engine).has_weights:
+        if not engine_facts(spec.engine).has_weights:
             found[name] = ResolvedModel(name, spec, None, f"{spec.engine}:{spec.ref or '-'}")
             continue
         require("local", f"models.{name}: engine {spec.engine!r}")
@@ -39,7 +39,7 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
             raise ModelReferenceError(
                 f"models.{name}.ref: {spec.ref} is a LoRA adapter; its model is a `ref`, itself one of `adapters`"
             )
-        if not engine_class(spec.engine).takes_quantised:
+        if not engine_facts(spec.engine).takes_quantised:
             more = ", a GGUF file, or engine `vllm`" if spec.family == "causal_lm" else ""
             check_quantised(weights.path, f"models.{name}.ref: {spec.ref}", more)
         adapters = {
@@ -54,7 +54,7 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
 def _check_labels(job: Job, models: dict[str, ResolvedModel]) -> None:
     for number, step in enumerate(job.steps):
         for key, model, label in step.kind.labels(step.config):
-            known = engine_class(models[model].spec.engine).labels(models[model])
+            known = engine_facts(models[model].spec.engine).labels(models[model])
             if known is not None and label not in known:
                 near = difflib.get_close_matches(label, known, 1, 0.5)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -99,7 +99,7 @@ def dated(models: dict[str, ResolvedModel], date: str, former: bool = False) -> 
     from raygen.models.text.chat_template import reads_clock
 
     def asks(model: ResolvedModel) -> bool:
-        templated = engine_class(model.spec.engine).templated
+        templated = engine_facts(model.spec.engine).templated
         return templated and model.path is not None and reads_clock(Path(model.path))
 
     return {

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from raygen.engines import engine_class
+from raygen.engines import engine_facts
 from raygen.engines.base import Engine
 from raygen.engines.requests import (
     ClassifyRequest,
@@ -228,7 +228,7 @@ class _Told:
 
 def _identities(job: Job, pinned: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        name: identity_of(_resolved(job, name, pinned), engine_class(spec.engine).deciding_options)
+        name: identity_of(_resolved(job, name, pinned), engine_facts(spec.engine).deciding_options)
         for name, spec in job.models.items()
     }
 

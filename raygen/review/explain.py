@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raygen.engines import engine_class
+from raygen.engines import engine_facts
 from raygen.errors import RaygenError
 from raygen.extras import require
 from raygen.program.job import Job
@@ -51,7 +51,7 @@ def attributions(
 def _lack(job: Job, name: str) -> str | None:
     """Say what is missing for an attribution, before anything heavy is imported."""
     spec = job.models[name]
-    if not engine_class(spec.engine).has_weights:
+    if not engine_facts(spec.engine).has_weights:
         return f"(engine {spec.engine!r}) has no weights to look into"
     return None
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from raygen.data.sources import open_source
 from raygen.data.sources.base import ROW_ID
 from raygen.data.sources.unique import UniqueIds
-from raygen.engines import engine_class
+from raygen.engines import engine_facts
 from raygen.errors import (
     ChunkIntegrityError,
     ConfigError,
@@ -228,7 +228,7 @@ def _replay(
     found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Table], say: Callable[[str], None]
 ) -> None:
     for name, spec in job.models.items():
-        if not engine_class(spec.engine).replayable:
+        if not engine_facts(spec.engine).replayable:
             found.notes.append(f"model {name!r}: engine {spec.engine!r} does not promise the same text twice")
     models = as_planned(resolve_models(job), plan)
     for name, model in models.items():

@@ -145,14 +145,14 @@ class Step(Described):
 
 def check_constraint(constraint: Constraint | None, model: str, where: str, context: Context) -> None:
     """Refuse a constraint that the model's engine does not keep to. Raises ValueError, naming `where`."""
-    from raygen.engines import ENGINES, engine_class
+    from raygen.engines import ENGINES, engine_facts
 
     if constraint is None:
         return
     spec = context.models[model]
-    fault = engine_class(spec.engine).constraint_fault(constraint, spec.options)
+    fault = engine_facts(spec.engine).constraint_fault(constraint, spec.options)
     if fault is not None:
-        able = ", ".join(name for name in ENGINES if engine_class(name).takes_constraints)
+        able = ", ".join(name for name in ENGINES.own if engine_facts(name).takes_constraints)
         raise ValueError(
             f"{where}: model {model!r}: engine {spec.engine!r} {fault}; engines that take constraints: {able}"
         )

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, JSON, ROW_ID, SourcePlan
+from raygen.engines import ENGINES
 from raygen.engines.base import Engine
 from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult, TokenLogprob
 from raygen.errors import ConfigError, EngineError, RowError
@@ -63,9 +64,7 @@ class OddEngine(Engine):
 
 @pytest.fixture
 def odd(monkeypatch: pytest.MonkeyPatch) -> Job:
-    monkeypatch.setattr("raygen.engines.engine_class", lambda name: OddEngine)
-    monkeypatch.setattr("raygen.program.checks.engine_class", lambda name: OddEngine)
-    monkeypatch.setattr("raygen.program.host.engine_class", lambda name: OddEngine)
+    monkeypatch.setitem(ENGINES.own, "odd", "tests.program.test_host:OddEngine")
     OddEngine.most = 0
     return echo_job("in", "out", models={"writer": {"family": "causal_lm", "engine": "odd"}})
 

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.ray.fragile import register
-
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 # Ray's workers import the fragile engine from here.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -28,14 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def own_ray() -> Iterator[Any]:
-    """A local Ray of two logical CPUs, on loopback, whose workers know the fragile engine."""
+    """A local Ray of two logical CPUs, on loopback, whose workers find the fragile engine."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = (
         False  # what the variable says, if Ray was imported before
     )
-    register()
     os.putenv("RAY_BACKEND_LOG_LEVEL", "fatal")  # as raygen does for its own
     ray.init(
         address="local",
@@ -45,7 +42,6 @@ def own_ray() -> Iterator[Any]:
         log_to_driver=False,
         logging_level="ERROR",
         _node_ip_address="127.0.0.1",
-        runtime_env={"worker_process_setup_hook": register},
     )
     os.unsetenv("RAY_BACKEND_LOG_LEVEL")
     yield ray

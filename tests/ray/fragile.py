@@ -1,16 +1,15 @@
-"""An echo engine that breaks on request, and how Ray's workers get to know it."""
+"""An echo engine that breaks on request; jobs name it in full, as they would another package's."""
 
 from __future__ import annotations
 
 import os
 from typing import Any, Literal
 
-from raygen.engines import ENGINES
 from raygen.engines.echo import EchoEngine
 from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.errors import EngineError
 
-FRAGILE = "fragile"
+FRAGILE = "tests.ray.fragile:FragileEngine"
 
 
 class FragileEngine(EchoEngine):
@@ -34,11 +33,6 @@ class FragileEngine(EchoEngine):
             if self.options.fails == "generate_exits":
                 os._exit(9)
         return await super().generate(request)
-
-
-def register() -> None:
-    """Make the engine known in this process; runs in every worker (`worker_process_setup_hook`)."""
-    ENGINES[FRAGILE] = "tests.ray.fragile:FragileEngine"
 
 
 def fragile_model(**options: Any) -> dict[str, Any]:

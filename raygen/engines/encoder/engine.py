@@ -11,15 +11,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from pydantic import Field
 
-from raygen.config.base import Frozen
 from raygen.engines.base import Engine
 from raygen.engines.encoder.batches import EncoderBatches, padded_length
+from raygen.engines.encoder.facts import EncoderFacts
 from raygen.engines.encoder.request import Pending, Text
 from raygen.engines.requests import (
     ClassifyRequest,
@@ -32,8 +30,6 @@ from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.models.stable.yardstick import words_of
-from raygen.models.text.label_files import read_labels
-from raygen.models.text.sentence_files import Pooling
 from raygen.usage import ENCODED_TOKENS
 
 if TYPE_CHECKING:
@@ -42,46 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class EncoderEngine(Engine):
-    families = {"embedder": frozenset({"embed"}), "classifier": frozenset({"classify"})}
-    deciding_options = frozenset({"max_tokens", "truncate", "pooling", "normalize"})
-
-    class Options(Frozen):
-        threads: int | None = Field(
-            None, ge=1, le=1024, description="CPU threads; one for each core if unset"
-        )
-        max_batch: int = Field(512, ge=1, le=65536, description="texts computed at once")
-        max_batch_tokens: int = Field(
-            8192, ge=16, le=2**24, description="of texts computed at once, padding included"
-        )
-        max_tokens: int | None = Field(
-            None,
-            ge=1,
-            description="of a text; unset: what the model's makers allow; never more than the model can read",
-        )
-        truncate: bool = Field(
-            False, description="cut longer texts at max_tokens, instead of failing the row"
-        )
-        pooling: Pooling | None = Field(
-            None, description="how token vectors become one; unset: as the model says, else their mean"
-        )
-        normalize: bool | None = Field(
-            None, description="vectors of length 1; unset: as the model says, else no"
-        )
-        device: str = Field(
-            "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: cuda if there is one"
-        )
-
-    @classmethod
-    def cpus(cls, cores: int, gpus: float) -> float:
-        """Beside a GPU, one; else all cores of a node but one: two engines on one CPU slow each other."""
-        return 1.0 if gpus else max(0.5, cores - 1.0)
-
-    @classmethod
-    def labels(cls, model: ResolvedModel) -> tuple[str, ...] | None:
-        if model.spec.family != "classifier" or model.path is None:
-            return None
-        return read_labels(Path(model.path))
+class EncoderEngine(EncoderFacts, Engine):
+    """One embedder or classifier, which computes texts of one padded length together."""
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)

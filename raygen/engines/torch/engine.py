@@ -24,11 +24,10 @@ from raygen.engines.requests import (
     LikelihoodResult,
     TokenLogprob,
 )
-from raygen.engines.templated import TEMPLATE_OPTIONS
 from raygen.engines.text_messages import text_only
+from raygen.engines.torch.facts import TorchFacts
 from raygen.engines.torch.likelihood import Scoring, tokens_of
 from raygen.engines.torch.load import load
-from raygen.engines.torch.options import TorchOptions
 from raygen.engines.torch.sample import Sample
 from raygen.engines.torch.stopping import StopRule
 from raygen.engines.torch.text_stream import TextStream
@@ -48,21 +47,8 @@ class Pending:
     progress: asyncio.Event = field(default_factory=asyncio.Event)  # a sample got a token
 
 
-class TorchEngine(Engine):
-    families = {"causal_lm": frozenset({"generate", "likelihood"})}
-    takes_adapters = True
-    takes_constraints = True
-    shares_steps = True
-    templated = True
-    deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS
-
-    class Options(TorchOptions):
-        pass
-
-    @classmethod
-    def cpus(cls, cores: int, gpus: float) -> float:
-        """Beside a GPU, one; else all cores of a node but one: two engines on one CPU slow each other."""
-        return 1.0 if gpus else max(0.5, cores - 1.0)
+class TorchEngine(TorchFacts, Engine):
+    """One causal LM, which steps all running samples together."""
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)

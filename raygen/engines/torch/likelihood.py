@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from raygen.config.sampling import Sampling
 from raygen.engines.requests import LikelihoodRequest
 from raygen.engines.text_messages import text_only
+from raygen.engines.torch.facts import PIECE
 from raygen.engines.torch.memory.arena import Memory
 from raygen.engines.torch.sample import Sample
-from raygen.engines.torch.scheduler import PIECE
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineError, RowError
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raygen.engines.templated import rules_of
+from raygen.engines.torch.facts import TorchFacts
 from raygen.engines.torch.likelihood import Likelihoods
 from raygen.engines.torch.masks import Constraints
 from raygen.engines.torch.memory.arena import Memory
 from raygen.engines.torch.memory.prefixes import Prefixes
-from raygen.engines.torch.options import TorchOptions
 from raygen.engines.torch.runner import Stepper
 from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineError
@@ -37,7 +37,7 @@ class Loaded:
     )
 
 
-def load(model: ResolvedModel, options: TorchOptions) -> Loaded:
+def load(model: ResolvedModel, options: TorchFacts.Options) -> Loaded:
     """Load a model. Call it on the thread that will compute.
 
     Raises:

@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from raygen.engines.torch.facts import PIECE
 from raygen.engines.torch.memory.arena import Memory
 from raygen.engines.torch.memory.prefixes import BLOCK, Node, Prefixes
 from raygen.engines.torch.sample import Sample
 
-PIECE = 256  # a prompt is cut at multiples of it
 PATIENCE = 64  # a sample that was passed over so often goes first
 FIRST_GUESS = 128  # output tokens of a sample, before any has ended
 

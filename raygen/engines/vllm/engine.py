@@ -14,8 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import Field
-
 from raygen.engines.base import Engine
 from raygen.engines.requests import (
     GenerateChunk,
@@ -24,8 +22,9 @@ from raygen.engines.requests import (
     GenerateResult,
     TokenLogprob,
 )
-from raygen.engines.templated import TEMPLATE_OPTIONS, TemplateOptions, rules_of
+from raygen.engines.templated import rules_of
 from raygen.engines.text_messages import text_only
+from raygen.engines.vllm.facts import VLLMFacts
 from raygen.engines.vllm.params import sampling_params, structured_outputs
 from raygen.engines.vllm.process import VLLMProcess
 from raygen.errors import EngineConfigError, EngineError, RowError
@@ -59,38 +58,8 @@ class Prompt:
     structured: dict[str, Any] | None  # vLLM's structured outputs parameters
 
 
-class VLLMEngine(Engine):
-    takes_adapters = True
-    takes_constraints = True
-    replayable = False  # its kernels may round differently in another batch
-    takes_quantised = True
-    templated = True
-    deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS
-
-    class Options(TemplateOptions):
-        max_batch: int = Field(256, ge=1, le=8192, description="samples generated at once")
-        context_tokens: int | None = Field(
-            None,
-            ge=2,
-            description="prompt and output together; the model's own limit if that is less or this unset",
-        )
-        tensor_parallel: int = Field(
-            1, ge=1, le=64, description="GPUs that share one copy of the model: as many as gpus_per_replica"
-        )
-        gpu_memory_fraction: float = Field(
-            0.9, gt=0, le=1, description="of each GPU, for weights, keys and values together"
-        )
-        kv_cache_gib: float | None = Field(
-            None,
-            gt=0,
-            description="memory for keys and values; unset: what gpu_memory_fraction leaves, on a CPU 4",
-        )
-        enforce_eager: bool = Field(False, description="do not compile the model: starts sooner, runs slower")
-
-    @classmethod
-    def cpus(cls, cores: int, gpus: float) -> float:
-        """Beside a GPU, one; else all cores of a node but one."""
-        return 1.0 if gpus else max(0.5, cores - 1.0)
+class VLLMEngine(VLLMFacts, Engine):
+    """One causal LM in a process of vLLM's."""
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raygen.cluster.connect import Capacity
-from raygen.engines import engine_class
+from raygen.engines import engine_facts
 from raygen.errors import ConfigError
 from raygen.models.resolved import ResolvedModel
 from raygen.program.job import Job
@@ -47,7 +47,7 @@ def groups_of(job: Job, models: Mapping[str, ResolvedModel], cores: int, chunks:
     """
     execution = job.execution
     inside = [model for model in models.values() if model.spec.placement == "colocated"]
-    asked = [engine_class(model.spec.engine).cpus(cores, execution.gpus_per_replica) for model in inside]
+    asked = [engine_facts(model.spec.engine).cpus(cores, execution.gpus_per_replica) for model in inside]
     # Engines of one process share its cores: together they need no more than one that takes all would.
     cpus = min(sum(asked), max(0.5, cores - 1.0)) if asked else HOST_CPUS
     given = execution.cpus_per_replica
@@ -69,7 +69,7 @@ def groups_of(job: Job, models: Mapping[str, ResolvedModel], cores: int, chunks:
         if spec.placement != "pooled":
             continue
         own, gpus = spec.cpus_per_replica, spec.gpus_per_replica
-        default = engine_class(spec.engine).cpus(cores, gpus)
+        default = engine_facts(spec.engine).cpus(cores, gpus)
         computes = not gpus and has_threads(model)
         threads = max(1, int(own)) if own is not None and computes else None
         found.append(
@@ -171,7 +171,7 @@ def _noun(group: Group) -> str:
 
 def has_threads(model: ResolvedModel) -> bool:
     """Does its engine compute with CPU threads of its own?"""
-    return "threads" in engine_class(model.spec.engine).Options.model_fields
+    return "threads" in engine_facts(model.spec.engine).Options.model_fields
 
 
 def with_threads(model: ResolvedModel, threads: int | None) -> ResolvedModel:
