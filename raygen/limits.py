@@ -1,4 +1,4 @@
-"""Limits: the cores and the memory that this process may use, by its affinity, the machine, and the control groups it is in."""
+"""Limits: the cores and the memory that this process may use, by its affinity, the machine, and its control groups."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Limits:
     """What one process may use.
 
     Attributes:
-        cores: that it may run on, by affinity.
-        quota: of CPU time, in cores (1.5: one and a half); None: no quota.
-        memory_bytes: the machine's, or the group's limit if that is less; None: unknown.
-        free_bytes: of these, what can be had now, page cache counted as free; None: unknown.
+        cores: the number of cores that it may run on, by affinity.
+        quota: its share of CPU time, in cores (1.5: one and a half); None: no quota.
+        memory_bytes: the machine's memory, or the group's limit if that is less; None: unknown.
+        free_bytes: the part of that memory which is free now, page cache included; None: unknown.
     """
 
     cores: int
@@ -27,9 +27,13 @@ class Limits:
     free_bytes: int | None
 
 
+def usable_cores() -> int:
+    """Return the number of CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def read_limits(root: Path = Path("/")) -> Limits:
     """Return the limits of this process, from the files below `root` (Linux); elsewhere what Python knows."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _groups(root, "cpu") if (quota := _quota(folder)) is not None]
     memory, free = _machine_memory(root)
     for folder in _groups(root, "memory"):
@@ -38,7 +42,7 @@ def read_limits(root: Path = Path("/")) -> Limits:
             memory = limit
         if limit is not None and used is not None:
             free = max(0, min(limit - used, free if free is not None else limit))
-    return Limits(cores, min(quotas, default=None), memory, free)
+    return Limits(usable_cores(), min(quotas, default=None), memory, free)
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

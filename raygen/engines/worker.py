@@ -6,6 +6,7 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 
 from raygen.engines.turns import CPU
+from raygen.limits import usable_cores
 
 # OpenMP reads these when torch is loaded. Threads that spin while they wait take cores from all else: beside two busy
 # processes on 2 cores, passive ones gave 3 to 10 times the tokens a second. But a thread that sleeps at once is slow to
@@ -26,7 +27,7 @@ def start_torch(threads: int | None, device: str) -> str:
     import torch
 
     # Said outright: Ray sets OMP_NUM_THREADS by the CPUs that an actor asked for, and bits may depend on threads.
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or usable_cores())
     torch.get_num_threads()  # this thread keeps them from now on, whatever another engine of this process sets for its own
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

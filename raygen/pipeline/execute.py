@@ -23,13 +23,13 @@ from raygen.cluster.connect import capacity
 from raygen.cluster.datasets import our_settings
 from raygen.cluster.quiet import quieten
 from raygen.engines.figures import add_figures
+from raygen.limits import usable_cores
 from raygen.pipeline import stages
 from raygen.pipeline.board import Board
 from raygen.pipeline.pools.layout import Group, groups_of, laid_out
 from raygen.pipeline.pools.pool import Pools, stand_ins
 from raygen.pipeline.work import Report, Todo, Work
 from raygen.program.host import chunks_in_flight
-from raygen.program.machine import usable_cores
 
 # How often a chunk, and an engine, may meet the sudden end of its process before the pass is given up. The driver then
 # begins another pass while passes commit anything: a row that kills its process ends a run, and preempted nodes do not.

@@ -160,7 +160,7 @@ def _count_duplicates(run: Prepared, commits: Iterable[Commit]) -> int:
     config = deduplication_of(run.plan)
     if config is None:
         return 0
-    return find_duplicates(((run.store, commit) for commit in commits), config).num_rows
+    return int(find_duplicates(((run.store, commit) for commit in commits), config).num_rows)
 
 
 def _pass(

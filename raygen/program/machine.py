@@ -1,15 +1,16 @@
-"""What machine generates: part of the lineage, because another CPU or GPU may round differently."""
+"""Machine: which one generates is part of the lineage, because another CPU or GPU may round differently."""
 
 from __future__ import annotations
 
 import functools
-import os
 import platform
+
+from raygen.limits import usable_cores
 
 
 @functools.cache
 def machine_name() -> str:
-    """`AMD EPYC, 2 cores`; read from the operating system, without loading torch."""
+    """Return what this machine is called: `AMD EPYC, 2 cores`; read from the operating system, without loading torch."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as lines:
@@ -19,8 +20,3 @@ def machine_name() -> str:
     except OSError:
         pass
     return f"{model}, {usable_cores()} cores"
-
-
-def usable_cores() -> int:
-    """CPU cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

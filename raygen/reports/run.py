@@ -173,7 +173,10 @@ def length_limit(lengths: Sequence[int], finish_reasons: dict[str, int]) -> int 
 def _figures(data: ReportData) -> list[tuple[str, str, str]]:
     """Key figures: label, value, a remark."""
     ran_s = data.elapsed_s
-    per_second = (lambda n: display.number(n / ran_s)) if ran_s > 0 else (lambda n: "–")
+
+    def per_second(n: float) -> str:
+        return display.number(n / ran_s) if ran_s > 0 else "–"
+
     chunks = f"{display.number(data.chunks.committed)} of {display.number(data.chunks.total)}"
     again = (
         f"{display.number(data.chunks.recomputed)} computed again"

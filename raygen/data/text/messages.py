@@ -97,10 +97,10 @@ def _checked_calls(calls: Any) -> list[dict[str, Any]]:
     return [_checked_call(call, number) for number, call in enumerate(calls)]
 
 
-def _checked_call(call: Any, number: int) -> dict[str, Any]:
-    if not isinstance(call, dict):
+def _checked_call(given: Any, number: int) -> dict[str, Any]:
+    if not isinstance(given, dict):
         raise ValueError(f"has a tool call (number {number}) that is no object")
-    call = _given(call)
+    call: dict[str, Any] = _given(given)
     if call.get("type", "function") != "function":
         return call  # of a kind that some endpoint knows
     if "function" not in call:

@@ -174,4 +174,5 @@ class BothMasks:
         one_V, other_V = self._one(prompt, tokens), self._other(prompt, tokens)
         if one_V is None or other_V is None:
             return other_V if one_V is None else one_V
-        return one_V & other_V
+        both_V: np.ndarray = one_V & other_V
+        return both_V

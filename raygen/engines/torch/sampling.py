@@ -225,4 +225,5 @@ def _invert(probabilities_BV: torch.Tensor, uniform_B: np.ndarray) -> list[int]:
     within_B = (inside_BC.cumsum(-1) <= (target_B - before_B)[:, None]).sum(-1)
     # Rounding may leave the target at or past the block's own sum: then it is its last possible token.
     last_B = BLOCK - 1 - (inside_BC > 0).flip(-1).int().argmax(-1)
-    return (block_B * BLOCK + torch.minimum(within_B, last_B)).tolist()
+    tokens: list[int] = (block_B * BLOCK + torch.minimum(within_B, last_B)).tolist()
+    return tokens

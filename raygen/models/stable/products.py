@@ -204,4 +204,5 @@ def zero_trial(sort: Sort) -> Callable[[int], str]:
             digest.update(first_PO.contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    return bits
+    found: Callable[[int], str] = bits
+    return found

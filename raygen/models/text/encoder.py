@@ -51,14 +51,17 @@ def _text_by_text(
 ) -> tuple[torch.Tensor, None]:
     """Attention whose kernel never depends on the batch: of 16-bit numbers, torch on a CPU decides by its size how to go on."""
     if query_BKLD.shape[0] == 1 or not _decided_by_batch(query_BKLD):
-        return sdpa_attention_forward(module, query_BKLD, key, value, mask, **settings)
+        attended: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query_BKLD, key, value, mask, **settings
+        )
+        return attended
     mask = mask.expand(query_BKLD.shape[0], *mask.shape[1:])
     texts = zip(query_BKLD.split(1), key.split(1), value.split(1), mask.split(1), strict=True)
     return torch.cat([sdpa_attention_forward(module, *text, **settings)[0] for text in texts]), None
 
 
 def _decided_by_batch(tensor: torch.Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.itemsize == 2
+    return bool(tensor.device.type == "cpu" and tensor.itemsize == 2)
 
 
 AttentionInterface.register(ATTENTION, _text_by_text)

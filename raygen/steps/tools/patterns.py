@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import regex
 
@@ -11,6 +11,8 @@ from raygen.errors import RowError
 
 # Of one text. Most patterns take microseconds; a few never end, and Python's `re` cannot be stopped.
 LIMIT_S = 2.0
+
+Found = TypeVar("Found")
 
 
 class Pattern:
@@ -27,11 +29,13 @@ class Pattern:
     def found(self, text: str) -> list[str | None]:
         """Return of each match, in order, its first group, or all of it if it has none. Raises RowError: it takes too long."""
         group = 1 if self._made.groups else 0
-        return self._in_time(
-            lambda: [match[group] for match in self._made.finditer(text, timeout=LIMIT_S)], text
-        )
 
-    def _in_time(self, look: Callable[[], Any], text: str) -> Any:
+        def look() -> list[str | None]:
+            return [match[group] for match in self._made.finditer(text, timeout=LIMIT_S)]
+
+        return self._in_time(look, text)
+
+    def _in_time(self, look: Callable[[], Found], text: str) -> Found:
         try:
             return look()
         except TimeoutError:

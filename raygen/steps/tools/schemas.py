@@ -33,7 +33,7 @@ class Schema:
     """
 
     def __init__(self, schema: Mapping[str, Any], dialect: Any = Draft202012Validator) -> None:
-        kept = extend(dialect, OWN)
+        kept: Any = extend(dialect, OWN)  # type: ignore[no-untyped-call]
         self._validator = kept(schema)
 
     def fault_in(self, text: str) -> str | None:

@@ -290,7 +290,8 @@ def _final_layers(model: Any) -> list[nn.Linear]:
 
 
 def _name_of(model: nn.Module, wanted: nn.Module) -> str:
-    return next(name for name, module in model.named_modules() if module is wanted)
+    name: str = next(name for name, module in model.named_modules() if module is wanted)
+    return name
 
 
 def _padded(rows: list[list[int]], filler: int) -> torch.Tensor:

@@ -136,7 +136,7 @@ def _pack(bundle: list[tuple[Any, pa.Table]]) -> bytes:
         for (number, _, _), units in bundle:
             merged = units.combine_chunks().to_batches()
             writer.write_batch(merged[0], custom_metadata={_NUMBER: str(number)})
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def _unpacked(bundles: deque[Any]) -> Iterator[tuple[int, pa.Table]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from raygen.errors import CorruptDataError, InterruptedRunError, RunConflictError
+from raygen.limits import usable_cores
 from raygen.storage import open_store
 from raygen.train.driver.board import Posts
 from raygen.train.families.base import Block, Family, family_class
@@ -246,8 +246,7 @@ def use_threads(recipe: Recipe, neighbours: int) -> None:
     Args:
         neighbours: workers on this node, this one included.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(recipe.threads or max(1, cores // neighbours))
+    torch.set_num_threads(recipe.threads or max(1, usable_cores() // neighbours))
 
 
 def _random_state() -> str:
