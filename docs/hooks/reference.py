@@ -174,19 +174,21 @@ def recipe() -> str:
 
 
 def engines() -> str:
-    from raygen.engines import ENGINES, engine_class
+    from raygen.engines import ENGINES, engine_facts
 
     out = []
-    for name in getattr(ENGINES, "own", ENGINES):
-        engine = engine_class(name)
-        module = __import__(engine.__module__, fromlist=["x"])
-        out.append(f"## {name}\n\n{paragraphs((module.__doc__ or '').split(chr(10) * 2)[0])}\n\n")
-        out.append(f"Families: {', '.join(f'`{family}`' for family in sorted(engine.families))}.\n\n")
-        schema = engine.Options.model_json_schema()
-        out.append(
-            fields_of(schema, schema.get("$defs", {})) if schema.get("properties") else "No options.\n"
-        )
-        out.append("\n")
+    for name in ENGINES.own:
+        facts = engine_facts(name)
+        about = __import__((facts.engine or facts.__module__).partition(":")[0], fromlist=["x"]).__doc__ or ""
+        out.append(f"## {name}\n\n{paragraphs(about).partition(chr(10))[0]}\n\n")
+        rows = [
+            (f"`{family}`", ", ".join(f"`{verb}`" for verb in sorted(verbs)))
+            for family, verbs in facts.families.items()
+        ]
+        out.append(table(("family", "verbs"), rows) + "\n")
+        schema = facts.Options.model_json_schema()
+        if schema.get("properties"):
+            out.append(fields_of(schema, schema.get("$defs", {})) + "\n")
     return "".join(out)
 
 
