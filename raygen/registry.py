@@ -30,6 +30,7 @@ class Registry:
 
     def __init__(self, noun: str, group: str, own: Mapping[str, str], kind: str | None = None) -> None:
         self.noun, self.group, self.own, self.kind = noun, group, own, kind
+        self.nouns = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
 
     @cached_property
     def _offered(self) -> dict[str, list[EntryPoint]]:
@@ -62,7 +63,7 @@ class Registry:
             return self._fits(name, imported(name, f"{self.noun} {name!r}"))
         offered = self._offered.get(name, [])
         if not offered:
-            raise ValueError(f"no {self.noun} {name!r}; {self.noun}s: {', '.join(self.names())}")
+            raise ValueError(f"no {self.noun} {name!r}; {self.nouns}: {', '.join(self.names())}")
         if len({entry.value for entry in offered}) > 1:
             packages = ", ".join(sorted(entry.value for entry in offered))
             raise ValueError(

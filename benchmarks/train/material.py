@@ -74,20 +74,21 @@ def tensors_of(recipe: Recipe, directory: Path, blocks: str) -> list[tuple[int, 
     """Return every step's tokens and batches, as a transformers model takes them."""
     import torch
 
-    from raygen.train.families.base import IGNORED, family_class
+    from raygen.train.families.base import trainer_class
+    from raygen.train.families.text_units import IGNORED
     from raygen.train.loop.feed import read_blocks
     from raygen.train.loop.order import steps_of
     from raygen.train.prepare.prepared import Prepared
 
     store = open_store(blocks)
     prepared = Prepared.load(store)
-    family = family_class(recipe.family)(recipe, directory, prepared.labels)
+    trainer = trainer_class(recipe.family)(recipe, directory, prepared.labels)
     found: list[tuple[int, list[dict[str, Any]]]] = []
     for epoch in range(recipe.epochs):
-        for numbers in steps_of(prepared.blocks["train"], recipe.seed, epoch, recipe.batch.tokens):
+        for numbers in steps_of(prepared.blocks["train"], recipe.seed, epoch, recipe.batch.step_cost):
             batches = []
             for block in read_blocks(prepared, "train", numbers, store):
-                batch = family.collate(block, torch.device("cpu"))
+                batch = trainer.collate(block, torch.device("cpu"))
                 if (
                     chosen := batch.pop("chosen", None)
                 ) is not None:  # labels of the next tokens, targets only
@@ -95,7 +96,7 @@ def tensors_of(recipe: Recipe, directory: Path, blocks: str) -> list[tuple[int, 
                     labels[:, 1:][chosen[:, :-1]] = batch["labels"]
                     batch["labels"] = labels
                 batches.append(batch)
-            found.append((sum(prepared.blocks["train"][n].tokens for n in numbers), batches))
+            found.append((sum(prepared.blocks["train"][n].cost for n in numbers), batches))
             if len(found) == recipe.max_steps:
                 return found
     raise AssertionError("epochs are for ever")

@@ -136,7 +136,7 @@ def child(source: Path, budget_bytes: int) -> dict[str, Any]:
         prepared_s = time.monotonic() - began_s
         with Peaks() as feeding:
             tokens = ray.get(ray.remote(num_cpus=0.5)(read_all).remote(str(run)))
-    assert tokens == sum(block.tokens for block in prepared.blocks["train"])
+    assert tokens == sum(block.cost for block in prepared.blocks["train"])
     return {
         "blocks": len(prepared.blocks["train"]),
         "tokens": tokens,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from raygen.config.base import is_number, is_unicode
 from raygen.config.one_of import OneOf
@@ -117,6 +118,27 @@ def validate(value: Any, model: type[Model], where: str) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise ConfigError(f"{where}: {explain(error, model)}") from None
+
+
+def validate_part(value: Any, model: type[Model]) -> Model:
+    """Validate a part whose model is known only while the whole is validated, such as a family's part of a recipe.
+
+    Raises:
+        ValidationError: for pydantic to say where; an unknown key is named with the keys that are allowed.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines: list[InitErrorDetails] = []
+        for found in error.errors(include_url=False):
+            kind: str | PydanticCustomError = found["type"]
+            if kind == "extra_forbidden":
+                _, _, said = _unknown_key(found["loc"], model).partition(": ")
+                kind = PydanticCustomError("value_error", "{said}", {"said": said})
+            lines.append(
+                {"type": kind, "loc": found["loc"], "input": found["input"], "ctx": found.get("ctx", {})}
+            )
+        raise ValidationError.from_exception_data(model.__name__, lines) from None
 
 
 def _is_template(text: str) -> bool:

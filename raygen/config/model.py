@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from raygen.config.base import Frozen, Name
+from raygen.config.base import Frozen
 from raygen.config.execution import ordered
 
 THINK = ("<think>", "</think>")
@@ -16,7 +16,10 @@ REPLICAS = ("replicas", "cpus_per_replica", "gpus_per_replica")  # of a pooled m
 class ModelSpec(Frozen):
     """A model of a job: its weights, the engine that runs it, and how many actors hold it."""
 
-    family: Name = Field(description="what kind of model it is: causal_lm, embedder, classifier, ...")
+    family: str = Field(
+        min_length=1,
+        description="causal_lm, embedder or classifier; or one of another package, `package.module:Class`",
+    )
     engine: str = Field(
         description="torch, vllm, openai, encoder or echo; or one of another package, `package.module:Class`"
     )

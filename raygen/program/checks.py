@@ -10,6 +10,7 @@ from raygen.config.files import explain
 from raygen.config.model import ModelSpec
 from raygen.engines import answering, engine_facts
 from raygen.engines.requests import VERBS
+from raygen.models.families import family_of
 from raygen.steps.context import Context
 from raygen.steps.spec import step_names
 
@@ -21,8 +22,12 @@ def check_model(spec: ModelSpec) -> ModelSpec:
     """Refuse what a model's engine does not take. Raises ValueError, for pydantic to say where."""
     engine = engine_facts(spec.engine)
     if spec.family not in engine.families:
+        family = family_of(spec.family)
         taken = ", ".join(sorted(engine.families))
-        raise ValueError(f"engine {spec.engine!r} takes models of family {taken}, not {spec.family!r}")
+        others = f"; {spec.family!r} is loaded by {', '.join(family.engines)}" if family.engines else ""
+        raise ValueError(
+            f"engine {spec.engine!r} takes models of family {taken}, not {spec.family!r}{others}"
+        )
     if spec.tags is not None and spec.family != "causal_lm":
         raise ValueError(f"reasoning_tags: only of models that write; this one is a {spec.family}")
     if spec.tags is not None and (not all(map(str.strip, spec.tags)) or spec.tags[0] == spec.tags[1]):

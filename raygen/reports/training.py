@@ -46,19 +46,21 @@ def write_train_report(
     evaluated: dict[str, dict[str, Any]],
     counts: Mapping[str, int],
     kept: int | None = None,
+    unit: str = "tokens",
 ) -> str:
     """Write report.html into a training's directory and return its URI. Raises StorageError.
 
     Args:
-        records: the metrics log. Of steps: step, epoch, loss, learning_rate, tokens, seconds (of that step);
+        records: the metrics log. Of steps: step, epoch, loss, learning_rate, seconds and cost (under the unit's name);
             of evaluations: step, split, metrics.
         evaluated: of the model that was kept: split -> {metrics, details, worst} as in raygen.train.families.base.Evaluated, and
             perhaps `baselines`: name -> {metrics} on the test split (on validation, if there is none). Details that
             are shown: labels, confusion, support, calibration; temperature, and `uncalibrated`: {ece, calibration}.
         counts: of the rows, as preparation counted them.
         kept: the step whose weights the model has.
+        unit: what the records count a step's cost in.
     """
-    html = render_train_report(store.uri, name, recipe, records, evaluated, counts, kept)
+    html = render_train_report(store.uri, name, recipe, records, evaluated, counts, kept, unit)
     store.put(REPORT_KEY, html.encode())
     return store.uri_of(REPORT_KEY)
 
@@ -71,13 +73,14 @@ def render_train_report(
     evaluated: dict[str, dict[str, Any]],
     counts: Mapping[str, int],
     kept: int | None = None,
+    unit: str = "tokens",
 ) -> str:
     """Return the report as one HTML document that loads nothing from anywhere. See `write_train_report`."""
     from markupsafe import Markup
 
     from raygen.version import __version__
 
-    curves = Curves.of(records)
+    curves = Curves.of(records, unit)
     metric = str((recipe.get("evaluation") or {}).get("metric", "loss"))
     splits = [split for split in SPLITS if split in evaluated]
     results = [{"split": split, **_classes(evaluated[split])} for split in splits]
@@ -158,8 +161,9 @@ def _figures(
     curves: Curves, metric: str, records: Sequence[dict[str, Any]], kept: int | None
 ) -> list[tuple[str, str, str]]:
     """Key figures: label, value, a remark."""
-    known = [(tokens, s) for _, tokens, s in curves.speed if s > 0 and not math.isnan(tokens)]
-    tokens, seconds = sum(t for t, _ in known), sum(s for _, s in known)
+    known = [(cost, s) for _, cost, s in curves.speed if s > 0 and not math.isnan(cost)]
+    cost, seconds = sum(cost for cost, _ in known), sum(s for _, s in known)
+    units = curves.unit.capitalize()
     losses = [value for _, value in curves.loss[-LAST_STEPS:] if not math.isnan(value)]
     epochs = [value for record in records if not math.isnan(value := value_of(record, "epoch"))]
     evaluations = [each for each in curves.validation.get(metric, []) if not math.isnan(each[1])]
@@ -170,8 +174,8 @@ def _figures(
             f"in {display.count(int(max(epochs)) + 1, 'epoch')}" if epochs else "",
         ),
         ("Time in steps", display.duration(seconds), "evaluations and pauses left out"),
-        ("Tokens", display.number(tokens), "padding included"),
-        ("Tokens a second", display.number(tokens / seconds) if seconds else "–", "in steps"),
+        (units, display.number(cost), "padding included"),
+        (f"{units} a second", display.number(cost / seconds) if seconds else "–", "in steps"),
         ("Training loss", _figure(sum(losses) / len(losses)) if losses else "–", f"last {LAST_STEPS} steps"),
     ]
     if evaluations:

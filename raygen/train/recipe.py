@@ -6,49 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
-from raygen.config.base import Day, Frozen, Name, Tools
+from raygen.config.base import Day, Frozen, Name
+from raygen.config.files import validate_part
 from raygen.config.source import Source
-from raygen.data.text.tools import whole_tools
 from raygen.models.text.chat_template import refuse_given
 from raygen.storage.sealed import digest_of
+from raygen.train.families.lessons import Batch, Objective, objective_class
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Template = Annotated[str, Field(min_length=1, description="a Jinja2 template over the row's columns")]
-
-
-class Objective(Frozen):
-    """What a row teaches. Causal LMs: `text`, or `prompt` and `completion`, or `messages`. Classifiers: `text` and `label`."""
-
-    text: Template | None = None
-    pair: Template | None = Field(
-        None, description="a classifier's second text: of (premise, hypothesis), the hypothesis"
-    )
-    system: Template | None = None
-    prompt: Template | None = None
-    completion: Template | None = Field(None, description="what the loss is taken on")
-    messages: str | tuple[str, str] | None = Field(
-        None,
-        description="a column of chat messages; the loss is taken on the assistant's. Or two, [PROMPT, COMPLETION]: on the "
-        "assistant's of the second alone",
-    )
-    tools: Tools | None = Field(
-        None,
-        description="tools that the chat's model is told of: a column of lists of them, or the list itself",
-    )
-    turns: Literal["all", "last"] | None = Field(
-        None,
-        description="of the assistant's: all (if unset), or the last alone, for templates that write earlier turns otherwise "
-        "once another follows",
-    )
-    label: str | None = Field(None, description="the column of a classifier's label: its name, or its number")
-    labels: tuple[str, ...] | None = Field(
-        None,
-        min_length=2,
-        description="a classifier's labels in order; unset: the base's, or those found, sorted",
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
 class Preparation(Frozen):
@@ -61,7 +28,7 @@ class Preparation(Frozen):
     )
     test: Share = 0.0
     too_long: Literal["skip", "cut"] = Field(
-        "skip", description="examples of more than batch.max_tokens tokens"
+        "skip", description="examples that cost more than the batch allows, such as batch.max_tokens"
     )
     max_broken: float = Field(
         0.01, ge=0, le=1, description="share of broken rows, at most; more stop the training before it starts"
@@ -131,12 +98,6 @@ class Schedule(Frozen):
     floor: float = Field(0.0, ge=0, le=1, description="share of the learning rate at the end")
 
 
-class Batch(Frozen):
-    tokens: int = Field(4096, ge=16, description="an optimizer step's, of all workers, padding included")
-    micro_tokens: int = Field(4096, ge=16, description="computed at once by one worker: what memory allows")
-    max_tokens: int = Field(512, ge=8, description="of an example, and of a packed sequence")
-
-
 class Checkpoints(Frozen):
     every_steps: int = Field(200, ge=1)
     keep: int = Field(2, ge=1, le=100, description="the best ones; the newest is always kept")
@@ -154,7 +115,7 @@ class Evaluation(Frozen):
 
 class Recipe(Frozen):
     name: Name
-    family: Literal["causal_lm", "classifier"]
+    family: str = Field(description="causal_lm or classifier, or one of another package")
     base: str = Field(
         min_length=1, description="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir"
     )
@@ -163,7 +124,7 @@ class Recipe(Frozen):
         None, description="rows to validate on, instead of a share of the source's"
     )
     test_source: Source | None = None
-    objective: Objective
+    objective: SerializeAsAny[Objective] = Field(description="what a row teaches; its keys are the family's")
     template: dict[str, Any] | None = Field(
         None,
         max_length=64,
@@ -179,7 +140,9 @@ class Recipe(Frozen):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     dropout: float | None = Field(None, ge=0, lt=1, description="of the base's layers; unset: as it says")
-    batch: Batch = Batch()
+    batch: SerializeAsAny[Batch] = Field(
+        {}, validate_default=True, description="how much is computed at once, in the family's unit"
+    )
     epochs: int = Field(1, ge=1, le=10_000)
     max_steps: int | None = Field(None, ge=1, description="stop there, whatever the epochs")
     precision: Literal["float32", "bfloat16"] = Field(
@@ -208,40 +171,27 @@ class Recipe(Frozen):
             raise ValueError("workers is a number, or [min, max] with 1 <= min <= max <= 10000")
         return workers
 
+    @field_validator("family")
+    @classmethod
+    def _trained(cls, family: str) -> str:
+        objective_class(family)
+        return family
+
+    @field_validator("objective", "batch", mode="plain")
+    @classmethod
+    def _of_the_family(cls, given: Any, info: ValidationInfo) -> Any:
+        if "family" not in info.data:  # refused already
+            return given
+        objective = objective_class(info.data["family"])
+        return validate_part(given, objective if info.field_name == "objective" else objective.Batch)
+
     @model_validator(mode="after")
-    def _objective_fits_family(self) -> Recipe:
-        given = {name for name, value in self.objective if value and name != "label_smoothing"}
-        ways: tuple[tuple[set[str], set[str]], ...]  # needed, and allowed beside
-        if self.family == "classifier":
-            ways = (({"text", "label"}, {"pair", "labels"}),)
-        else:
-            ways = (
-                ({"text"}, set()),
-                ({"prompt", "completion"}, {"system"}),
-                ({"messages"}, {"tools", "turns"}),
-            )
-        if not any(needed <= given <= needed | beside for needed, beside in ways):
-            allowed = "; or ".join(
-                " and ".join(sorted(needed)) + (f" (perhaps {', '.join(sorted(beside))})" if beside else "")
-                for needed, beside in ways
-            )
-            raise ValueError(
-                f"objective of family {self.family!r}: given {', '.join(sorted(given)) or 'nothing'}; wanted {allowed}"
-            )
-        if isinstance(self.objective.tools, list):
-            try:
-                whole_tools(self.objective.tools)
-            except ValueError as error:
-                raise ValueError(f"objective.tools: {error}") from None
+    def _parts_agree(self) -> Recipe:
         for key in ("template", "date"):
-            if getattr(self, key) and not self.writes_chats:
+            if getattr(self, key) and not self.objective.writes_chats:
                 raise ValueError(
                     f"{key}: only what a causal_lm learns of chats is written by a chat template"
                 )
-        if self.batch.max_tokens > self.batch.micro_tokens:
-            raise ValueError(
-                "batch.max_tokens is more than batch.micro_tokens: the longest example would not fit"
-            )
         if self.validation_source is not None and self.preparation.validation:
             raise ValueError("validation_source: set preparation.validation to 0, or drop one of them")
         if self.test_source is not None and self.preparation.test:
@@ -250,20 +200,15 @@ class Recipe(Frozen):
 
     @property
     def sources(self) -> list[Source]:
-        """All that it reads rows from."""
+        """All sources that rows are read from."""
         return [each for each in (self.source, self.validation_source, self.test_source) if each is not None]
-
-    @property
-    def writes_chats(self) -> bool:
-        """Are its examples written by the base's chat template, if that has one?"""
-        return bool(self.objective.completion or self.objective.messages)
 
     @property
     def output_uri(self) -> str:
         return self.output or f"runs/{self.name}"
 
     def identity(self) -> dict[str, Any]:
-        """What decides the weights: everything but where the run lives and how wide it is."""
+        """Return what decides the weights: everything but where the run lives and how wide it is."""
         outside = {
             "name",
             "output",
@@ -274,7 +219,10 @@ class Recipe(Frozen):
             "checkpoints",
         }
         unset = {key for key in ("template", "date") if getattr(self, key) is None}
-        return self.model_dump(mode="json", exclude=outside | unset)
+        return {
+            **self.model_dump(mode="json", exclude=outside | unset),
+            "objective": self.objective.identity(),
+        }
 
     def digest(self) -> str:
         return digest_of(self.identity())

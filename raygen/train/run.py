@@ -11,6 +11,7 @@ from typing import Any
 
 from raygen.errors import StorageError
 from raygen.extras import require
+from raygen.models.families import family_of
 from raygen.models.fetch.reference import resolve
 from raygen.models.fetch.weights import ResolvedWeights
 from raygen.storage import Store, open_store
@@ -18,7 +19,7 @@ from raygen.train.driver.claim import RECIPE_KEY, claim
 from raygen.train.driver.progress import TrainDisplay, TrainProgress
 from raygen.train.driver.session import at_work, read_train_sessions, session
 from raygen.train.driver.status import read_finished
-from raygen.train.families.base import family_class
+from raygen.train.families.base import trainer_class
 from raygen.train.loop.order import total_steps
 from raygen.train.loop.records import read_metrics, validations
 from raygen.train.loop.training import train_worker
@@ -73,7 +74,14 @@ def train(
     store = open_store(recipe.output_uri, recipe.source.storage)
     base = checked_base(recipe)
     identity = {**recipe.identity(), "base_digest": base.digest}
-    claim(store, RECIPE_KEY, recipe.name, identity, recipe=recipe.model_dump(mode="json"))
+    claim(
+        store,
+        RECIPE_KEY,
+        recipe.name,
+        identity,
+        recipe=recipe.model_dump(mode="json"),
+        unit=recipe.batch.unit,
+    )
     if (finished := read_finished(store)) is not None:
         say(f"{store.uri} is finished; nothing to do")
         if listen:
@@ -95,9 +103,9 @@ def train(
         where = open_store(prepared_uri, recipe.source.storage) if prepared_uri else store
         prepared = prepare_shown(recipe, base.path, where, display, say)
         total = total_steps(
-            prepared.blocks["train"], recipe.seed, recipe.epochs, recipe.batch.tokens, recipe.max_steps
+            prepared.blocks["train"], recipe.seed, recipe.epochs, recipe.batch.step_cost, recipe.max_steps
         )
-        higher = recipe.evaluation.metric in family_class(recipe.family).higher_is_better
+        higher = recipe.evaluation.metric in trainer_class(recipe.family).higher_is_better
         current.begin(store, total)
         watch = Watch(
             recipe, store, total, higher, display, listen, validates=bool(prepared.blocks.get("validation"))
@@ -134,9 +142,9 @@ def train(
 def checked_base(recipe: Recipe) -> ResolvedWeights:
     """Find a recipe's base, and refuse what its family cannot learn from it. Raises UserError."""
     base = resolve(recipe.base, recipe.source.storage)
-    family = family_class(recipe.family)
-    family.check_base(base.path)
-    family(recipe, base.path).check()
+    trainer = trainer_class(recipe.family)
+    trainer.check_base(base.path)
+    trainer(recipe, base.path).check()
     return base
 
 
@@ -182,9 +190,10 @@ def _finished(
 
 
 def _usage(recipe: Recipe, model: str, adapter: bool) -> str:
-    if recipe.family == "classifier":
-        return f'transformers.pipeline("text-classification", "{model}")'
-    whole = f"family: {recipe.family}, engine: torch"
+    family = family_of(recipe.family)
+    if family.usage is not None:
+        return family.usage.replace("{model}", model)
+    whole = f"family: {recipe.family}, engine: {next(iter(family.engines), '...')}"
     if recipe.template:  # it is asked as it learnt
         whole += f", options: {{template: {json.dumps(recipe.template)}}}"
     if adapter:
@@ -199,5 +208,12 @@ def _report(store: Store, recipe: Recipe, evaluated: dict[str, Any], kept: int |
     counts = prepared.counts if prepared else {}
     records = list(read_metrics(store))
     return write_train_report(
-        store, recipe.name, recipe.model_dump(mode="json"), records, evaluated, counts, kept
+        store,
+        recipe.name,
+        recipe.model_dump(mode="json"),
+        records,
+        evaluated,
+        counts,
+        kept,
+        recipe.batch.unit,
     )

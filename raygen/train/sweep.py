@@ -25,7 +25,7 @@ from raygen.storage import Store, open_store
 from raygen.train.driver.claim import RECIPE_KEY, claim
 from raygen.train.driver.session import session
 from raygen.train.driver.status import BEST_KEY
-from raygen.train.families.base import family_class
+from raygen.train.families.base import trainer_class
 from raygen.train.loop.records import number, read_metrics, validations
 from raygen.train.recipe import Recipe
 from raygen.train.run import prepare_shown, train
@@ -35,7 +35,7 @@ TRIAL_CPUS = 0.01  # of the process that drives a trial; its workers ask for the
 # What of a recipe decides the prepared blocks: trials that vary nothing of it share one preparation.
 PREPARING = (
     *("family", "base", "source", "validation_source", "test_source", "objective", "preparation"),
-    *("augmentation", "seed", "batch.micro_tokens", "batch.max_tokens"),
+    *("augmentation", "seed"),
 )
 FIXED = ("name", "output")
 
@@ -155,21 +155,29 @@ def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Callable[[str], None] = lamb
         UserError: refused. TrainingError: every trial failed. InterruptedRunError: Ctrl-C.
     """
     store = open_store(recipe.output_uri, recipe.source.storage)
-    family = family_class(recipe.family)
+    trainer = trainer_class(recipe.family)
     metric = sweep.metric or recipe.evaluation.metric
-    mode = sweep.mode or ("max" if metric in family.higher_is_better else "min")
+    mode = sweep.mode or ("max" if metric in trainer.higher_is_better else "min")
     base = resolve(recipe.base, recipe.source.storage)
     identity = {
         **recipe.identity(),
         "base_digest": base.digest,
         "sweep": sweep.model_dump(mode="json", exclude={"concurrent"}),
     }
-    claim(store, RECIPE_KEY, recipe.name, identity, recipe=recipe.model_dump(mode="json"))
+    claim(
+        store,
+        RECIPE_KEY,
+        recipe.name,
+        identity,
+        recipe=recipe.model_dump(mode="json"),
+        unit=recipe.batch.unit,
+    )
     recipes = [
         varied(recipe, {**settings, "output": store.uri_of(f"trials/{number}")}, f"trial {number}")
         for number, settings in enumerate(draw(sweep))
     ]
-    shared = not any(name.startswith(PREPARING) for name in sweep.parameters)
+    batch = tuple(f"batch.{key}" for key in recipe.batch.preparing())
+    shared = not any(name.startswith((*PREPARING, *batch)) for name in sweep.parameters)
     from raygen.cluster.connect import connected
 
     with session(store) as current, connected():

@@ -74,7 +74,7 @@ def test_the_training_asks_as_the_test_does(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from raygen.models.text.chat_tokenizer import load_chat_tokenizer
     from raygen.program.program import Program
-    from raygen.train.families.causal_lm import CausalLMFamily
+    from raygen.train.families.causal_lm import CausalLMTrainer
 
     base = save_tiny(tmp_path / "base", tiny_model(max_position_embeddings=1024))
     course = Course(base=str(base), output=str(tmp_path / "out"))
@@ -85,7 +85,7 @@ def test_the_training_asks_as_the_test_does(tmp_path: Path) -> None:
     chat = load_chat_tokenizer(str(base))
     asked = chat.tokenizer.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
     tokens = chat.tokenizer(asked, add_special_tokens=False)["input_ids"]
-    example = CausalLMFamily(recipe_of(course, store, "round-1"), base).encode("p1", row)
+    example = CausalLMTrainer(recipe_of(course, store, "round-1"), base).encode("p1", row)
     assert example.input_ids[: len(tokens)] == tokens
     assert SYSTEM in asked
     assert set(example.targets[: len(tokens)]) == {-100}

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from raygen.storage import LocalStore, open_store
-from raygen.train.families.base import family_class
+from raygen.train.families.base import trainer_class
 from raygen.train.loop.context import Context
 from raygen.train.loop.feed import read_blocks
 from raygen.train.loop.records import is_evaluation, read_metrics
@@ -76,12 +76,12 @@ def losses_alone(recipe: Recipe) -> list[tuple[int, float]]:
     store = open_store(recipe.output_uri)
     prepared = Prepared.load(store)
     assert prepared is not None
-    family = family_class(recipe.family)(recipe, Path(recipe.base), prepared.labels)
+    trainer = trainer_class(recipe.family)(recipe, Path(recipe.base), prepared.labels)
     said: list[dict[str, Any]] = []
     context = Context(
         store=LocalStore(f"{store.uri}-alone"),
         feed=lambda split, numbers: read_blocks(prepared, split, numbers, store),
         board=said.append,
     )
-    Training(recipe, family, prepared.blocks, context).run()
+    Training(recipe, trainer, prepared.blocks, context).run()
     return [(record["step"], record["loss"]) for record in said if not is_evaluation(record)]

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from raygen.train.families.base import IGNORED, UNITS, Block, Example, Family, family_class
-from raygen.train.prepare.packing import blocks_of
+from raygen.train.families.base import Block, Trainer, trainer_class
+from raygen.train.families.packing import blocks_of
+from raygen.train.families.text_units import UNITS, TextExample
 from raygen.train.recipe import Recipe
 from tests.tiny_encoders import save_encoder, tiny_encoder
 from tests.tiny_llama import save_tiny, tiny_model
@@ -63,11 +64,11 @@ def bert(folder: Path, **changes: Any) -> Path:
     return save_encoder(folder, tiny_encoder("bert", **changes))
 
 
-def family_of(recipe: Recipe, labels: tuple[str, ...] | None = None) -> Family:
-    return family_class(recipe.family)(recipe, Path(recipe.base), labels)
+def trainer_of(recipe: Recipe, labels: tuple[str, ...] | None = None) -> Trainer:
+    return trainer_class(recipe.family)(recipe, Path(recipe.base), labels)
 
 
-def unit_of(examples: Sequence[Example]) -> dict[str, Any]:
+def unit_of(examples: Sequence[TextExample]) -> dict[str, Any]:
     return {
         "row_ids": [example.row_id for example in examples],
         "input_ids": [token for example in examples for token in example.input_ids],
@@ -77,27 +78,26 @@ def unit_of(examples: Sequence[Example]) -> dict[str, Any]:
     }
 
 
-def table_of(units: Sequence[Sequence[Example]]) -> pa.Table:
+def table_of(units: Sequence[Sequence[TextExample]]) -> pa.Table:
     return pa.Table.from_pylist([unit_of(unit) for unit in units], schema=UNITS)
 
 
-def tables_of(recipe: Recipe, family: Family, rows: Sequence[Mapping[str, Any]], name: str) -> list[pa.Table]:
-    examples = [family.encode(f"{name}-{n}", row) for n, row in enumerate(rows)]
+def tables_of(
+    recipe: Recipe, trainer: Trainer, rows: Sequence[Mapping[str, Any]], name: str
+) -> list[pa.Table]:
+    examples = [trainer.encode(f"{name}-{n}", row) for n, row in enumerate(rows)]
     batch = recipe.batch
     blocks = blocks_of(
         [len(example.input_ids) for example in examples],
-        packs=family.packs,
-        max_tokens=batch.max_tokens,
-        micro_tokens=batch.micro_tokens,
+        packs=trainer.packs,
+        most=batch.unit_cost,
+        block_cost=batch.block_cost,
     )
     return [table_of([[examples[i] for i in unit] for unit in block]) for block in blocks]
 
 
-def block_of(number: int, table: pa.Table) -> Block:
-    units = table.to_pylist()
-    longest = max(len(unit["input_ids"]) for unit in units)
-    targets = sum(target != IGNORED for unit in units for target in unit["targets"])
-    return Block(0, number, len(units), len(units) * longest, targets)
+def block_of(trainer: Trainer, number: int, table: pa.Table) -> Block:
+    return Block(0, number, table.num_rows, *trainer.units.measure(table))
 
 
 def child(function: Callable[..., None], *arguments: Any) -> Any:
@@ -126,10 +126,10 @@ def _with_environment(environment: dict[str, str], function: Callable[..., None]
 class InMemory:
     """Blocks of every split, and their feed."""
 
-    def __init__(self, recipe: Recipe, family: Family, **splits: Sequence[Mapping[str, Any]]) -> None:
-        self.tables = {split: tables_of(recipe, family, rows, split) for split, rows in splits.items()}
+    def __init__(self, recipe: Recipe, trainer: Trainer, **splits: Sequence[Mapping[str, Any]]) -> None:
+        self.tables = {split: tables_of(recipe, trainer, rows, split) for split, rows in splits.items()}
         self.blocks = {
-            split: [block_of(number, table) for number, table in enumerate(tables)]
+            split: [block_of(trainer, number, table) for number, table in enumerate(tables)]
             for split, tables in self.tables.items()
         }
         self.watch: Callable[[str, int], None] = lambda split, number: None

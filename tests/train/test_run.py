@@ -146,7 +146,7 @@ def test_an_interrupted_training_says_so_by_its_exit_code() -> None:
 
 def test_progress_is_one_line() -> None:
     shown = TrainProgress(
-        "case", "training", 120, 480, 2, loss=1.23456, tokens_per_s=1234.5, learning_rate=5e-5,
+        "case", "training", 120, 480, 2, loss=1.23456, speed=1234.5, learning_rate=5e-5,
         validation={"macro_f1": 0.8, "loss": 0.5}, metric="macro_f1", best=0.81, eta_s=90, restarts=1,
     )  # fmt: skip
     assert line(shown) == (

@@ -21,7 +21,7 @@ from raygen.train.loop.records import MetricsLog
 from raygen.train.loop.training import Training
 from raygen.train.recipe import Recipe
 from tests.fault_s3 import Faults, FaultS3
-from tests.train.in_memory import InMemory, child, family_of, llama, questions, recipe_of
+from tests.train.in_memory import InMemory, child, llama, questions, recipe_of, trainer_of
 
 URI = "s3://bucket/some/run"
 
@@ -44,8 +44,8 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train, and die by SIGKILL after step `die_at`, amid the upload of the one before it; return the posted records."""
     torch.set_num_threads(1)
-    family = family_of(recipe)
-    data = InMemory(recipe, family, train=questions(40), validation=questions(6))
+    trainer = trainer_of(recipe)
+    data = InMemory(recipe, trainer, train=questions(40), validation=questions(6))
     store = open_store(uri, storage)
     records: list[dict[str, Any]] = []
 
@@ -56,7 +56,7 @@ def train(
                 pass
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Training(recipe, family, data.blocks, Context(store, data.feed, board=board)).run()
+    Training(recipe, trainer, data.blocks, Context(store, data.feed, board=board)).run()
     return records
 
 

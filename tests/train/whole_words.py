@@ -1,6 +1,6 @@
 """Families for tests of preparation: a token is a word. One packs, as causal LMs do; the other has labels.
 
-What preparation does not ask of a family, they do not have.
+What preparation does not ask of a trainer, they do not have.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from raygen.errors import ConfigError, RowError
-from raygen.train.families.base import FAMILIES, Example
+from raygen.models import families
+from raygen.train.families.text_units import TextExample, TextUnits
 from raygen.train.recipe import Recipe
 
 
 class WholeWords:
+    units = TextUnits()
     packs = True
 
     def __init__(self, recipe: Recipe, directory: Path, labels: tuple[str, ...] | None) -> None:
@@ -25,15 +27,15 @@ class WholeWords:
     def find_labels(self, values: Mapping[Any, int]) -> tuple[str, ...] | None:
         return None
 
-    def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
+    def encode(self, row_id: str, row: Mapping[str, Any]) -> TextExample:
         words = self._words(row["text"])
-        return Example(row_id, words, [-100, *words[1:]])
+        return TextExample(row_id, words, [-100, *words[1:]])
 
     def _words(self, text: str | None) -> list[int]:
         if not text:
             raise RowError("missing_value", "no text")
         words = [zlib.crc32(word.encode()) % 2**31 for word in text.split()]
-        if len(words) > self.recipe.batch.max_tokens:
+        if len(words) > self.recipe.batch.unit_cost:
             raise RowError("too_long", f"{len(words)} words")
         return words
 
@@ -41,12 +43,12 @@ class WholeWords:
 class LabelledWords(WholeWords):
     packs = False
 
-    def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
+    def encode(self, row_id: str, row: Mapping[str, Any]) -> TextExample:
         assert self.labels is not None
-        label = row[self.recipe.objective.label or ""]
+        label = row[self.recipe.objective.label_column or ""]
         if label not in self.labels:
             raise RowError("unknown_label", f"label {label!r}")
-        return Example(row_id, self._words(row["text"]), [self.labels.index(label)])
+        return TextExample(row_id, self._words(row["text"]), [self.labels.index(label)])
 
     def find_labels(self, values: Mapping[Any, int]) -> tuple[str, ...]:
         if len(values) < 2:
@@ -55,5 +57,5 @@ class LabelledWords(WholeWords):
 
 
 def register() -> None:
-    FAMILIES["causal_lm"] = "tests.train.whole_words:WholeWords"
-    FAMILIES["classifier"] = "tests.train.whole_words:LabelledWords"
+    families.CausalLM.trainer = "tests.train.whole_words:WholeWords"
+    families.Classifier.trainer = "tests.train.whole_words:LabelledWords"

@@ -26,15 +26,16 @@ class Curves:
 
     loss: Curve = field(default_factory=list)
     learning_rate: Curve = field(default_factory=list)
-    speed: list[tuple[float, float, float]] = field(default_factory=list)  # step, tokens, seconds
+    speed: list[tuple[float, float, float]] = field(default_factory=list)  # step, cost, seconds
     validation: dict[str, Curve] = field(
         default_factory=dict
     )  # metric -> evaluations of the validation split
+    unit: str = "tokens"  # what a step's cost is counted in
 
     @classmethod
-    def of(cls, records: Sequence[dict[str, Any]]) -> Curves:
+    def of(cls, records: Sequence[dict[str, Any]], unit: str = "tokens") -> Curves:
         """Sort out the records of a metrics log. What is missing or null is NaN."""
-        curves = cls()
+        curves = cls(unit=unit)
         for record in records:
             step = value_of(record, "step")
             if math.isnan(step):
@@ -47,7 +48,7 @@ class Curves:
                 continue
             curves.loss.append((step, value_of(record, "loss")))
             curves.learning_rate.append((step, value_of(record, "learning_rate")))
-            curves.speed.append((step, value_of(record, "tokens"), value_of(record, "seconds")))
+            curves.speed.append((step, value_of(record, unit), value_of(record, "seconds")))
         return curves
 
 
@@ -59,7 +60,7 @@ def value_of(record: dict[str, Any], name: str) -> float:
 
 
 def training_curves(curves: Curves, metric: str) -> str:
-    """Loss of training and validation, the metric that decides, learning rate and tokens/s, over the steps.
+    """Loss of training and validation, the metric that decides, learning rate and speed, over the steps.
 
     Returns "" where there is nothing to draw.
 
@@ -74,7 +75,7 @@ def training_curves(curves: Curves, metric: str) -> str:
             ("loss", [*curves.loss, *validated]),
             (metric, chosen),
             ("learning rate", curves.learning_rate),
-            ("tokens/s", [(step, tokens / s) for step, tokens, s in curves.speed if s > 0]),
+            (f"{curves.unit}/s", [(step, cost / s) for step, cost, s in curves.speed if s > 0]),
         )
         if any(not math.isnan(value) for _, value in points)
     ]

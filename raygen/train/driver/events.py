@@ -19,12 +19,17 @@ UPLOAD_S = 60.0  # event files grow: to a store without append they go whole, an
 
 
 class Events:
-    """Writes records as they come. A session writes one event file, with the earlier records first; it replaces all others."""
+    """Writes records as they come. A session writes one event file, with the earlier records first; it replaces all others.
 
-    def __init__(self, store: Store, earlier: Iterable[dict[str, Any]] = ()) -> None:
+    Args:
+        unit: what the records count a step's cost in.
+    """
+
+    def __init__(self, store: Store, earlier: Iterable[dict[str, Any]] = (), *, unit: str = "tokens") -> None:
         from tensorboardX import SummaryWriter
 
         self._store = store
+        self._unit = unit
         self._old = [info.key for info in store.list(f"{EVENTS_KEY}/")]
         self._scratch: Path | None = None
         if isinstance(store, LocalStore):
@@ -42,6 +47,7 @@ class Events:
     def add(self, records: Iterable[dict[str, Any]]) -> None:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+        unit = self._unit
         for record in records:
             step = record["step"]
             if is_evaluation(record):
@@ -61,7 +67,7 @@ class Events:
                 if (value := number(record, name)) is not None:
                     self._writer.add_scalar(f"train/{name}", value, step)
             if record.get("seconds"):
-                self._writer.add_scalar("train/tokens_per_s", record["tokens"] / record["seconds"], step)
+                self._writer.add_scalar(f"train/{unit}_per_s", record[unit] / record["seconds"], step)
 
     def upload(self, now: bool = False) -> None:
         """Send the event file to a store that is no directory, if the last time was long enough ago, or `now`."""

@@ -75,7 +75,7 @@ def launch(
         if not restarts.again(step):
             raise TrainingError(
                 f"workers were lost {MOST_LOSSES + 1} times without getting beyond step {step:,}: {problem}. If memory "
-                "ran out, lower batch.micro_tokens, batch.max_tokens or workers; the same command resumes from the "
+                f"ran out, lower {recipe.batch.remedy()} or workers; the same command resumes from the "
                 "last checkpoint"
             )
         say(f"workers were lost after step {step:,} ({problem}); starting again from the last checkpoint")

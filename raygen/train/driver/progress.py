@@ -23,7 +23,8 @@ class TrainProgress:
     workers: int
     epoch: int = 0
     loss: float | None = None  # mean of the last steps
-    tokens_per_s: float | None = None  # in the last steps
+    speed: float | None = None  # units a second, in the last steps
+    unit: str = "tokens"
     learning_rate: float | None = None
     validation: dict[str, float] = field(default_factory=dict)  # the latest evaluation
     metric: str = "loss"  # the one that decides
@@ -65,8 +66,8 @@ def figures(progress: TrainProgress) -> list[str]:
         parts.append(f"learning rate {progress.learning_rate:.3g}")
     if progress.evaluating:
         parts.append("evaluating")
-    elif progress.tokens_per_s is not None:
-        parts.append(f"{progress.tokens_per_s:,.0f} tokens/s")
+    elif progress.speed is not None:
+        parts.append(f"{progress.speed:,.0f} {progress.unit}/s")
     if progress.memory_bytes is not None:
         parts.append(f"memory {progress.memory_bytes / 2**30:.1f} GiB")
     if progress.restarts:

@@ -33,7 +33,8 @@ class TrainStatus:
     epoch: int | None
     loss: float | None  # mean of the last steps
     learning_rate: float | None
-    tokens_per_s: float | None  # in the last steps
+    speed: float | None  # units a second, in the last steps
+    unit: str
     eta_s: float | None  # of a running one
     validation: dict[str, float] = field(default_factory=dict)  # the last evaluation
     validated_step: int | None = None
@@ -83,6 +84,7 @@ def read_train_status(store: Store) -> TrainStatus:
     steps = [record for record in records if not is_evaluation(record)]
     last: Mapping[str, Any] = steps[-1] if steps else {}
     recent = steps[-RECENT:]
+    unit = claimed.get("unit", "tokens")  # earlier trainings all counted tokens
     seconds = sum(each["seconds"] for each in recent)
     losses = [value for each in recent if (value := number(each, "loss")) is not None]
     measured = list(validations(records))
@@ -102,7 +104,8 @@ def read_train_status(store: Store) -> TrainStatus:
         epoch=last.get("epoch"),
         loss=sum(losses) / len(losses) if losses else None,
         learning_rate=last.get("learning_rate"),
-        tokens_per_s=sum(each["tokens"] for each in recent) / seconds if seconds else None,
+        speed=sum(each[unit] for each in recent) / seconds if seconds else None,
+        unit=unit,
         eta_s=(total - step) * seconds / len(recent) if alive and total and recent else None,
         validation=measured[-1]["metrics"] if measured else {},
         validated_step=measured[-1]["step"] if measured else None,
@@ -189,10 +192,10 @@ def _steps(status: TrainStatus) -> str:
 
 
 def _speed(status: TrainStatus) -> str | None:
-    if status.tokens_per_s is None:
+    if status.speed is None:
         return None
     eta = "" if status.eta_s is None else f", ETA {duration(status.eta_s, whole=True)}"
-    return f"{status.tokens_per_s:,.0f} tokens/s in steps{eta}"
+    return f"{status.speed:,.0f} {status.unit}/s in steps{eta}"
 
 
 def _validation(status: TrainStatus) -> str | None:

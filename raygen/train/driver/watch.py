@@ -49,7 +49,8 @@ class Watch:
         self._display = display
         self._validates = validates
         self._log = MetricsLog(store)
-        self._events = Events(store, self._log.records)
+        self._unit = recipe.batch.unit
+        self._events = Events(store, self._log.records, unit=self._unit)
         self._listen = listen
         self._tell(self._log.records)
         self._board: Any = None
@@ -59,7 +60,7 @@ class Watch:
         self._memory: int | None = None
         self._losses: deque[float] = deque(maxlen=SMOOTHED)
         self._recent: deque[tuple[float, int]] = deque()  # (monotonic s, step)
-        self._speed: deque[tuple[int, float]] = deque(maxlen=SMOOTHED)  # (tokens, seconds) of a step
+        self._speed: deque[tuple[int, float]] = deque(maxlen=SMOOTHED)  # (cost, seconds) of a step
         self._began_s = time.monotonic()
         self._stopped_s: float | None = None
         self._abandoned = False
@@ -116,7 +117,7 @@ class Watch:
             if is_evaluation(record):
                 continue
             self._step = record["step"]
-            self._speed.append((record["tokens"], record["seconds"]))
+            self._speed.append((record[self._unit], record["seconds"]))
             self._losses.append(record["loss"])
             self._workers = record.get("workers", self._workers)
             self._memory = record.get("memory_bytes", self._memory)
@@ -152,7 +153,8 @@ class Watch:
             workers=self._workers,
             epoch=last.get("epoch", 0),
             loss=sum(self._losses) / len(self._losses) if self._losses else None,
-            tokens_per_s=sum(tokens for tokens, _ in self._speed) / seconds if seconds else None,
+            speed=sum(cost for cost, _ in self._speed) / seconds if seconds else None,
+            unit=self._unit,
             learning_rate=last.get("learning_rate"),
             validation=measured[-1] if measured else {},
             metric=metric,

@@ -1,7 +1,6 @@
 """What training's parts agree on: examples, prepared units in blocks, and the contract of a model family.
 
-A row becomes an example (token ids and targets). Examples become units: a packed sequence of several, or one padded
-by itself. A block is some units that fit one micro-batch, stored as one row group. Blocks are fixed once; an epoch is a
+A row becomes an example, examples become units, units become blocks (units.py). Blocks are fixed once; an epoch is a
 permutation of them, and an optimizer step some blocks in a row. So what a step computes does not depend on the
 number of workers, and a place in a training is two numbers: epoch and step.
 """
@@ -18,37 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
+from raygen.models.families import family_of
+from raygen.registry import imported
+from raygen.train.families.units import Example, Units
 from raygen.train.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
 
-IGNORED = -100  # a target that bears no loss; torch's own default
 SPLITS = ("train", "validation", "test")
-
-# One unit a row. All families share it.
-UNITS = pa.schema(
-    [
-        ("row_ids", pa.list_(pa.string())),  # of its examples, in order
-        ("input_ids", pa.list_(pa.int32())),
-        (
-            "targets",
-            pa.list_(pa.int32()),
-        ),  # causal LM: one a token, shifted by the loss; classifier: one label
-        ("type_ids", pa.list_(pa.int32())),  # segment of each token, for models that know two; else empty
-        ("lengths", pa.list_(pa.int32())),  # tokens of each of its examples
-    ]
-)
-
-
-@dataclass(slots=True)
-class Example:
-    """A row, ready to learn from."""
-
-    row_id: str
-    input_ids: list[int]
-    targets: list[int]  # see UNITS
-    type_ids: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +35,10 @@ class Block:
     shard: int  # number of its file in Prepared.shards[split]
     group: int  # number of the row group in it
     units: int
-    tokens: int  # computed, padding included
-    targets: int  # that bear loss: what a step's loss is divided by
+    # What computing it costs, in the unit of the recipe's batch, padding included.
+    cost: int
+    # What a step's loss is divided by, such as the number of targets.
+    weight: int
 
 
 @dataclass(slots=True)
@@ -71,18 +50,20 @@ class Evaluated:
     worst: list[dict[str, Any]] = field(default_factory=list)  # highest loss first: row_id, loss, text, ...
 
 
-class Family(ABC):
-    """How one kind of model learns: its examples, its batch, its loss, its metrics. Built in the driver and in every worker.
+class Trainer(ABC):
+    """How a family learns: its examples, its batch, its loss, its metrics. Built in the driver and in every worker.
 
     Args:
         directory: the resolved base: config.json, safetensors, tokenizer.
         labels: a classifier's, once they are known; the driver finds them.
     """
 
-    packs: bool  # are short examples packed into sequences of batch.max_tokens? a matter of the base, too
-    higher_is_better: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # metrics that are; all others are better when lower
+    # How its examples are kept.
+    units: ClassVar[Units]
+    # Whether short examples share a unit; this may depend on the base.
+    packs: bool = False
+    # Metrics that are better when higher; all others are better when lower.
+    higher_is_better: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, recipe: Recipe, directory: Path, labels: tuple[str, ...] | None = None) -> None:
         self.recipe = recipe
@@ -92,7 +73,7 @@ class Family(ABC):
     @classmethod
     @abstractmethod
     def check_base(cls, directory: Path) -> None:
-        """Raises ConfigError: the base is of another family. Reads its config alone."""
+        """Refuse a base of another family, from its config alone. Raises ConfigError."""
 
     @abstractmethod
     def check(self) -> None:
@@ -104,10 +85,10 @@ class Family(ABC):
 
     @abstractmethod
     def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
-        """Tokenise a row. Loads the tokenizer alone, not the model.
+        """Make a row an example. Loads what that takes, such as a tokenizer, and never the model.
 
         Raises:
-            RowError: `too_long` (more than batch.max_tokens and preparation.too_long is `skip`), `missing_value`,
+            RowError: `too_long` (it costs more than batch.unit_cost, and preparation.too_long is `skip`), `missing_value`,
                 `invalid_text`, `unknown_label`, `no_targets`.
         """
 
@@ -129,11 +110,11 @@ class Family(ABC):
 
     @abstractmethod
     def collate(self, block: pa.Table, device: torch.device) -> dict[str, torch.Tensor]:
-        """Make a micro-batch of a block's units (schema UNITS)."""
+        """Make a micro-batch of a block's units (`units.schema`)."""
 
     @abstractmethod
     def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the loss summed over the batch's targets; its number is `Block.targets`."""
+        """Return the loss summed over the batch: divided by the weight of its blocks, it is the mean."""
 
     @abstractmethod
     def new_meter(self) -> Meter:
@@ -186,15 +167,10 @@ class Meter(ABC):
         return None
 
 
-FAMILIES = {
-    "causal_lm": "raygen.train.families.causal_lm:CausalLMFamily",
-    "classifier": "raygen.train.families.classifier:ClassifierFamily",
-}
-
-
-def family_class(name: str) -> type[Family]:
-    from importlib import import_module
-
-    module, _, cls = FAMILIES[name].partition(":")
-    found: type[Family] = getattr(import_module(module), cls)
+def trainer_class(family: str) -> type[Trainer]:
+    """Return how a family learns. The recipe has checked that it can."""
+    place = family_of(family).trainer
+    if place is None:
+        raise ValueError(f"family {family!r} is not trained")
+    found: type[Trainer] = imported(place, f"the trainer of family {family!r}")
     return found

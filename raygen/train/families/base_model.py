@@ -56,9 +56,9 @@ def described(config: Any) -> str:
 
 def check_length(recipe: Recipe, limit: int) -> None:
     """Raises ConfigError: examples may be longer than the base reads."""
-    if recipe.batch.max_tokens > limit:
+    if recipe.batch.unit_cost > limit:
         raise ConfigError(
-            f"batch.max_tokens: {recipe.batch.max_tokens}; the base reads at most {limit} tokens"
+            f"batch.{recipe.batch.LONGEST}: {recipe.batch.unit_cost}; the base reads at most {limit} tokens"
         )
 
 

@@ -52,7 +52,7 @@ def drawn(blocks: Sequence[Block], classes: int) -> list[int]:
         if units >= most or tokens >= MOST_TOKENS:
             return numbers[:seen]
         units += blocks[number].units
-        tokens += blocks[number].tokens
+        tokens += blocks[number].cost
     return numbers
 
 

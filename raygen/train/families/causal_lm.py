@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from raygen.errors import ConfigError
 from raygen.models.text.chat_template import TemplateRules, reads_clock
 from raygen.models.text.chat_tokenizer import context_of, load_chat_tokenizer
-from raygen.train.families.base import IGNORED, Evaluated, Example, Family, Meter
+from raygen.train.families.base import Evaluated, Meter, Trainer
 from raygen.train.families.base_model import (
     check_length,
     check_metric,
@@ -33,6 +33,7 @@ from raygen.train.families.base_model import (
 from raygen.train.families.chat_examples import ChatExamples
 from raygen.train.families.learnable import find_layers, lora_targets, make_learnable, set_dropout
 from raygen.train.families.saving import save_model
+from raygen.train.families.text_units import IGNORED, TextExample, TextUnits
 from raygen.train.families.worst import Worst
 from raygen.train.recipe import Recipe
 
@@ -48,7 +49,9 @@ ATTENTIONS = {"full_attention", "sliding_attention"}
 ROPES = {"dynamic", "longrope"}  # their frequencies depend on the longest example beside
 
 
-class CausalLMFamily(Family):
+class CausalLMTrainer(Trainer):
+    units = TextUnits()
+
     def __init__(self, recipe: Recipe, directory: Path, labels: tuple[str, ...] | None = None) -> None:
         super().__init__(recipe, directory, labels)
         self.check_base(directory)
@@ -82,7 +85,7 @@ class CausalLMFamily(Family):
         else:
             find_layers(model)
 
-    def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
+    def encode(self, row_id: str, row: Mapping[str, Any]) -> TextExample:
         return self._examples.encode(row_id, row)
 
     def load_model(self, device: torch.device) -> torch.nn.Module:
@@ -184,14 +187,14 @@ def _chosen_only(model: Any, chosen_UT: torch.Tensor) -> Iterator[None]:
 class PerplexityMeter(Meter):
     """`loss` in nats a target, and `perplexity`, e to the loss; both are better when lower."""
 
-    def __init__(self, family: CausalLMFamily) -> None:
-        self._family = family
+    def __init__(self, trainer: CausalLMTrainer) -> None:
+        self._trainer = trainer
         self._loss = 0.0
         self._targets = 0
-        self._worst = Worst(family.recipe.evaluation.worst)
+        self._worst = Worst(trainer.recipe.evaluation.worst)
 
     def add(self, model: torch.nn.Module, block: pa.Table, device: torch.device) -> None:
-        batch = self._family.collate(block, device)
+        batch = self._trainer.collate(block, device)
         losses = iter(token_losses(model, batch).double().tolist())
         for unit in block.to_pylist():
             start = 0
@@ -206,7 +209,7 @@ class PerplexityMeter(Meter):
                 start += length
 
     def _describe(self, ids: list[int]) -> dict[str, Any]:
-        return {"text": self._family.text_of(ids)}
+        return {"text": self._trainer.text_of(ids)}
 
     def state(self) -> Any:
         return self._loss, self._targets, self._worst.rows

@@ -7,12 +7,12 @@ from typing import Any
 
 from raygen.data.paths import is_in_text
 from raygen.data.text.messages import checked_messages
-from raygen.data.text.template import Template
 from raygen.data.text.tools import checked_tools, whole_tools
 from raygen.engines.text_messages import text_only
 from raygen.errors import ConfigError, RowError, first_line
 from raygen.models.text.chat_tokenizer import ChatTokenizer
-from raygen.train.families.base import IGNORED, Example
+from raygen.train.families.text_lessons import CausalLMObjective, TokenBatch
+from raygen.train.families.text_units import IGNORED, TextExample
 from raygen.train.recipe import Recipe
 
 SPOKEN = (
@@ -34,8 +34,11 @@ class ChatExamples:
     """
 
     def __init__(self, recipe: Recipe, chat: ChatTokenizer) -> None:
-        self._objective = objective = recipe.objective
-        self._max_tokens = recipe.batch.max_tokens
+        objective, batch = recipe.objective, recipe.batch
+        assert isinstance(objective, CausalLMObjective)
+        assert isinstance(batch, TokenBatch)
+        self._objective = objective
+        self._max_tokens = batch.max_tokens
         self._cut = recipe.preparation.too_long == "cut"
         self._chat = chat
         self._tokenizer = chat.tokenizer
@@ -44,11 +47,7 @@ class ChatExamples:
                 "objective.messages: the base has no chat template; use `prompt` and `completion`"
             )
         self._typed = any(source.format == "parquet" for source in recipe.sources)
-        self._templates = {
-            name: Template(text, f"objective.{name}")
-            for name in ("text", "system", "prompt", "completion")
-            if (text := getattr(objective, name)) is not None
-        }
+        self._templates = objective.templates()
 
     def check(self) -> None:
         """Raises ConfigError: something of the recipe would not reach the model, by its chat template."""
@@ -62,8 +61,8 @@ class ChatExamples:
         if self._objective.tools and (fault := self._chat.tools_fault()):
             raise ConfigError(f"objective.tools: {fault}")
 
-    def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
-        """Raises RowError; see Family.encode."""
+    def encode(self, row_id: str, row: Mapping[str, Any]) -> TextExample:
+        """Raises RowError; see Trainer.encode."""
         texts = {name: template.render(row) for name, template in self._templates.items()}
         if "text" in texts:
             pieces = [(self._plain(texts["text"]), True)]
@@ -83,7 +82,7 @@ class ChatExamples:
         targets[:1] = [IGNORED]  # nothing stands before it that could foretell it
         if all(target == IGNORED for target in targets):
             raise RowError("no_targets", f"no token bears loss among the first {self._max_tokens}")
-        return Example(row_id, ids, targets)
+        return TextExample(row_id, ids, targets)
 
     def _plain(self, text: str) -> list[int]:
         ids = self._tokens(text, specials=True)

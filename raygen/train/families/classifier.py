@@ -16,12 +16,11 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
-from raygen.data.text.template import Template
 from raygen.errors import ConfigError, RowError, first_line
 from raygen.metrics.calibration import fit_temperature
 from raygen.metrics.classification import classification_metrics
 from raygen.models.text.chat_tokenizer import check_known, rows_of
-from raygen.train.families.base import Block, Evaluated, Example, Family, Meter
+from raygen.train.families.base import Block, Evaluated, Meter, Trainer
 from raygen.train.families.base_model import (
     NO_LIMIT,
     check_length,
@@ -37,6 +36,8 @@ from raygen.train.families.base_model import (
 from raygen.train.families.labels import Labels
 from raygen.train.families.learnable import lora_targets, make_learnable, set_dropout
 from raygen.train.families.saving import save_model
+from raygen.train.families.text_lessons import ClassifierObjective
+from raygen.train.families.text_units import TextExample, TextUnits
 from raygen.train.families.worst import Worst
 from raygen.train.recipe import Recipe
 
@@ -44,22 +45,22 @@ POOLERS = ("pooler", "pre_classifier")  # between encoder and head; many encoder
 UNNAMED = "LABEL_"  # how transformers calls labels that nobody named
 
 
-class ClassifierFamily(Family):
-    packs = False
+class ClassifierTrainer(Trainer):
+    units = TextUnits()
     higher_is_better: ClassVar[frozenset[str]] = frozenset(
         {"accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall"}
     )
 
     def __init__(self, recipe: Recipe, directory: Path, labels: tuple[str, ...] | None = None) -> None:
-        super().__init__(recipe, directory, labels or recipe.objective.labels)
+        objective = recipe.objective
+        assert isinstance(objective, ClassifierObjective)
+        super().__init__(recipe, directory, labels or objective.labels)
+        self._objective = objective
         self.check_base(directory)
         self._config = read_config(directory)
         self._tokenizer = read_tokenizer(directory)
-        objective = recipe.objective
-        assert objective.text is not None  # the recipe saw to it
-        self._text = Template(objective.text, "objective.text")
-        self._pair = Template(objective.pair, "objective.pair") if objective.pair is not None else None
-        self._label = objective.label or ""
+        self._templates = list(objective.templates().values())
+        self._label = objective.label
         self._labels = Labels(self.labels, self._label) if self.labels else None
 
     @classmethod
@@ -86,13 +87,13 @@ class ClassifierFamily(Family):
             make_learnable(model, trained, seed=0)
 
     def find_labels(self, values: Mapping[Any, int]) -> tuple[str, ...] | None:
-        return self.recipe.objective.labels or Labels.found(values, self._label, self._own_labels())
+        return self._objective.labels or Labels.found(values, self._label, self._own_labels())
 
-    def encode(self, row_id: str, row: Mapping[str, Any]) -> Example:
+    def encode(self, row_id: str, row: Mapping[str, Any]) -> TextExample:
         assert self._labels is not None  # found before rows are encoded
-        texts = [template.render(row) for template in (self._text, self._pair) if template is not None]
+        texts = [template.render(row) for template in self._templates]
         label = self._labels.number_of(row.get(self._label))
-        most = self.recipe.batch.max_tokens
+        most = self.recipe.batch.unit_cost
         cut: dict[str, Any] = {}
         if self.recipe.preparation.too_long == "cut":
             cut = {"truncation": "longest_first", "max_length": most}
@@ -107,7 +108,7 @@ class ClassifierFamily(Family):
         if len(ids) > most:
             raise RowError("too_long", f"{len(ids)} tokens; batch.max_tokens allows {most}")
         types = list(encoded.get("token_type_ids", ()))
-        return Example(row_id, ids, [label], types if self._knows_types() else [])
+        return TextExample(row_id, ids, [label], types if self._knows_types() else [])
 
     def load_model(self, device: torch.device) -> torch.nn.Module:
         torch.manual_seed(self.recipe.seed)  # of a new head's weights
@@ -154,7 +155,7 @@ class ClassifierFamily(Family):
         return {name: tensor.to(device) for name, tensor in batch.items()}
 
     def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        smoothing = self.recipe.objective.label_smoothing
+        smoothing = self._objective.label_smoothing
         return nn.functional.cross_entropy(
             logits_of(model, batch), batch["labels"], reduction="sum", label_smoothing=smoothing
         )
@@ -170,7 +171,7 @@ class ClassifierFamily(Family):
     ) -> dict[str, dict[str, Any]]:
         from raygen.train.families.baselines import drawn, measure_baselines, texts_of
 
-        names, paired = self.labels or (), self._pair is not None
+        names, paired = self.labels or (), self._objective.pair is not None
         train, test = (
             texts_of(read(part, drawn(blocks[part], len(names))), names, self._tokenizer, paired=paired)
             for part in ("train", split)
@@ -218,14 +219,14 @@ class ClassifierFamily(Family):
 class ClassifierMeter(Meter):
     """`loss` in nats a text; accuracy, precision, recall, F1 and calibration as evaluate.classification has them."""
 
-    def __init__(self, family: ClassifierFamily) -> None:
-        self._family = family
+    def __init__(self, trainer: ClassifierTrainer) -> None:
+        self._trainer = trainer
         self._logits: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
-        self._worst = Worst(family.recipe.evaluation.worst)
+        self._worst = Worst(trainer.recipe.evaluation.worst)
 
     def add(self, model: torch.nn.Module, block: pa.Table, device: torch.device) -> None:
-        batch = self._family.collate(block, device)
+        batch = self._trainer.collate(block, device)
         logits_UC = logits_of(model, batch)
         losses_U = nn.functional.cross_entropy(logits_UC, batch["labels"], reduction="none").tolist()
         found_U = logits_UC.argmax(-1).tolist()
@@ -235,8 +236,8 @@ class ClassifierMeter(Meter):
         self._labels.append(batch["labels"].cpu().numpy())
 
     def _describe(self, unit: Mapping[str, Any], found: int) -> dict[str, Any]:
-        names = self._family.labels or ()
-        text = self._family.text_of(unit["input_ids"])
+        names = self._trainer.labels or ()
+        text = self._trainer.text_of(unit["input_ids"])
         return {"text": text, "label": names[unit["targets"][0]], "predicted": names[found]}
 
     def state(self) -> Any:
@@ -256,7 +257,7 @@ class ClassifierMeter(Meter):
         labels_N = np.concatenate(self._labels)
         logs_NC = logits_NC - np.logaddexp.reduce(logits_NC, axis=1, keepdims=True)
         loss = float(-logs_NC[np.arange(len(labels_N)), labels_N].mean())
-        found = classification_metrics(np.exp(logs_NC), labels_N, self._family.labels or ())
+        found = classification_metrics(np.exp(logs_NC), labels_N, self._trainer.labels or ())
         return Evaluated({"loss": loss, **found.metrics}, found.details, self._worst.rows)
 
 

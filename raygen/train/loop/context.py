@@ -13,7 +13,7 @@ import torch
 from raygen.storage import Store
 from raygen.train.loop.ranks import Ranks
 
-# Yields blocks of a split (schema UNITS) by their numbers, in this order: a generator, closed before its end if need be.
+# Yields blocks of a split by their numbers, in this order: a generator, closed before its end if need be.
 Feed = Callable[[str, Sequence[int]], Iterator[pa.Table]]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raygen.train.families.base import Family, Meter
+from raygen.train.families.base import Meter, Trainer
 from raygen.train.loop.context import Context
 from raygen.train.loop.optimizer_step import out_of_memory, precision
 from raygen.train.recipe import Recipe
@@ -17,7 +17,7 @@ from raygen.train.recipe import Recipe
 
 def measure(
     recipe: Recipe,
-    family: Family,
+    trainer: Trainer,
     model: nn.Module,
     split: str,
     blocks: int,
@@ -28,15 +28,15 @@ def measure(
     Args:
         blocks: how many the split has; worker r of W computes r, r + W, ...
     """
-    meter = family.new_meter()
+    meter = trainer.new_meter()
     ranks, was_training = context.ranks, model.training
     model.eval()
     with torch.no_grad(), context.blocks(split, range(ranks.rank, blocks, ranks.world)) as stream:
         for block in stream:
-            with out_of_memory(recipe, block), precision(recipe, context.device):
+            with out_of_memory(recipe, trainer.units, block), precision(recipe, context.device):
                 meter.add(model, block, context.device)
     model.train(was_training)
-    whole = family.new_meter()
+    whole = trainer.new_meter()
     for state in ranks.gather(meter.state()):
         whole.merge(state)
     return whole

@@ -21,7 +21,7 @@ from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.config.source import StorageOptions
 from raygen.errors import ChunkIntegrityError, RaygenError
 from raygen.storage import Store, open_store
-from raygen.train.families.base import UNITS
+from raygen.train.families.units import Units
 from raygen.train.prepare.prepared import Prepared
 from raygen.train.prepare.shards import read_block
 from raygen.train.prepare.spread import dataset
@@ -32,7 +32,6 @@ FIRST_BLOCKS = (
 GROWTH = 8
 MOST_BLOCKS = 1024
 WAVE_BYTES = 32 * 2**20  # of the object store that a wave fills, about; there are two of them
-TOKEN_BYTES = 10  # that a token takes, about
 TASK_BLOCKS = 64  # that one task reads: starting a task costs more than reading a block
 TASKS = 2  # at once: while one ends, the next is there
 BUNDLE = 8  # blocks that travel together: every hand-over costs the training process time
@@ -44,15 +43,24 @@ _NUMBER = b"block"  # key of a block's number in its metadata
 
 
 def feed(
-    prepared: Prepared, split: str, numbers: Sequence[int], store_uri: str, storage: StorageOptions
+    prepared: Prepared,
+    split: str,
+    numbers: Sequence[int],
+    store_uri: str,
+    storage: StorageOptions,
+    *,
+    cost_bytes: float = Units.cost_bytes,
 ) -> Iterator[pa.Table]:
-    """Yield blocks (schema UNITS) by their numbers, in this order, read by Ray Data tasks while others are computed.
+    """Yield blocks by their numbers, in this order, read by Ray Data tasks while others are computed.
+
+    Args:
+        cost_bytes: memory of what costs 1, about; see Units.
 
     Raises:
         CorruptDataError: a shard is not what was written. StorageError: the store does not answer.
     """
     thread = ThreadPoolExecutor(1, "feed")
-    waves = _waves(prepared, split, numbers)
+    waves = _waves(prepared, split, numbers, cost_bytes)
 
     def begin() -> Future[deque[Any]] | None:
         places = [_place(prepared, split, number) for number in next(waves, ())]
@@ -78,14 +86,16 @@ def feed(
         thread.shutdown(wait=True, cancel_futures=True)
 
 
-def _waves(prepared: Prepared, split: str, numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+def _waves(
+    prepared: Prepared, split: str, numbers: Sequence[int], cost_bytes: float
+) -> Iterator[Sequence[int]]:
     """Cut the numbers into waves, small ones first."""
-    start, most, held = 0, FIRST_BLOCKS, 0
+    start, most, held = 0, FIRST_BLOCKS, 0.0
     for end, number in enumerate(numbers):
         if end - start >= most or held > WAVE_BYTES:
             yield numbers[start:end]
-            start, most, held = end, min(MOST_BLOCKS, GROWTH * most), 0
-        held += prepared.blocks[split][number].tokens * TOKEN_BYTES
+            start, most, held = end, min(MOST_BLOCKS, GROWTH * most), 0.0
+        held += prepared.blocks[split][number].cost * cost_bytes
     if start < len(numbers):
         yield numbers[start:]
 
@@ -132,7 +142,7 @@ def _send(batch: pa.Table, *, store_uri: str, storage: StorageOptions) -> Iterat
 def _pack(bundle: list[tuple[Any, pa.Table]]) -> bytes:
     """Return blocks as one Arrow stream, a batch each."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, UNITS) as writer:
+    with pa.ipc.new_stream(sink, bundle[0][1].schema) as writer:
         for (number, _, _), units in bundle:
             merged = units.combine_chunks().to_batches()
             writer.write_batch(merged[0], custom_metadata={_NUMBER: str(number)})

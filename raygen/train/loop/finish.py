@@ -10,7 +10,7 @@ from torch import nn
 
 from raygen.storage.sealed import seal
 from raygen.train.driver.status import FINISHED_KEY
-from raygen.train.families.base import Block, Evaluated, Family, Meter
+from raygen.train.families.base import Block, Evaluated, Meter, Trainer
 from raygen.train.loop.context import Context
 from raygen.train.loop.evaluation import measure
 from raygen.train.loop.publish import publish
@@ -19,7 +19,7 @@ from raygen.train.recipe import Recipe
 
 def finish(
     recipe: Recipe,
-    family: Family,
+    trainer: Trainer,
     model: nn.Module,
     blocks: Mapping[str, Sequence[Block]],
     context: Context,
@@ -35,7 +35,7 @@ def finish(
     temperature = None
     for split in ("validation", "test"):
         if blocks.get(split):
-            meter = measure(recipe, family, model, split, len(blocks[split]), context)
+            meter = measure(recipe, trainer, model, split, len(blocks[split]), context)
             if split == "validation" and recipe.evaluation.calibrate:
                 temperature = meter.temperature()
             evaluated[split] = _result(meter, temperature)
@@ -49,15 +49,15 @@ def finish(
         },
     }
     if context.ranks.first:
-        finished["baselines"] = _baselines(family, blocks, context)
-        finished["model"] = publish(family, model, context.store, temperature)
+        finished["baselines"] = _baselines(trainer, blocks, context)
+        finished["model"] = publish(trainer, model, context.store, temperature)
         context.store.put(FINISHED_KEY, seal(finished))
     found: dict[str, Any] = context.ranks.agree(finished)
     return found
 
 
 def _baselines(
-    family: Family, blocks: Mapping[str, Sequence[Block]], context: Context
+    trainer: Trainer, blocks: Mapping[str, Sequence[Block]], context: Context
 ) -> dict[str, dict[str, Any]]:
     """Measure baselines on the split that says most."""
     split = next((split for split in ("test", "validation") if blocks.get(split)), None)
@@ -68,7 +68,7 @@ def _baselines(
         with context.blocks(part, numbers) as stream:
             yield from stream
 
-    return family.baselines(blocks, split, read)
+    return trainer.baselines(blocks, split, read)
 
 
 def _result(meter: Meter, temperature: float | None) -> Evaluated:

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from raygen.errors import TrainingError
-from raygen.train.families.base import Family
+from raygen.train.families.base import Trainer
 from raygen.train.families.learnable import trainable
+from raygen.train.families.units import Units
 from raygen.train.loop.gradients import make_gradients
 from raygen.train.loop.optimizer import make_optimizer, set_rate
 from raygen.train.loop.ranks import Ranks
@@ -27,7 +28,7 @@ MOST_ROWS = 20  # row ids that a message lists
 class Stepped:
     """What a step came to; the same on every worker."""
 
-    loss: float  # mean over the step's targets, of all workers
+    loss: float  # mean over the step's weight, of all workers
     grad_norm: float  # of the mean's gradients, before they are clipped
     stopping: bool  # does a worker want to stop?
 
@@ -41,15 +42,15 @@ def micro_seed(seed: int, epoch: int, step: int, number: int) -> int:
 class Stepper:
     """Changes a model step by step.
 
-    A step's gradients are those of its loss's mean over all its targets, so what a step does is the same, up to rounding,
+    A step's gradients are those of its loss's mean over all its weight, so what a step does is the same, up to rounding,
     for any number of workers and micro-batches.
     """
 
     def __init__(
-        self, recipe: Recipe, family: Family, model: nn.Module, ranks: Ranks, device: torch.device
+        self, recipe: Recipe, trainer: Trainer, model: nn.Module, ranks: Ranks, device: torch.device
     ) -> None:
         self._recipe = recipe
-        self._family = family
+        self._trainer = trainer
         self._model = model
         self._ranks = ranks
         self._device = device
@@ -62,7 +63,7 @@ class Stepper:
         place: tuple[int, int],
         blocks: Iterator[pa.Table],
         numbers: Sequence[int],
-        targets: int,
+        weight: int,
         rate: float,
         stopping: bool = False,
     ) -> Stepped:
@@ -72,7 +73,7 @@ class Stepper:
             place: epoch, and step within it.
             blocks: where this worker's blocks come from, one for each of `numbers`.
             numbers: their places among all the step's blocks.
-            targets: of all the step's blocks, of all workers.
+            weight: of all the step's blocks, of all workers.
             rate: the learning rate.
 
         Raises:
@@ -84,7 +85,7 @@ class Stepper:
         for number in numbers:
             block = next(blocks)
             torch.manual_seed(micro_seed(self._recipe.seed, *place, number))
-            loss = self._backward(block, place, targets)
+            loss = self._backward(block, place, weight)
             losses.append((loss, [row for rows in block.column("row_ids").to_pylist() for row in rows]))
         total = torch.stack([loss for loss, _ in losses]).sum() if losses else torch.zeros(())
         loss_sum, stops = gradients.sum(float(total), stopping)
@@ -96,14 +97,14 @@ class Stepper:
             gradients.scale(clip / norm)
         set_rate(self.optimizer, rate)
         self.optimizer.step()
-        return Stepped(loss_sum / targets, norm, stops)
+        return Stepped(loss_sum / weight, norm, stops)
 
-    def _backward(self, block: pa.Table, place: tuple[int, int], targets: int) -> torch.Tensor:
-        """Add a block's part of the mean's gradients; return its loss, summed over its targets."""
-        with out_of_memory(self._recipe, block, place):
+    def _backward(self, block: pa.Table, place: tuple[int, int], weight: int) -> torch.Tensor:
+        """Add a block's part of the mean's gradients; return its loss, summed over its weight."""
+        with out_of_memory(self._recipe, self._trainer.units, block, place):
             with precision(self._recipe, self._device):
-                loss = self._family.loss(self._model, self._family.collate(block, self._device))
-            (loss / targets).backward()
+                loss = self._trainer.loss(self._model, self._trainer.collate(block, self._device))
+            (loss / weight).backward()
         return loss.detach().float()
 
     def _refuse(self, place: tuple[int, int], losses: Sequence[tuple[torch.Tensor, list[str]]]) -> None:
@@ -127,7 +128,9 @@ def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
 
 
 @contextmanager
-def out_of_memory(recipe: Recipe, block: pa.Table, place: tuple[int, int] | None = None) -> Iterator[None]:
+def out_of_memory(
+    recipe: Recipe, units: Units, block: pa.Table, place: tuple[int, int] | None = None
+) -> Iterator[None]:
     """Say which setting to change when memory runs out. Raises TrainingError."""
     try:
         yield
@@ -136,10 +139,9 @@ def out_of_memory(recipe: Recipe, block: pa.Table, place: tuple[int, int] | None
         told = str(error).lower()
         if type(error) is RuntimeError and not ("allocate memory" in told or "out of memory" in told):
             raise
-        longest = max((len(ids) for ids in block.column("input_ids").to_pylist()), default=0)
         where = f"at epoch {place[0]}, step {place[1]}" if place else "in an evaluation"
         raise TrainingError(
-            f"out of memory {where}, with {block.num_rows} sequences of up to {longest} tokens at once: lower "
-            f"batch.micro_tokens ({recipe.batch.micro_tokens}), then batch.max_tokens ({recipe.batch.max_tokens}), or "
+            f"out of memory {where}, with {units.describe(block)} at once: lower "
+            f"{recipe.batch.remedy()}, or "
             "learn less with trained.lora"
         ) from error

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from raygen.storage import Store
-from raygen.train.families.base import Family
+from raygen.train.families.base import Trainer
 from raygen.train.families.saving import MERGED
 
 FOLDER = "model/"
 
 
-def publish(family: Family, model: Any, store: Store, temperature: float | None) -> str:
+def publish(trainer: Trainer, model: Any, store: Store, temperature: float | None) -> str:
     """Write the model's directory; return the key of the folder that holds a whole model, or an adapter if none does.
 
     A directory that an earlier attempt left half-written is replaced.
     """
     with tempfile.TemporaryDirectory(prefix="raygen-model-") as folder:
-        family.save(model, Path(folder), temperature)
+        trainer.save(model, Path(folder), temperature)
         files = {
             FOLDER + path.relative_to(folder).as_posix(): path
             for path in sorted(Path(folder).rglob("*"))

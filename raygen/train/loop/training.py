@@ -15,7 +15,7 @@ from raygen.errors import CorruptDataError, InterruptedRunError, RunConflictErro
 from raygen.limits import usable_cores
 from raygen.storage import open_store
 from raygen.train.driver.board import Posts
-from raygen.train.families.base import Block, Family, family_class
+from raygen.train.families.base import Block, Trainer, trainer_class
 from raygen.train.loop.checkpoint import Saver, Snapshot, latest, read
 from raygen.train.loop.context import Context
 from raygen.train.loop.evaluation import Best, measure
@@ -47,20 +47,20 @@ class Training:
     """
 
     def __init__(
-        self, recipe: Recipe, family: Family, blocks: Mapping[str, Sequence[Block]], context: Context
+        self, recipe: Recipe, trainer: Trainer, blocks: Mapping[str, Sequence[Block]], context: Context
     ) -> None:
         self._recipe = recipe
-        self._family = family
+        self._trainer = trainer
         self._blocks = blocks
         self._context = context
-        self._higher = recipe.evaluation.metric in family.higher_is_better
+        self._higher = recipe.evaluation.metric in trainer.higher_is_better
         self.total = total_steps(
-            blocks["train"], recipe.seed, recipe.epochs, recipe.batch.tokens, recipe.max_steps
+            blocks["train"], recipe.seed, recipe.epochs, recipe.batch.step_cost, recipe.max_steps
         )
         self.at = Position()
         self.best = Best()
-        self.model = family.load_model(context.device)
-        self.stepper = Stepper(recipe, family, self.model, context.ranks, context.device)
+        self.model = trainer.load_model(context.device)
+        self.stepper = Stepper(recipe, trainer, self.model, context.ranks, context.device)
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return what finished.json says.
@@ -92,7 +92,7 @@ class Training:
         recipe, ranks = self._recipe, self._context.ranks
         blocks = self._blocks["train"]
         for epoch in range(self.at.epoch, recipe.epochs):
-            steps = steps_of(blocks, recipe.seed, epoch, recipe.batch.tokens)
+            steps = steps_of(blocks, recipe.seed, epoch, recipe.batch.step_cost)
             first = self.at.step if epoch == self.at.epoch else 0
             steps = steps[: first + self.total - self.at.done]
             mine = [number for step in steps[first:] for number in step[ranks.rank :: ranks.world]]
@@ -110,10 +110,10 @@ class Training:
         began_s = time.perf_counter()
         recipe, context, done = self._recipe, self._context, self.at.done
         blocks = [self._blocks["train"][member] for member in members]
-        targets = sum(block.targets for block in blocks)
+        weight = sum(block.weight for block in blocks)
         rate = rate_at(done, self.total, recipe.schedule, recipe.optimizer.learning_rate)
         mine = range(context.ranks.rank, len(members), context.ranks.world)
-        stepped = self.stepper.step((epoch, number), stream, mine, targets, rate, stopping=context.stopping())
+        stepped = self.stepper.step((epoch, number), stream, mine, weight, rate, stopping=context.stopping())
         self.at = Position(epoch, number + 1, done + 1)
         record = {
             "step": done + 1,
@@ -121,8 +121,8 @@ class Training:
             "loss": stepped.loss,
             "learning_rate": rate,
             "grad_norm": stepped.grad_norm,
-            "tokens": sum(block.tokens for block in blocks),
-            "targets": targets,
+            recipe.batch.unit: sum(block.cost for block in blocks),
+            "weight": weight,
             "seconds": time.perf_counter() - began_s,
         }
         self._context.say(record)
@@ -136,7 +136,7 @@ class Training:
         metric, better = None, False
         if (done % recipe.evaluation.every_steps == 0 or last) and self._blocks.get("validation"):
             blocks = len(self._blocks["validation"])
-            meter = measure(recipe, self._family, self.model, "validation", blocks, self._context)
+            meter = measure(recipe, self._trainer, self.model, "validation", blocks, self._context)
             metrics = meter.result().metrics
             self._context.say({"step": done, "split": "validation", "metrics": metrics})
             metric = metrics[recipe.evaluation.metric]
@@ -161,7 +161,7 @@ class Training:
         if self.best.step is not None and self.best.step != kept:
             kept = self.best.step
             self._load_weights(read(context.store, kept))
-        return finish(self._recipe, self._family, self.model, self._blocks, context, self.at.done, kept)
+        return finish(self._recipe, self._trainer, self.model, self._blocks, context, self.at.done, kept)
 
     def _snapshot(self, metric: float | None) -> Snapshot:
         weights, optimizer = self.stepper.weights, self.stepper.optimizer
@@ -221,19 +221,21 @@ def train_worker(config: dict[str, Any]) -> None:
     if prepared is None:
         raise CorruptDataError(f"{blocks.uri} has no prepared data any more; run again")
     use_threads(recipe, where.get_local_world_size())
+    trainer = trainer_class(recipe.family)(recipe, base_here(recipe, config["directory"]), prepared.labels)
     posts = Posts(config["board"], store, workers=where.get_world_size())
     context = Context(
         store=store,
-        feed=lambda split, numbers: feed(prepared, split, numbers, blocks.uri, storage),
+        feed=lambda split, numbers: feed(
+            prepared, split, numbers, blocks.uri, storage, cost_bytes=trainer.units.cost_bytes
+        ),
         ranks=Ranks(where.get_world_rank(), where.get_world_size()),
         device=get_device(),
         board=posts,
         stopping=lambda: posts.stopping,
         before_saving=posts.keep,
     )
-    family = family_class(recipe.family)(recipe, base_here(recipe, config["directory"]), prepared.labels)
     try:
-        Training(recipe, family, prepared.blocks, context).run()
+        Training(recipe, trainer, prepared.blocks, context).run()
     except InterruptedRunError:
         pass  # the driver asked for it, and sees that the training is not finished
     finally:

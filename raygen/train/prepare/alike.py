@@ -12,33 +12,41 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
-from raygen.train.families.base import Example
+from raygen.train.families.units import Example, Units
 
 DIGEST_BYTES = 16
 
-# An encoded row, or a changed copy of one.
-ENCODED = pa.schema(
+# Of an encoded row, or of a changed copy of one: what all families have. The family's own columns follow.
+SHARED = pa.schema(
     [
-        ("place", pa.int64()),  # of its row among all rows of all sources
-        ("copy", pa.int16()),  # 0: the row itself
-        ("split", pa.int8()),  # index in SPLITS
-        ("digest", pa.binary(DIGEST_BYTES)),  # of what goes in
-        ("origin", pa.binary(DIGEST_BYTES)),  # the row's own digest: a copy is judged where its row is
-        ("answer", pa.uint64()),  # digest of the targets
+        # The place of its row among all rows of all sources.
+        ("place", pa.int64()),
+        # 0: the row itself.
+        ("copy", pa.int16()),
+        # Index in SPLITS.
+        ("split", pa.int8()),
+        # Of what goes in.
+        ("digest", pa.binary(DIGEST_BYTES)),
+        # The row's own digest: a copy is judged where its row is.
+        ("origin", pa.binary(DIGEST_BYTES)),
+        # Digest of what is to come out.
+        ("answer", pa.uint64()),
         ("row_id", pa.string()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("targets", pa.list_(pa.int32())),
-        ("type_ids", pa.list_(pa.int32())),
     ]
 )
 
 
-def digests(example: Example, seed: int) -> tuple[bytes, int]:
-    """Return the digests of what goes in, and of the targets. The seed makes another order of the same rows."""
+def encoded_schema(units: Units) -> pa.Schema:
+    """Return the schema of a family's encoded rows."""
+    return pa.schema([*SHARED, *units.columns])
+
+
+def digests(units: Units, example: Example, seed: int) -> tuple[bytes, int]:
+    """Return the digests of what goes in, and of what is to come out. The seed makes another order of the same rows."""
     key = seed.to_bytes(8, "little")
-    text = _bytes(example.input_ids) + b"/" + _bytes(example.type_ids)
-    answer = hashlib.blake2b(_bytes(example.targets), digest_size=8, key=key).digest()
-    return hashlib.blake2b(text, digest_size=DIGEST_BYTES, key=key).digest(), int.from_bytes(answer, "big")
+    goes_in, comes_out = units.content(example)
+    answer = hashlib.blake2b(comes_out, digest_size=8, key=key).digest()
+    return hashlib.blake2b(goes_in, digest_size=DIGEST_BYTES, key=key).digest(), int.from_bytes(answer, "big")
 
 
 def settle(encoded: pa.Table) -> tuple[pa.Table, int]:
@@ -109,7 +117,3 @@ def _numbers(encoded: pa.Table, name: str) -> tuple[np.ndarray, np.ndarray]:
 def _column(encoded: pa.Table, name: str) -> np.ndarray:
     found: np.ndarray = encoded.column(name).to_numpy()
     return found
-
-
-def _bytes(numbers: list[int]) -> bytes:
-    return np.asarray(numbers, np.int32).tobytes()

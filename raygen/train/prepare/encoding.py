@@ -15,8 +15,9 @@ import pyarrow as pa
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.errors import ConfigError, RowError
 from raygen.storage import Store
-from raygen.train.families.base import SPLITS, Example, Family, family_class
-from raygen.train.prepare.alike import ENCODED, digests, settle
+from raygen.train.families.base import SPLITS, Trainer, trainer_class
+from raygen.train.families.units import Example, Units
+from raygen.train.prepare.alike import digests, encoded_schema, settle
 from raygen.train.prepare.origins import Origin, columns_of, read_task
 from raygen.train.prepare.parts import Part, write_part
 from raygen.train.prepare.prepared import MOST_BROKEN
@@ -59,18 +60,19 @@ class Encoding:
 
     def __call__(self, task: bytes) -> bytes:
         found = Encoded()
+        schema = encoded_schema(trainer_class(self.recipe.family).units)
         held: list[pa.Table] = []
         wanted = list(columns_of(self.recipe))
         for place, split, table in read_task(self.origins, task, wanted):
             encoded = list(self._encode(table, wanted, place, split, found))
-            held.append(pa.Table.from_pylist(encoded, schema=ENCODED))
+            held.append(pa.Table.from_pylist(encoded, schema=schema))
             if sum(each.nbytes for each in held) >= self.flush_bytes:
-                self._flush(held, found)
-        self._flush(held, found)
+                self._flush(schema, held, found)
+        self._flush(schema, held, found)
         return orjson.dumps(asdict(found))
 
-    def _flush(self, held: list[pa.Table], found: Encoded) -> None:
-        encoded = pa.concat_tables([ENCODED.empty_table(), *held])
+    def _flush(self, schema: pa.Schema, held: list[pa.Table], found: Encoded) -> None:
+        encoded = pa.concat_tables([schema.empty_table(), *held])
         held.clear()
         if self.recipe.preparation.deduplicate:
             encoded, dropped = settle(encoded)  # a text that fills half the source is held once from here on
@@ -82,7 +84,7 @@ class Encoding:
         self, table: pa.Table, wanted: Sequence[str], place: int, split: str | None, found: Encoded
     ) -> Iterator[dict[str, Any]]:
         """Yield a range's rows and their copies as rows of ENCODED; count what is left out."""
-        family = family_of(self.recipe, self.directory, self.labels)
+        trainer = trainer_of(self.recipe, self.directory, self.labels)
         preparation = self.recipe.preparation
         codes, messages = table.column(ERROR_CODE).to_pylist(), table.column(ERROR_MESSAGE).to_pylist()
         for i, (row_id, row) in enumerate(
@@ -93,7 +95,7 @@ class Encoding:
                 if codes[i] is not None:
                     raise RowError(codes[i], messages[i])
                 row = normalise(row) if preparation.normalise else row
-                example = encode(family, row_id, row)
+                example = encode(trainer, row_id, row)
             except RowError as error:
                 if error.code == "too_long":
                     found.too_long += 1
@@ -103,42 +105,41 @@ class Encoding:
                     found.listed.append((place + i, row_id, error.code, error.message[:MAX_MESSAGE]))
                 continue
             where = split or split_of(row_id, preparation.validation, preparation.test)
-            yield from self._records(family, example, row, place + i, where)
+            yield from self._records(trainer, example, row, place + i, where)
 
     def _records(
-        self, family: Family, example: Example, row: Mapping[str, Any], place: int, split: str
+        self, trainer: Trainer, example: Example, row: Mapping[str, Any], place: int, split: str
     ) -> Iterator[dict[str, Any]]:
-        origin, answer = digests(example, self.recipe.seed)
+        units = trainer.units
+        origin, answer = digests(units, example, self.recipe.seed)
         shared = {"place": place, "split": SPLITS.index(split), "origin": origin}
-        yield shared | _record(example, 0, origin, answer)
+        yield shared | _record(units, example, 0, origin, answer)
         how = self.recipe.augmentation
         for copy in range(1, how.copies + 1) if split == SPLITS[0] else ():
             changed = changed_copy(row, example.row_id, copy, self.recipe.seed, how)
             try:
-                other = encode(family, f"{example.row_id}~{copy}", changed)
+                other = encode(trainer, f"{example.row_id}~{copy}", changed)
             except RowError:
                 continue  # the change took what made it an example
-            digest, answer = digests(other, self.recipe.seed)
+            digest, answer = digests(units, other, self.recipe.seed)
             if digest != origin:
-                yield shared | _record(other, copy, digest, answer)
+                yield shared | _record(units, other, copy, digest, answer)
 
 
-def _record(example: Example, copy: int, digest: bytes, answer: int) -> dict[str, Any]:
+def _record(units: Units, example: Example, copy: int, digest: bytes, answer: int) -> dict[str, Any]:
     return {
         "copy": copy,
         "digest": digest,
         "answer": answer,
         "row_id": example.row_id,
-        "input_ids": example.input_ids,
-        "targets": example.targets,
-        "type_ids": example.type_ids,
+        **units.record(example),
     }
 
 
-def encode(family: Family, row_id: str, row: Mapping[str, Any]) -> Example:
+def encode(trainer: Trainer, row_id: str, row: Mapping[str, Any]) -> Example:
     """Raises RowError, also for what nobody foresaw: a bug that one row meets must not take the others with it."""
     try:
-        return family.encode(row_id, row)
+        return trainer.encode(row_id, row)
     except RowError:
         raise
     except Exception as error:
@@ -153,7 +154,7 @@ class Counting:
     origins: list[Origin]
 
     def __call__(self, task: bytes) -> bytes:
-        column = self.recipe.objective.label
+        column = self.recipe.objective.label_column
         assert column is not None
         found: Counter[Any] = Counter()
         for _, _, table in read_task(self.origins, task, [column]):
@@ -173,15 +174,15 @@ def too_many_labels(column: str) -> ConfigError:
     )
 
 
-def family_of(recipe: Recipe, directory: str, labels: tuple[str, ...] | None) -> Family:
-    """Return the family, built once in each process: tokenizers take a while to load."""
+def trainer_of(recipe: Recipe, directory: str, labels: tuple[str, ...] | None) -> Trainer:
+    """Return the trainer, built once in each process: tokenizers take a while to load."""
     return _built(recipe.model_dump_json(), directory, labels)
 
 
 @lru_cache(maxsize=2)
-def _built(recipe_json: str, directory: str, labels: tuple[str, ...] | None) -> Family:
+def _built(recipe_json: str, directory: str, labels: tuple[str, ...] | None) -> Trainer:
     recipe = Recipe.model_validate_json(recipe_json)
-    return family_class(recipe.family)(recipe, base_here(recipe, directory), labels)
+    return trainer_class(recipe.family)(recipe, base_here(recipe, directory), labels)
 
 
 def base_here(recipe: Recipe, directory: str) -> Path:

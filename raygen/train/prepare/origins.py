@@ -12,8 +12,6 @@ import pyarrow as pa
 from raygen.config.source import Source
 from raygen.data.sources import open_source
 from raygen.data.sources.base import InputFile, Range, SourcePlan
-from raygen.data.text.template import Template
-from raygen.data.text.tools import unread_tools
 from raygen.errors import ConfigError, SourceError
 from raygen.train.recipe import Recipe
 
@@ -60,7 +58,8 @@ def plan_origins(recipe: Recipe) -> list[Origin]:
         plan = open_source(source).plan(RANGE_ROWS, wanted)
         _check(plan, name, source, wanted, recipe)
         size_bytes = sum(each.size_bytes for each in plan.inputs)
-        notes = _notes(plan, name, recipe)
+        note = recipe.objective.note(plan.columns)
+        notes = (f"{name} has {note}",) if note is not None else ()
         origins.append(Origin(name, source, split, plan.inputs, plan.ranges, place, size_bytes, notes))
         place += origins[-1].rows
     return origins
@@ -68,25 +67,10 @@ def plan_origins(recipe: Recipe) -> list[Origin]:
 
 def columns_of(recipe: Recipe) -> dict[str, str]:
     """Return the columns that a recipe reads, each with the key that names it. Raises ConfigError: a template is broken."""
-    objective = recipe.objective
-    found: dict[str, str] = {}
-    for template in templates_of(recipe):
-        for column in sorted(template.columns):
-            found.setdefault(column, template.where)
-    for name in ("messages", "tools", "label"):
-        named = getattr(objective, name)
-        for column in [named] if isinstance(named, str) else named if isinstance(named, tuple) else ():
-            found.setdefault(column, f"objective.{name}")
+    found = recipe.objective.columns()
     for column in recipe.augmentation.columns if recipe.augmentation.copies else ():
         found.setdefault(column, "augmentation.columns")
     return found
-
-
-def templates_of(recipe: Recipe) -> list[Template]:
-    """Return the templates of a recipe. Raises ConfigError: one does not parse."""
-    names = ("text", "pair", "system", "prompt", "completion")
-    given = {name: text for name in names if (text := getattr(recipe.objective, name)) is not None}
-    return [Template(text, f"objective.{name}") for name, text in given.items()]
 
 
 def _check(plan: SourcePlan, name: str, source: Source, wanted: dict[str, str], recipe: Recipe) -> None:
@@ -103,7 +87,7 @@ def _check(plan: SourcePlan, name: str, source: Source, wanted: dict[str, str], 
             raise ConfigError(
                 f"{where}: {name} ({uris}) has no column {column!r}{hint}; columns{seen}: {', '.join(plan.columns)}"
             )
-    for template in templates_of(recipe):
+    for template in recipe.objective.templates().values():
         template.check(plan.columns)
     for column in recipe.augmentation.columns if recipe.augmentation.copies else ():
         kind = plan.columns[column]
@@ -111,18 +95,6 @@ def _check(plan: SourcePlan, name: str, source: Source, wanted: dict[str, str], 
             raise ConfigError(
                 f"augmentation.columns: column {column!r} of {name} is {kind}; only text can be changed"
             )
-
-
-def _notes(plan: SourcePlan, name: str, recipe: Recipe) -> tuple[str, ...]:
-    objective = recipe.objective
-    messages = [objective.messages] if isinstance(objective.messages, str) else list(objective.messages or ())
-    unread = unread_tools(plan.columns, messages) if objective.tools is None else None
-    if unread is None:
-        return ()
-    return (
-        f"{name} has a column {unread!r} beside {messages[0]!r}, and the recipe does not read it: "
-        f"`objective.tools: {unread}` tells the model of the tools",
-    )
 
 
 def tasks_of(origins: Sequence[Origin]) -> list[bytes]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from raygen.storage import Store
-from raygen.train.prepare.alike import ENCODED, slice_numbers
+from raygen.train.prepare.alike import slice_numbers
 from raygen.train.prepare.prepared import FOLDER
 
 PARTS = f"{FOLDER}parts/"
@@ -70,7 +70,7 @@ def write_part(store: Store, encoded: pa.Table, by: str, slices: int) -> Part:
         if stop > start:
             cut = rows.slice(start, stop - start)
             sizes[number] = cut.nbytes
-            with pa.ipc.new_stream(sink, ENCODED, options=_COMPRESSED) as writer:
+            with pa.ipc.new_stream(sink, rows.schema, options=_COMPRESSED) as writer:
                 writer.write_table(cut)
         offsets[number + 1] = sink.tell()
     key = f"{PARTS}{uuid.uuid4().hex}.arrows"
@@ -79,13 +79,13 @@ def write_part(store: Store, encoded: pa.Table, by: str, slices: int) -> Part:
     return Part(key, sizes)
 
 
-def read_slices(store: Store, keys: Sequence[str], first: int, stop: int) -> pa.Table:
-    """Return what all parts have in slices [first, stop)."""
+def read_slices(store: Store, keys: Sequence[str], first: int, stop: int, schema: pa.Schema) -> pa.Table:
+    """Return what all parts have in slices [first, stop): rows of this schema."""
     with ThreadPoolExecutor(READERS, "part") as pool:
         tables = [
             each for found in pool.map(lambda key: _read(store, key, first, stop), keys) for each in found
         ]
-    return pa.concat_tables([ENCODED.empty_table(), *tables])
+    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def _read(store: Store, key: str, first: int, stop: int) -> list[pa.Table]:

@@ -20,8 +20,15 @@ from raygen.formatting import count
 from raygen.models.text.chat_template import reads_clock
 from raygen.storage import Store
 from raygen.storage.sealed import digest_of
-from raygen.train.families.base import SPLITS, Block
-from raygen.train.prepare.encoding import MOST_LABELS, Counting, Encoded, Encoding, family_of, too_many_labels
+from raygen.train.families.base import SPLITS, Block, trainer_class
+from raygen.train.prepare.encoding import (
+    MOST_LABELS,
+    Counting,
+    Encoded,
+    Encoding,
+    too_many_labels,
+    trainer_of,
+)
 from raygen.train.prepare.origins import Origin, plan_origins, tasks_of
 from raygen.train.prepare.parts import Part, Parts
 from raygen.train.prepare.prepared import FOLDER, MOST_BROKEN, Prepared
@@ -72,9 +79,10 @@ class _Preparation:
         self, recipe: Recipe, directory: Path, store: Store, spread: Spread, budget_bytes: int, say: Say,
         progress: Progress | None,
     ) -> None:  # fmt: skip
-        if recipe.writes_chats and recipe.date is None:  # every task writes chats of the same day
+        if recipe.objective.writes_chats and recipe.date is None:  # every task writes chats of the same day
             recipe = recipe.model_copy(update={"date": datetime.now(UTC).date()})
         self._recipe = recipe
+        self._units = trainer_class(recipe.family).units
         self._directory = str(directory)
         self._store = store
         self._spread = spread
@@ -106,15 +114,16 @@ class _Preparation:
     def _labels(self, origins: list[Origin], tasks: list[bytes]) -> tuple[str, ...] | None:
         """Find the labels of a classifier. Raises ConfigError."""
         objective = self._recipe.objective
-        if objective.label is None or objective.labels is not None:
-            return objective.labels
+        column = objective.label_column
+        if column is None or objective.given_labels is not None:
+            return objective.given_labels
         values: Counter[Any] = Counter()
         for counted in self._spread(Counting(self._recipe, origins), tasks):
             for value, number in orjson.loads(counted):
                 values[value] += number
             if len(values) > MOST_LABELS:
-                raise too_many_labels(objective.label)
-        return family_of(self._recipe, self._directory, None).find_labels(values)
+                raise too_many_labels(column)
+        return trainer_of(self._recipe, self._directory, None).find_labels(values)
 
     def _slices(self, origins: list[Origin]) -> int:
         """Return into how many slices parts are cut: one for what surely fits a task."""
@@ -152,7 +161,7 @@ class _Preparation:
     def _settle(self, parts: Parts, slices: int) -> Parts:
         """Take duplicates out, and put copies where those like them are."""
         settled = Parts(slices)
-        work = Settling(self._recipe, self._store, parts.keys, slices)
+        work = Settling(self._recipe, self._units, self._store, parts.keys, slices)
         for found in self._spread(work, self._buckets(parts)):
             record = orjson.loads(found)
             self._counts.update(duplicates=record["duplicates"])
@@ -162,12 +171,12 @@ class _Preparation:
 
     def _finish(self, parts: Parts, labels: tuple[str, ...] | None, slices: int) -> list[Shard]:
         recipe = self._recipe
-        packs = family_of(recipe, self._directory, labels).packs
+        packs = trainer_of(recipe, self._directory, labels).packs
         # Where there is one bucket, or there are no copies, one look at a bucket tells all.
         apart = bool(slices > 1 and recipe.augmentation.copies and recipe.preparation.deduplicate)
         if apart:
             parts = self._settle(parts, slices)
-        work = Finishing(recipe, packs, apart, self._store, parts.keys)
+        work = Finishing(recipe, self._units, packs, apart, self._store, parts.keys)
         shards: list[Shard] = []
         for each in map(Finished.of, self._spread(work, self._buckets(parts))):
             self._counts.update(each.examples)
@@ -215,7 +224,7 @@ class _Preparation:
                 raise SourceError(f"the {split} split is empty: {self._summary()}. Give it more rows: {key}")
 
     def _summary(self) -> str:
-        counts = self._counts
+        counts, batch = self._counts, self._recipe.batch
         splits = ", ".join(
             f"{counts[split]:,} {split}" for split in SPLITS if counts[split] or split != "test"
         )
@@ -223,7 +232,10 @@ class _Preparation:
             f"{counts[name]:,} {words}"
             for name, words in (
                 ("duplicates", "duplicates"),
-                ("too_long", f"of more than {self._recipe.batch.max_tokens} tokens (batch.max_tokens)"),
+                (
+                    "too_long",
+                    f"of more than {batch.unit_cost} {batch.unit} (batch.{batch.LONGEST or batch.BLOCK})",
+                ),
                 ("broken", "broken"),
             )
             if counts[name]

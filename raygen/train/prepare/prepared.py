@@ -30,7 +30,7 @@ class Prepared:
 
     def save(self, store: Store) -> None:
         blocks = {
-            split: [(b.shard, b.group, b.units, b.tokens, b.targets) for b in each]
+            split: [(b.shard, b.group, b.units, b.cost, b.weight) for b in each]
             for split, each in self.blocks.items()
         }
         store.put(KEY, seal({"version": VERSION, **vars(self), "blocks": blocks}))

@@ -7,20 +7,18 @@ import io
 import uuid
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raygen.errors import CorruptDataError
 from raygen.storage import Store
 from raygen.storage.ranges import RangeReader
-from raygen.train.families.base import IGNORED, SPLITS, UNITS
-from raygen.train.prepare.alike import drop_copies, settle, shuffled
-from raygen.train.prepare.packing import blocks_of
+from raygen.train.families.base import SPLITS
+from raygen.train.families.units import Units
+from raygen.train.prepare.alike import drop_copies, encoded_schema, settle, shuffled
 from raygen.train.prepare.parts import read_slices, write_part
 from raygen.train.prepare.prepared import FOLDER
 from raygen.train.recipe import Recipe
@@ -35,7 +33,7 @@ class Shard:
     split: str
     key: str
     digest: str
-    blocks: list[tuple[int, int, int]]  # units, tokens, targets of each
+    blocks: list[tuple[int, int, int]]  # number of units, cost, weight of each
 
 
 @dataclass
@@ -62,12 +60,15 @@ class Settling:
     """
 
     recipe: Recipe
+    units: Units
     store: Store
     parts: list[str]  # their keys
     slices: int
 
     def __call__(self, bucket: bytes) -> bytes:
-        encoded, dropped = settle(read_slices(self.store, self.parts, *orjson.loads(bucket)))
+        first, stop = orjson.loads(bucket)
+        rows = read_slices(self.store, self.parts, first, stop, encoded_schema(self.units))
+        encoded, dropped = settle(rows)
         parts = [write_part(self.store, encoded, "digest", self.slices)] if encoded.num_rows else []
         return orjson.dumps({"duplicates": dropped, "parts": [asdict(part) for part in parts]})
 
@@ -77,13 +78,15 @@ class Finishing:
     """The work of the pass: a bucket in, `Finished` out, both as JSON."""
 
     recipe: Recipe
+    units: Units
     packs: bool
     settled: bool  # by Settling: copies are not beside their rows any more
     store: Store
     parts: list[str]  # their keys
 
     def __call__(self, bucket: bytes) -> bytes:
-        encoded = read_slices(self.store, self.parts, *orjson.loads(bucket))
+        first, stop = orjson.loads(bucket)
+        encoded = read_slices(self.store, self.parts, first, stop, encoded_schema(self.units))
         found = Finished()
         if self.recipe.preparation.deduplicate:
             if not self.settled:
@@ -100,46 +103,25 @@ class Finishing:
         return orjson.dumps(asdict(found))
 
     def _write(self, encoded: pa.Table, split: str) -> Shard:
-        lengths = pc.list_value_length(encoded.column("input_ids")).to_pylist()
-        batch = self.recipe.batch
+        units, batch = self.units, self.recipe.batch
         sink, blocks = io.BytesIO(), []
         # Only ids of tokens gain from compression; a dictionary, statistics: nobody asks for them.
         with pq.ParquetWriter(
             sink,
-            UNITS,
+            units.schema,
             compression="zstd",
             use_dictionary=False,
             write_statistics=False,
             write_page_checksum=True,
         ) as writer:
-            for block in blocks_of(
-                lengths, packs=self.packs, max_tokens=batch.max_tokens, micro_tokens=batch.micro_tokens
-            ):
-                units = units_of(encoded, block)
-                writer.write_table(units, row_group_size=units.num_rows)
-                longest = max(sum(lengths[i] for i in unit) for unit in block)
-                targets = units.column("targets").combine_chunks().flatten().to_numpy()
-                blocks.append((len(block), len(block) * longest, int(np.count_nonzero(targets != IGNORED))))
+            for block in units.blocks(units.costs(encoded), batch, packs=self.packs):
+                table = units.unite(encoded, block)
+                writer.write_table(table, row_group_size=table.num_rows)
+                blocks.append((len(block), *units.measure(table)))
         data = sink.getvalue()
         key = f"{FOLDER}{split}-{uuid.uuid4().hex}.parquet"
         self.store.put(key, data)
         return Shard(split, key, hashlib.sha256(data).hexdigest(), blocks)
-
-
-def units_of(encoded: pa.Table, block: list[list[int]]) -> pa.Table:
-    """Return a block's units (schema UNITS): the lists of a unit's examples, end to end."""
-    rows = encoded.take(pa.array([i for unit in block for i in unit])).combine_chunks()
-    ends = np.cumsum([0, *map(len, block)])  # which of the rows are whose
-    columns: dict[str, Any] = {}
-    for name in ("input_ids", "targets", "type_ids"):
-        lists = rows.column(name).chunk(0)
-        offsets = lists.offsets.to_numpy()
-        columns[name] = pa.ListArray.from_arrays(pa.array(offsets[ends]), lists.values)
-    starts = pa.array(ends, pa.int32())
-    columns["row_ids"] = pa.ListArray.from_arrays(starts, rows.column("row_id").chunk(0))
-    lengths = pc.list_value_length(rows.column("input_ids").chunk(0))
-    columns["lengths"] = pa.ListArray.from_arrays(starts, lengths)
-    return pa.table({name: columns[name] for name in UNITS.names}, schema=UNITS)
 
 
 def read_block(store: Store, key: str, group: int) -> pa.Table:
@@ -152,7 +134,7 @@ def read_block(store: Store, key: str, group: int) -> pa.Table:
     raw = pa.PythonFile(RangeReader(partial(store.get_range, key), size_bytes), mode="r")
     try:
         with pq.ParquetFile(raw, metadata=footer, pre_buffer=True, page_checksum_verification=True) as shard:
-            return shard.read_row_group(group, use_threads=False).cast(UNITS)
+            return shard.read_row_group(group, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise CorruptDataError(f"{store.uri_of(key)}, row group {group}: {error}") from None
 

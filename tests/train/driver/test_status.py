@@ -71,7 +71,7 @@ def test_a_training_that_runs(store: Store) -> None:
         current.write(store)
         found = read_train_status(store)
     assert (found.state, found.step, found.total, found.epoch) == ("running", 25, 40, 2)
-    assert found.tokens_per_s == 1000
+    assert found.speed == 1000
     assert found.eta_s == pytest.approx(7.5)
     assert (found.checkpoints, found.best_step, found.best) == ([20], 10, 0.83)
     lines = train_status_lines(found)

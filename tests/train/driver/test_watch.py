@@ -70,5 +70,5 @@ def test_an_evaluation_is_said_and_slows_no_tokens(tmp_path: Path, monkeypatch: 
         watch.tick(0)
         now_s += 60
     assert [each.evaluating for each in shown] == [False, True, True, False, False, True]
-    assert {each.tokens_per_s for each in shown} == {30}
+    assert {each.speed for each in shown} == {30}
     assert shown[4].eta_s == pytest.approx(2 * 120)  # two steps in four minutes, an evaluation between them

@@ -15,7 +15,7 @@ from raygen.train.families.baselines import Texts, drawn, halves, measure_baseli
 from raygen.train.loop.context import Context
 from raygen.train.loop.training import Training
 from tests.tiny_encoders import save_encoder, tiny_encoder
-from tests.train.in_memory import InMemory, bert, family_of, labelled, table_of
+from tests.train.in_memory import InMemory, bert, labelled, table_of, trainer_of
 
 NAMES = ("no", "yes")
 
@@ -40,15 +40,15 @@ def test_of_a_large_split_whole_blocks_are_drawn(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("kind", ["bert", "roberta"])  # with segments, and without
 def test_a_pair_comes_apart_into_its_texts(kind: str, tmp_path: Path) -> None:
     base = save_encoder(tmp_path, tiny_encoder(kind, type_vocab_size=2 if kind == "bert" else 1))
-    family = family_of(labelled(base))
-    examples = [family.encode("r", {"a": "an ant", "b": "no hat", "label": 2})]
+    trainer = trainer_of(labelled(base))
+    examples = [trainer.encode("r", {"a": "an ant", "b": "no hat", "label": 2})]
     assert (1 in examples[0].type_ids) == (kind == "bert")
-    found = texts_of([table_of([examples])], ("no", "perhaps", "yes"), family._tokenizer, paired=True)
+    found = texts_of([table_of([examples])], ("no", "perhaps", "yes"), trainer._tokenizer, paired=True)
     assert found.labels == ["yes"]
     # This tokenizer puts spaces between bytes, and Ġ for a space.
     assert found.pairs == [("a n Ġ a n t", "n o Ġ h a t")]
     assert found.words == [["n", "o", "Ġ", "h", "a", "t"]]
-    whole = texts_of([table_of([examples])], ("no", "perhaps", "yes"), family._tokenizer, paired=False)
+    whole = texts_of([table_of([examples])], ("no", "perhaps", "yes"), trainer._tokenizer, paired=False)
     assert whole.pairs == []
     assert len(whole.words[0]) == len("an ant") + len("no hat")
 
@@ -97,12 +97,12 @@ def test_a_baseline_that_cannot_be_is_left_out(
 def test_a_finished_classifier_stands_beside_baselines(tmp_path: Path) -> None:
     """The second text gives the label away, the commonest label is a third of all."""
     recipe = labelled(bert(tmp_path / "base"), epochs=1, max_steps=1)
-    family = family_of(recipe)
+    trainer = trainer_of(recipe)
     rows = [{"a": "an ant", "b": "xyz"[n % 3] * (1 + n % 2), "label": n % 3} for n in range(60)]
-    data = InMemory(recipe, family, train=rows, validation=rows[:6], test=rows[:12])
+    data = InMemory(recipe, trainer, train=rows, validation=rows[:6], test=rows[:12])
     read: list[tuple[str, int]] = []
     data.watch = lambda split, number: read.append((split, number))
-    finished = Training(recipe, family, data.blocks, Context(LocalStore(tmp_path / "run"), data.feed)).run()
+    finished = Training(recipe, trainer, data.blocks, Context(LocalStore(tmp_path / "run"), data.feed)).run()
     found = {name: each["metrics"]["accuracy"] for name, each in finished["baselines"].items()}
     assert found["majority"] == pytest.approx(1 / 3)
     assert found["second text only"] == 1

@@ -15,10 +15,10 @@ from raygen.errors import ConfigError, RowError
 from raygen.models.text.chat_template import TemplateRules
 from raygen.models.text.chat_tokenizer import load_chat_tokenizer
 from raygen.models.text.lora import load_lora
-from raygen.train.families.base import IGNORED, Example
-from raygen.train.families.causal_lm import PACKABLE, CausalLMFamily, token_losses
+from raygen.train.families.causal_lm import PACKABLE, CausalLMTrainer, token_losses
+from raygen.train.families.text_units import IGNORED, TextExample
 from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
-from tests.train.in_memory import bert, family_of, llama, recipe_of, table_of
+from tests.train.in_memory import bert, llama, recipe_of, table_of, trainer_of
 
 CPU = torch.device("cpu")
 TURNS = (
@@ -57,7 +57,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(folder, tiny_model(), TURNS)
 
 
-def shown(example: Example) -> tuple[str, str]:
+def shown(example: TextExample) -> tuple[str, str]:
     """All of the text, and what bears loss."""
     tokenizer = tiny_tokenizer()
     learnt = [target for target in example.targets if target != IGNORED]
@@ -67,41 +67,41 @@ def shown(example: Example) -> tuple[str, str]:
 
 def test_a_completion_and_the_end_of_its_turn_bear_loss_and_nothing_else(base: Path) -> None:
     objective = {"system": "Be {{ how }}", "prompt": "{{ q }}", "completion": "{{ a }}"}
-    family = family_of(recipe_of(base, objective=objective, batch={"max_tokens": 100}))
-    example = family.encode("r", {"how": "short", "q": "why?", "a": "the ant"})
+    trainer = trainer_of(recipe_of(base, objective=objective, batch={"max_tokens": 100}))
+    example = trainer.encode("r", {"how": "short", "q": "why?", "a": "the ant"})
     text = "<|system|>Be short</s>\n<|user|>why?</s>\n<|assistant|>the ant</s>"
     assert shown(example) == (text, "the ant</s>")
     # What the model reads when it is asked is exactly what stands before.
-    asked = family._chat.encode(  # type: ignore[attr-defined]
+    asked = trainer._chat.encode(  # type: ignore[attr-defined]
         [{"role": "system", "content": "Be short"}, {"role": "user", "content": "why?"}]
     )
     assert example.input_ids[: len(asked)] == asked
 
 
 def test_every_turn_of_the_assistant_bears_loss(base: Path) -> None:
-    family = family_of(recipe_of(base, objective={"messages": "chat"}, batch={"max_tokens": 100}))
+    trainer = trainer_of(recipe_of(base, objective={"messages": "chat"}, batch={"max_tokens": 100}))
     chat = [("user", "a?"), ("assistant", "b"), ("user", "c?"), ("assistant", "d e")]
     row = {"chat": [{"role": role, "content": content} for role, content in chat]}
     text = "<|user|>a?</s>\n<|assistant|>b</s>\n<|user|>c?</s>\n<|assistant|>d e</s>"
-    assert shown(family.encode("r", row)) == (text, "b</s>d e</s>")
-    assert family.encode("r", {"chat": json.dumps(row["chat"])}) == family.encode("r", row)
+    assert shown(trainer.encode("r", row)) == (text, "b</s>d e</s>")
+    assert trainer.encode("r", {"chat": json.dumps(row["chat"])}) == trainer.encode("r", row)
     trailing = {"chat": [*row["chat"], {"role": "user", "content": "not answered"}]}
-    assert shown(family.encode("r", trailing))[0] == text
+    assert shown(trainer.encode("r", trailing))[0] == text
 
 
 def test_of_plain_text_everything_bears_loss_but_the_first_token(base: Path) -> None:
-    family = family_of(recipe_of(base, objective={"text": "{{ t }}"}))
-    assert shown(family.encode("r", {"t": "an ant"})) == ("an ant</s>", " ant</s>")
+    trainer = trainer_of(recipe_of(base, objective={"text": "{{ t }}"}))
+    assert shown(trainer.encode("r", {"t": "an ant"})) == ("an ant</s>", " ant</s>")
 
 
 def test_without_a_chat_template_prompt_and_completion_are_joined(tmp_path: Path) -> None:
-    family = family_of(recipe_of(save_tiny(tmp_path, chat_template=None)))
-    assert shown(family.encode("r", {"q": "Q:", "a": " the"})) == ("Q: the</s>", " the</s>")
+    trainer = trainer_of(recipe_of(save_tiny(tmp_path, chat_template=None)))
+    assert shown(trainer.encode("r", {"q": "Q:", "a": " the"})) == ("Q: the</s>", " the</s>")
 
 
 def test_a_template_that_ends_no_turn_gets_the_end_of_text(tmp_path: Path) -> None:
-    family = family_of(recipe_of(save_tiny(tmp_path)))
-    assert shown(family.encode("r", {"q": "Q", "a": "the"})) == ("<|user|>Q<|assistant|>the</s>", "the</s>")
+    trainer = trainer_of(recipe_of(save_tiny(tmp_path)))
+    assert shown(trainer.encode("r", {"q": "Q", "a": "the"})) == ("<|user|>Q<|assistant|>the</s>", "the</s>")
 
 
 @pytest.mark.parametrize(
@@ -116,36 +116,36 @@ def test_a_template_that_ends_no_turn_gets_the_end_of_text(tmp_path: Path) -> No
 )
 def test_rows_that_cannot_be_learnt_from(base: Path, row: dict[str, Any], code: str) -> None:
     with pytest.raises(RowError) as refused:
-        family_of(recipe_of(base)).encode("r", row)
+        trainer_of(recipe_of(base)).encode("r", row)
     assert refused.value.code == code
 
 
 def test_a_cut_example_keeps_its_beginning_and_needs_a_target(base: Path) -> None:
-    family = family_of(recipe_of(base, preparation={"too_long": "cut"}))
-    example = family.encode("r", {"q": "x", "a": "y" * 40})
+    trainer = trainer_of(recipe_of(base, preparation={"too_long": "cut"}))
+    example = trainer.encode("r", {"q": "x", "a": "y" * 40})
     assert len(example.input_ids) == 32
     with pytest.raises(RowError) as refused:
-        family.encode("r", {"q": "x" * 40, "a": "y"})
+        trainer.encode("r", {"q": "x" * 40, "a": "y"})
     assert refused.value.code == "no_targets"
 
 
 def test_a_template_that_writes_earlier_turns_otherwise_is_refused(tmp_path: Path) -> None:
     forgetful = "{% if messages|length > 2 %}Later. {% endif %}" + TURNS
-    family = family_of(
+    trainer = trainer_of(
         recipe_of(save_tiny(tmp_path, chat_template=forgetful), objective={"messages": "chat"})
     )
     chat = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
     with pytest.raises(RowError, match="message 3 otherwise"):
-        family.encode("r", {"chat": chat})
+        trainer.encode("r", {"chat": chat})
 
 
-def random_examples(lengths: list[int], seed: int = 0) -> list[Example]:
+def random_examples(lengths: list[int], seed: int = 0) -> list[TextExample]:
     draw = torch.Generator().manual_seed(seed)
     found = []
     for number, length in enumerate(lengths):
         ids = torch.randint(4, 200, (length,), generator=draw).tolist()
         learnt = [IGNORED] + [token if token % 3 else IGNORED for token in ids[1:]]
-        found.append(Example(f"r{number}", ids, learnt))
+        found.append(TextExample(f"r{number}", ids, learnt))
     return found
 
 
@@ -155,18 +155,18 @@ def test_every_packable_model_type_is_tested() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_packed_examples_never_see_each_other(tmp_path: Path, kind: str) -> None:
-    family = family_of(recipe_of(save_tiny(tmp_path, tiny_model(kind, **KINDS[kind]), TURNS)))
-    assert family.packs
-    model = family.load_model(CPU).eval()
+    trainer = trainer_of(recipe_of(save_tiny(tmp_path, tiny_model(kind, **KINDS[kind]), TURNS)))
+    assert trainer.packs
+    model = trainer.load_model(CPU).eval()
     examples = random_examples([7, 1, 12, 9])
-    packed = family.collate(table_of([examples[:3], examples[3:]]), CPU)
+    packed = trainer.collate(table_of([examples[:3], examples[3:]]), CPU)
     losses = token_losses(model, packed)
-    alone = torch.cat([token_losses(model, family.collate(table_of([[each]]), CPU)) for each in examples])
+    alone = torch.cat([token_losses(model, trainer.collate(table_of([[each]]), CPU)) for each in examples])
     torch.testing.assert_close(losses, alone, rtol=1e-5, atol=1e-5)
-    assert family.loss(model, packed).item() == pytest.approx(alone.sum().item(), rel=1e-6)
+    assert trainer.loss(model, packed).item() == pytest.approx(alone.sum().item(), rel=1e-6)
     # Another first example changes nothing, to the bit, of what comes behind it, and of the next unit.
     other = [random_examples([7], seed=1)[0], *examples[1:]]
-    others = token_losses(model, family.collate(table_of([other[:3], other[3:]]), CPU))
+    others = token_losses(model, trainer.collate(table_of([other[:3], other[3:]]), CPU))
     own = sum(target != IGNORED for target in examples[0].targets)
     new = sum(target != IGNORED for target in other[0].targets)
     assert torch.equal(others[new:], losses[own:])
@@ -192,22 +192,22 @@ def test_packed_examples_never_see_each_other(tmp_path: Path, kind: str) -> None
 def test_models_that_cannot_tell_examples_apart_are_not_packed(
     tmp_path: Path, kind: str, changes: dict[str, Any]
 ) -> None:
-    family = family_of(recipe_of(save_tiny(tmp_path, tiny_model(kind, **changes), TURNS)))
-    assert not family.packs
-    model = family.load_model(CPU).eval()
+    trainer = trainer_of(recipe_of(save_tiny(tmp_path, tiny_model(kind, **changes), TURNS)))
+    assert not trainer.packs
+    model = trainer.load_model(CPU).eval()
     examples = random_examples([7, 2, 12])
-    losses = token_losses(model, family.collate(table_of([[each] for each in examples]), CPU))
-    alone = torch.cat([token_losses(model, family.collate(table_of([[each]]), CPU)) for each in examples])
+    losses = token_losses(model, trainer.collate(table_of([[each] for each in examples]), CPU))
+    alone = torch.cat([token_losses(model, trainer.collate(table_of([[each]]), CPU)) for each in examples])
     torch.testing.assert_close(losses, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_the_loss_is_transformers_own_and_the_head_sees_targets_only(base: Path) -> None:
-    family = family_of(recipe_of(base))
-    model: Any = family.load_model(CPU).eval()
+    trainer = trainer_of(recipe_of(base))
+    model: Any = trainer.load_model(CPU).eval()
     example = random_examples([20])[0]
     seen: list[int] = []
     hook = model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
-    losses = token_losses(model, family.collate(table_of([[example]]), CPU))
+    losses = token_losses(model, trainer.collate(table_of([[example]]), CPU))
     hook.remove()
     ids, labels = torch.tensor([example.input_ids]), torch.tensor([example.targets])
     assert losses.mean().item() == pytest.approx(model(input_ids=ids, labels=labels).loss.item(), rel=1e-5)
@@ -215,18 +215,18 @@ def test_the_loss_is_transformers_own_and_the_head_sees_targets_only(base: Path)
 
 
 def test_perplexity_and_the_worst_examples_whoever_counts_them(base: Path) -> None:
-    family = family_of(recipe_of(base, evaluation={"worst": 2}))
-    model = family.load_model(CPU).eval()
+    trainer = trainer_of(recipe_of(base, evaluation={"worst": 2}))
+    model = trainer.load_model(CPU).eval()
     examples = random_examples([5, 9, 12, 4])
     blocks = [table_of([examples[:2]]), table_of([examples[2:]])]
-    meters = [family.new_meter() for _ in blocks]
+    meters = [trainer.new_meter() for _ in blocks]
     with torch.no_grad():
         for meter, block in zip(meters, blocks, strict=True):
             meter.add(model, block, CPU)
         means = {
-            each.row_id: token_losses(model, family.collate(table_of([[each]]), CPU)) for each in examples
+            each.row_id: token_losses(model, trainer.collate(table_of([[each]]), CPU)) for each in examples
         }
-    whole = family.new_meter()
+    whole = trainer.new_meter()
     for meter in meters:
         whole.merge(meter.state())
     found = whole.result()
@@ -240,9 +240,9 @@ def test_perplexity_and_the_worst_examples_whoever_counts_them(base: Path) -> No
 
 
 def test_a_saved_model_is_loaded_by_transformers(base: Path, tmp_path: Path) -> None:
-    family = family_of(recipe_of(base))
-    model = family.load_model(CPU).eval()
-    family.save(model, tmp_path / "model")
+    trainer = trainer_of(recipe_of(base))
+    model = trainer.load_model(CPU).eval()
+    trainer.save(model, tmp_path / "model")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "model", local_files_only=True)
     ids = torch.arange(4, 20)[None]
     assert torch.equal(again(ids).logits, model(ids).logits)
@@ -252,15 +252,15 @@ def test_a_saved_model_is_loaded_by_transformers(base: Path, tmp_path: Path) -> 
 def test_a_saved_adapter_is_raygens_and_its_merged_model_computes_the_same(
     base: Path, tmp_path: Path
 ) -> None:
-    family = family_of(recipe_of(base, trained={"lora": {"rank": 4, "merge": True}}))
-    model: Any = family.load_model(CPU)
+    trainer = trainer_of(recipe_of(base, trained={"lora": {"rank": 4, "merge": True}}))
+    model: Any = trainer.load_model(CPU)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
     model.eval()
     ids = torch.arange(4, 20)[None]
     expected = model(ids).logits
-    family.save(model, tmp_path)
+    trainer.save(model, tmp_path)
     assert len(load_lora(str(tmp_path))) == 2 * 7
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", local_files_only=True)
     torch.testing.assert_close(merged(ids).logits, expected, rtol=1e-4, atol=1e-4)
@@ -270,7 +270,7 @@ def test_a_saved_adapter_is_raygens_and_its_merged_model_computes_the_same(
 
 def test_bases_of_another_family_and_settings_that_do_not_fit_are_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is a bert \(BertModel\).*family: classifier"):
-        CausalLMFamily.check_base(bert(tmp_path / "bert"))
+        CausalLMTrainer.check_base(bert(tmp_path / "bert"))
     checks: list[tuple[dict[str, Any], str]] = [
         ({"batch": {"max_tokens": 200}}, r"batch\.max_tokens: 200; the base reads at most 160"),
         ({"trained": {"top_layers": 3}}, r"top_layers: 3; the base has 2 layers"),
@@ -279,11 +279,11 @@ def test_bases_of_another_family_and_settings_that_do_not_fit_are_refused(base: 
     ]
     for changes, message in checks:
         with pytest.raises(ConfigError, match=message):
-            family_of(recipe_of(base, **changes)).check()
+            trainer_of(recipe_of(base, **changes)).check()
     plain = save_tiny(tmp_path / "plain", chat_template=None)
     with pytest.raises(ConfigError, match="no chat template"):
-        family_of(recipe_of(plain, objective={"messages": "chat"}))
-    family_of(recipe_of(llama(tmp_path / "fits"))).check()
+        trainer_of(recipe_of(plain, objective={"messages": "chat"}))
+    trainer_of(recipe_of(llama(tmp_path / "fits"))).check()
 
 
 @pytest.mark.parametrize("objective", [{"text": "{{ t }}"}, {"prompt": "{{ t }}", "completion": "the"}])
@@ -291,18 +291,18 @@ def test_a_row_with_a_token_that_the_base_has_no_row_for_is_broken(
     tmp_path: Path, objective: dict[str, str]
 ) -> None:
     base = know_more(save_tiny(tmp_path), "<odd>")
-    family = family_of(recipe_of(base, objective=objective))
+    trainer = trainer_of(recipe_of(base, objective=objective))
     with pytest.raises(RowError, match="'<odd>' as token") as broken:
-        family.encode("r", {"t": "an <odd> ant"})
+        trainer.encode("r", {"t": "an <odd> ant"})
     assert broken.value.code == "invalid_text"
-    assert family.encode("r", {"t": "an ant"})
+    assert trainer.encode("r", {"t": "an ant"})
 
 
-def base_with(folder: Path, chat_template: str, **changes: Any) -> CausalLMFamily:
+def base_with(folder: Path, chat_template: str, **changes: Any) -> CausalLMTrainer:
     base = save_tiny(folder, tiny_model(), chat_template)
-    family = family_of(recipe_of(base, **changes))
-    assert isinstance(family, CausalLMFamily)
-    return family
+    trainer = trainer_of(recipe_of(base, **changes))
+    assert isinstance(trainer, CausalLMTrainer)
+    return trainer
 
 
 def test_a_system_text_that_the_base_would_not_see_is_refused(tmp_path: Path) -> None:
@@ -315,21 +315,21 @@ def test_a_system_text_that_the_base_would_not_see_is_refused(tmp_path: Path) ->
 
 def test_a_row_whose_system_message_the_base_would_not_see_is_broken(tmp_path: Path) -> None:
     template = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
-    family = base_with(tmp_path, template, objective={"messages": "chat"})
+    trainer = base_with(tmp_path, template, objective={"messages": "chat"})
     chat = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]
-    assert family.encode("r", {"chat": chat})
+    assert trainer.encode("r", {"chat": chat})
     with pytest.raises(RowError, match="leaves the text of system messages out") as broken:
-        family.encode("r", {"chat": [{"role": "system", "content": "be kind"}, *chat]})
+        trainer.encode("r", {"chat": [{"role": "system", "content": "be kind"}, *chat]})
     assert broken.value.code == "invalid_messages"
 
 
 def test_arguments_of_the_template_are_those_of_generation(tmp_path: Path) -> None:
     template = "{% if thoughts is defined and not thoughts %}quick: {% endif %}" + TURNS
-    family = base_with(tmp_path, template, template={"thoughts": False})
-    family.check()
-    example = family.encode("r", {"q": "w", "a": "the"})
+    trainer = base_with(tmp_path, template, template={"thoughts": False})
+    trainer.check()
+    example = trainer.encode("r", {"q": "w", "a": "the"})
     assert shown(example)[0].startswith("quick: <|user|>w")
-    chat = load_chat_tokenizer(family.recipe.base, TemplateRules(arguments={"thoughts": False}))
+    chat = load_chat_tokenizer(trainer.recipe.base, TemplateRules(arguments={"thoughts": False}))
     asked = chat.encode([{"role": "user", "content": "w"}])
     assert example.input_ids[: len(asked)] == asked
     with pytest.raises(ConfigError, match=r"template\.thinking: .* never reads it; .* thoughts"):
@@ -337,9 +337,9 @@ def test_arguments_of_the_template_are_those_of_generation(tmp_path: Path) -> No
 
 
 def test_a_template_that_prints_a_date_shows_that_of_the_recipe(tmp_path: Path) -> None:
-    family = base_with(tmp_path, "{{ strftime_now('%d %b %Y') }}" + TURNS, date="2026-01-31")
-    family.check()
-    assert shown(family.encode("r", {"q": "w", "a": "the"}))[0].startswith("31 Jan 2026<|user|>w")
+    trainer = base_with(tmp_path, "{{ strftime_now('%d %b %Y') }}" + TURNS, date="2026-01-31")
+    trainer.check()
+    assert shown(trainer.encode("r", {"q": "w", "a": "the"}))[0].startswith("31 Jan 2026<|user|>w")
     with pytest.raises(ConfigError, match="date: the base's chat template prints none"):
         base_with(tmp_path / "plain", TURNS, date="2026-01-31").check()
 

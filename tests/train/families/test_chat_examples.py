@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from raygen.errors import ConfigError, RowError
 from raygen.models.text.chat_tokenizer import ChatTokenizer
-from raygen.train.families.base import IGNORED, Example
 from raygen.train.families.chat_examples import ChatExamples
+from raygen.train.families.text_units import IGNORED, TextExample
 from tests.chat_templates import BARE, HERMES, LLAMA, PLAIN, QWEN3
 from tests.tiny_llama import tiny_tokenizer
 from tests.train.in_memory import recipe_of
@@ -38,7 +38,7 @@ def examples(template: str, **objective: Any) -> ChatExamples:
     return ChatExamples(recipe, ChatTokenizer(tiny_tokenizer(template), frozenset({1}), 4096))
 
 
-def shown(example: Example) -> tuple[str, str]:
+def shown(example: TextExample) -> tuple[str, str]:
     """All of the text, and what bears loss."""
     tokenizer = tiny_tokenizer()
     learnt = [target for target in example.targets if target != IGNORED]
@@ -195,7 +195,7 @@ def test_parts_of_text_are_one_text() -> None:
 
 
 def test_a_recipe_says_so_where_tools_are_no_tools_or_columns_no_pair() -> None:
-    with pytest.raises(ValidationError, match=r"objective\.tools: tool 0 has no name"):
+    with pytest.raises(ValidationError, match=r"objective\.tools\n.*tool 0 has no name"):
         recipe_of(Path("base"), objective={"messages": "chat", "tools": [{"description": "x"}]})
     with pytest.raises(ValidationError, match=r"objective\.messages"):
         recipe_of(Path("base"), objective={"messages": ["a", "b", "c"]})

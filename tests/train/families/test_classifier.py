@@ -16,12 +16,12 @@ from raygen.engines.requests import ClassifyRequest, ClassifyResult
 from raygen.errors import ConfigError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.models.text.encoder import load_classifier
-from raygen.train.families.classifier import ClassifierFamily, final_layer, logits_of
+from raygen.train.families.classifier import ClassifierTrainer, final_layer, logits_of
 from raygen.train.families.labels import Labels
 from raygen.train.families.learnable import trainable
 from tests.tiny_encoders import KINDS, save_encoder, tiny_encoder
 from tests.tiny_llama import know_more
-from tests.train.in_memory import bert, family_of, labelled, llama, pairs, table_of
+from tests.train.in_memory import bert, labelled, llama, pairs, table_of, trainer_of
 
 CPU = torch.device("cpu")
 NAMES = ("no", "perhaps", "yes")
@@ -33,26 +33,26 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_pair_is_encoded_as_the_engine_will_read_it(base: Path, tmp_path: Path) -> None:
-    family = family_of(labelled(base))
-    example = family.encode("r", {"a": "an ant", "b": "hat", "label": "yes"})
+    trainer = trainer_of(labelled(base))
+    example = trainer.encode("r", {"a": "an ant", "b": "hat", "label": "yes"})
     assert example.targets == [2]
-    family.save(family.load_model(CPU), tmp_path)
+    trainer.save(trainer.load_model(CPU), tmp_path)
     read = load_classifier(str(tmp_path), "float32", "cpu").encode(("an ant", "hat"), None)
     assert read == {"input_ids": example.input_ids, "token_type_ids": example.type_ids}
-    assert family.encode("r", {"a": "an ant", "b": "hat", "label": 2}) == example
+    assert trainer.encode("r", {"a": "an ant", "b": "hat", "label": 2}) == example
 
 
 def test_rows_that_cannot_be_learnt_from(base: Path) -> None:
-    family = family_of(labelled(base))
+    trainer = trainer_of(labelled(base))
     for label, code in ((3, "unknown_label"), ("maybe", "unknown_label"), (True, "unknown_label"),
                         (-1, "unknown_label"), (None, "missing_value")):  # fmt: skip
         with pytest.raises(RowError) as refused:
-            family.encode("r", {"a": "x", "b": "y", "label": label})
+            trainer.encode("r", {"a": "x", "b": "y", "label": label})
         assert refused.value.code == code
     with pytest.raises(RowError) as refused:
-        family.encode("r", {"a": "x" * 50, "b": "y", "label": 0})
+        trainer.encode("r", {"a": "x" * 50, "b": "y", "label": 0})
     assert refused.value.code == "too_long"
-    cut = family_of(labelled(base, preparation={"too_long": "cut"}))
+    cut = trainer_of(labelled(base, preparation={"too_long": "cut"}))
     example = cut.encode("r", {"a": "x" * 50, "b": "y", "label": 0})
     assert len(example.input_ids) == 32
     assert sum(example.type_ids) == 2  # the longer text is cut
@@ -99,7 +99,7 @@ def test_labels_out_of_range_are_refused(
 def test_a_new_head_is_seeded_and_the_encoder_is_the_bases(base: Path) -> None:
     heads = []
     for seed in (1, 1, 2):
-        model: Any = family_of(labelled(base, seed=seed)).load_model(CPU)
+        model: Any = trainer_of(labelled(base, seed=seed)).load_model(CPU)
         heads.append(model.classifier.weight)
     assert heads[0].shape == (3, 48)
     assert torch.equal(heads[0], heads[1])
@@ -112,7 +112,7 @@ def test_a_head_of_the_same_labels_is_kept_and_of_others_replaced(tmp_path: Path
     for labels, kept in ((NAMES, True), (("x", "y", "z"), False), (("x", "y"), False)):
         headed = tiny_encoder("bert", labels=labels)
         folder = save_encoder(tmp_path / str(len(labels)) / labels[0], headed)
-        model: Any = family_of(labelled(folder)).load_model(CPU)
+        model: Any = trainer_of(labelled(folder)).load_model(CPU)
         assert model.classifier.weight.shape == (3, 48)
         assert model.config.id2label == dict(enumerate(NAMES))
         assert kept == (
@@ -126,17 +126,17 @@ def test_padding_changes_nothing_and_every_kind_of_encoder_learns_and_is_saved(
     tmp_path: Path, kind: str
 ) -> None:
     folder = save_encoder(tmp_path / "base", tiny_encoder(kind))
-    family = family_of(labelled(folder))
-    family.check()
-    model = family.load_model(CPU).eval()
+    trainer = trainer_of(labelled(folder))
+    trainer.check()
+    model = trainer.load_model(CPU).eval()
     torch.nn.init.normal_(final_layer(model).bias)
-    examples = [family.encode(f"r{n}", row) for n, row in enumerate(pairs(3))]
-    together = logits_of(model, family.collate(table_of([[each] for each in examples]), CPU))
-    alone = torch.cat([logits_of(model, family.collate(table_of([[each]]), CPU)) for each in examples])
+    examples = [trainer.encode(f"r{n}", row) for n, row in enumerate(pairs(3))]
+    together = logits_of(model, trainer.collate(table_of([[each] for each in examples]), CPU))
+    alone = torch.cat([logits_of(model, trainer.collate(table_of([[each]]), CPU)) for each in examples])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
-    family.loss(model, family.collate(table_of([examples[:1]]), CPU)).backward()
+    trainer.loss(model, trainer.collate(table_of([examples[:1]]), CPU)).backward()
     assert any(weight.grad is not None for weight in trainable(model).values())
-    family.save(model, tmp_path / "model", temperature=2.0)
+    trainer.save(model, tmp_path / "model", temperature=2.0)
     loaded = load_classifier(str(tmp_path / "model"), "float32", "cpu")
     assert loaded.labels == NAMES
     tokens = [loaded.encode((row["a"], row["b"]), None) for row in pairs(3)]
@@ -149,7 +149,7 @@ def test_label_smoothing_is_for_learning_alone(base: Path) -> None:
     smooth = smooth.model_copy(
         update={"objective": smooth.objective.model_copy(update={"label_smoothing": 0.3})}
     )
-    plain, other = family_of(labelled(base)), family_of(smooth)
+    plain, other = trainer_of(labelled(base)), trainer_of(smooth)
     model = plain.load_model(CPU).eval()
     block = table_of([[plain.encode("r", row)] for row in pairs(4)])
     batch = plain.collate(block, CPU)
@@ -157,7 +157,7 @@ def test_label_smoothing_is_for_learning_alone(base: Path) -> None:
     expected = torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
     assert plain.loss(model, batch).item() == pytest.approx(expected.item(), rel=1e-6)
     assert other.loss(model, batch).item() != pytest.approx(expected.item(), rel=1e-3)
-    meters = [family.new_meter() for family in (plain, other)]
+    meters = [trainer.new_meter() for trainer in (plain, other)]
     with torch.no_grad():
         for meter in meters:
             meter.add(model, block, CPU)
@@ -166,15 +166,15 @@ def test_label_smoothing_is_for_learning_alone(base: Path) -> None:
 
 
 def test_a_meter_tells_metrics_confusion_and_the_worst(base: Path) -> None:
-    family = family_of(labelled(base, evaluation={"worst": 2}))
-    model = family.load_model(CPU).eval()
+    trainer = trainer_of(labelled(base, evaluation={"worst": 2}))
+    model = trainer.load_model(CPU).eval()
     blocks = [
-        table_of([[family.encode(f"r{n}", row)] for n, row in part])
+        table_of([[trainer.encode(f"r{n}", row)] for n, row in part])
         for part in (list(enumerate(pairs(9)))[:4], list(enumerate(pairs(9)))[4:])
     ]
-    whole = family.new_meter()
+    whole = trainer.new_meter()
     for block in blocks:
-        meter = family.new_meter()
+        meter = trainer.new_meter()
         with torch.no_grad():
             meter.add(model, block, CPU)
         whole.merge(meter.state())
@@ -193,16 +193,16 @@ def test_a_meter_tells_metrics_confusion_and_the_worst(base: Path) -> None:
 
 
 def test_an_adapted_classifier_is_saved_merged_too(base: Path, tmp_path: Path) -> None:
-    family = family_of(labelled(base, trained={"lora": {"rank": 2}}))
-    model = family.load_model(CPU)
+    trainer = trainer_of(labelled(base, trained={"lora": {"rank": 2}}))
+    model = trainer.load_model(CPU)
     for name, weight in trainable(model).items():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
     model.eval()
     row = pairs(1)[0]
-    example = family.encode("r", row)
-    expected = logits_of(model, family.collate(table_of([[example]]), CPU)).detach().numpy()
-    family.save(model, tmp_path, temperature=4.0)
+    example = trainer.encode("r", row)
+    expected = logits_of(model, trainer.collate(table_of([[example]]), CPU)).detach().numpy()
+    trainer.save(model, tmp_path, temperature=4.0)
     assert (tmp_path / "adapter_model.safetensors").is_file()
     loaded = load_classifier(str(tmp_path / "merged"), "float32", "cpu")
     tokens = loaded.encode((row["a"], row["b"]), None)
@@ -212,7 +212,7 @@ def test_an_adapted_classifier_is_saved_merged_too(base: Path, tmp_path: Path) -
 
 def test_bases_of_another_family_and_settings_that_do_not_fit_are_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is a llama \(LlamaForCausalLM\).*family: causal_lm"):
-        ClassifierFamily.check_base(llama(tmp_path))
+        ClassifierTrainer.check_base(llama(tmp_path))
     checks: list[tuple[dict[str, Any], str]] = [
         ({"batch": {"max_tokens": 129}}, r"batch\.max_tokens: 129; the base reads at most 128"),
         ({"trained": {"top_layers": 3}}, "the base has 2 layers"),
@@ -220,18 +220,18 @@ def test_bases_of_another_family_and_settings_that_do_not_fit_are_refused(base: 
     ]
     for changes, message in checks:
         with pytest.raises(ConfigError, match=message):
-            family_of(labelled(base, **changes)).check()
+            trainer_of(labelled(base, **changes)).check()
 
 
 def test_verdicts_are_on_the_calibrated_probability(base: Path, tmp_path: Path) -> None:
     """What training divides the logits by is what an engine, and with it every threshold of a step, sees."""
-    family = family_of(labelled(base))
-    model = family.load_model(CPU).eval()
+    trainer = trainer_of(labelled(base))
+    model = trainer.load_model(CPU).eval()
     torch.nn.init.normal_(final_layer(model).bias)
     row = pairs(1)[0]
     with torch.no_grad():
-        logits = logits_of(model, family.collate(table_of([[family.encode("r", row)]]), CPU)).numpy()[0]
-    family.save(model, tmp_path / "model", temperature=2.5)
+        logits = logits_of(model, trainer.collate(table_of([[trainer.encode("r", row)]]), CPU)).numpy()[0]
+    trainer.save(model, tmp_path / "model", temperature=2.5)
     spec = ModelSpec(
         family="classifier", engine="encoder", ref=str(tmp_path / "model"), options={"threads": 1}
     )
@@ -255,7 +255,7 @@ def test_verdicts_are_on_the_calibrated_probability(base: Path, tmp_path: Path) 
 
 
 def test_a_row_with_a_token_that_the_base_has_no_row_for_is_broken(tmp_path: Path) -> None:
-    family = family_of(labelled(know_more(bert(tmp_path), "[ODD]")))
+    trainer = trainer_of(labelled(know_more(bert(tmp_path), "[ODD]")))
     with pytest.raises(RowError, match=r"'\[ODD\]' as token") as broken:
-        family.encode("r", {"a": "an [ODD]", "b": "y", "label": 0})
+        trainer.encode("r", {"a": "an [ODD]", "b": "y", "label": 0})
     assert broken.value.code == "invalid_text"

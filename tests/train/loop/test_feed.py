@@ -54,14 +54,14 @@ def test_waves_are_small_at_first_and_never_too_large(monkeypatch: pytest.Monkey
     prepared = Prepared({"train": ["shard"]}, {"train": blocks}, None, {}, [], "digest")
     numbers = list(range(5000))
     random.Random(0).shuffle(numbers)
-    waves = list(feeding._waves(prepared, "train", numbers))
+    waves = list(feeding._waves(prepared, "train", numbers, 10))
     assert [number for wave in waves for number in wave] == numbers
     assert [len(wave) for wave in waves] == [8, 64, 512, 1024, 1024, 1024, 1024, 320]
-    monkeypatch.setattr(feeding, "WAVE_BYTES", 100 * feeding.TOKEN_BYTES * 10)
-    waves = list(feeding._waves(prepared, "train", numbers))
+    monkeypatch.setattr(feeding, "WAVE_BYTES", 100 * 10 * 10)
+    waves = list(feeding._waves(prepared, "train", numbers, 10))
     assert [number for wave in waves for number in wave] == numbers
     assert [len(wave) for wave in waves][:4] == [8, 11, 11, 11]
-    assert list(feeding._waves(prepared, "train", [])) == []
+    assert list(feeding._waves(prepared, "train", [], 10)) == []
 
 
 class Counted(LocalStore):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from raygen.train.families.base import IGNORED
+from raygen.train.families.text_units import IGNORED
 from raygen.train.loop.optimizer_step import Stepper
 from raygen.train.loop.ranks import Ranks
-from tests.train.in_memory import InMemory, family_of, llama, questions, recipe_of
+from tests.train.in_memory import InMemory, llama, questions, recipe_of, trainer_of
 
 CPU = torch.device("cpu")
 
@@ -19,21 +19,21 @@ CPU = torch.device("cpu")
 def test_a_step_goes_down_the_gradient_of_its_mean_loss(tmp_path: Path, clip: float | None) -> None:
     sgd = {"name": "sgd", "momentum": 0, "weight_decay": 0, "clip_norm": clip}
     recipe = recipe_of(llama(tmp_path), optimizer=sgd)
-    family = family_of(recipe)
-    blocks = InMemory(recipe, family, train=questions(12)).tables["train"]
+    trainer = trainer_of(recipe)
+    blocks = InMemory(recipe, trainer, train=questions(12)).tables["train"]
     targets = sum(
         target != IGNORED for block in blocks for row in block["targets"].to_pylist() for target in row
     )
     assert len(blocks) > 1
 
-    plain = family.load_model(CPU)
-    loss = sum(family.loss(plain, family.collate(block, CPU)) for block in blocks) / targets
+    plain = trainer.load_model(CPU)
+    loss = sum(trainer.loss(plain, trainer.collate(block, CPU)) for block in blocks) / targets
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), clip or torch.inf)
     torch.optim.SGD(plain.parameters(), lr=0.1).step()
 
-    model = family.load_model(CPU)
-    stepper = Stepper(recipe, family, model, Ranks(), CPU)
+    model = trainer.load_model(CPU)
+    stepper = Stepper(recipe, trainer, model, Ranks(), CPU)
     found = stepper.step((0, 0), iter(blocks), range(len(blocks)), targets, rate=0.1)
     assert found.loss == pytest.approx(loss.item(), rel=1e-5)
     assert found.grad_norm == pytest.approx(norm.item(), rel=1e-4)

@@ -20,8 +20,8 @@ from raygen.models.text.encoder import load_classifier
 from raygen.storage import LocalStore
 from raygen.storage.sealed import read_sealed
 from raygen.train.driver.status import FINISHED_KEY
-from raygen.train.families.base import Family
-from raygen.train.families.causal_lm import CausalLMFamily
+from raygen.train.families.base import Trainer
+from raygen.train.families.causal_lm import CausalLMTrainer
 from raygen.train.loop.checkpoint import complete_steps, read
 from raygen.train.loop.context import Context
 from raygen.train.loop.optimizer import rate_at
@@ -34,12 +34,12 @@ from tests.train.in_memory import (
     InMemory,
     bert,
     child,
-    family_of,
     labelled,
     llama,
     pairs,
     questions,
     recipe_of,
+    trainer_of,
 )
 
 DROPOUT: dict[str, Any] = {"dropout": 0.2}
@@ -64,20 +64,20 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bert(tmp_path_factory.mktemp("bert"))
 
 
-def data_of(recipe: Recipe, family: Family, train: int = 60) -> InMemory:
+def data_of(recipe: Recipe, trainer: Trainer, train: int = 60) -> InMemory:
     rows = questions if recipe.family == "causal_lm" else pairs
-    return InMemory(recipe, family, train=rows(train), validation=rows(12), test=rows(9))
+    return InMemory(recipe, trainer, train=rows(train), validation=rows(12), test=rows(9))
 
 
 def run(
     recipe: Recipe, folder: Path, data: InMemory | None = None, **context: Any
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Train in this process; return the posted records and what finished.json says."""
-    family = family_of(recipe)
-    data = data or data_of(recipe, family)
+    trainer = trainer_of(recipe)
+    data = data or data_of(recipe, trainer)
     records: list[dict[str, Any]] = []
     where = Context(LocalStore(folder), data.feed, **{"board": records.append} | context)
-    return records, Training(recipe, family, data.blocks, where).run()
+    return records, Training(recipe, trainer, data.blocks, where).run()
 
 
 def losses(records: list[dict[str, Any]]) -> dict[int, float]:
@@ -88,14 +88,14 @@ def die_at(recipe_json: str, folder: Path, step: int) -> None:
     """Train, and die by SIGKILL once `step` steps are done."""
     torch.set_num_threads(1)
     recipe = Recipe.model_validate_json(recipe_json)
-    family = family_of(recipe)
-    data = data_of(recipe, family)
+    trainer = trainer_of(recipe)
+    data = data_of(recipe, trainer)
 
     def board(record: dict[str, Any]) -> None:
         if record["step"] == step and "split" not in record:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Training(recipe, family, data.blocks, Context(LocalStore(folder), data.feed, board=board)).run()
+    Training(recipe, trainer, data.blocks, Context(LocalStore(folder), data.feed, board=board)).run()
 
 
 @pytest.mark.parametrize("kind", ["causal_lm", "classifier", "lora"])
@@ -131,18 +131,18 @@ def test_every_block_has_dropout_of_its_own_and_it_is_the_same_again(
     decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
-    loss = CausalLMFamily.loss
+    loss = CausalLMTrainer.loss
 
-    def seen(family: CausalLMFamily, *arguments: Any) -> torch.Tensor:
+    def seen(trainer: CausalLMTrainer, *arguments: Any) -> torch.Tensor:
         seeds.append(torch.initial_seed())
-        return loss(family, *arguments)
+        return loss(trainer, *arguments)
 
-    monkeypatch.setattr(CausalLMFamily, "loss", seen)
+    monkeypatch.setattr(CausalLMTrainer, "loss", seen)
     recipe = recipe_of(decoder, **DROPOUT)
     run(recipe, tmp_path / "once")
     once, seeds[:] = list(seeds), []
     run(recipe, tmp_path / "again")
-    assert len(set(once)) == len(once) > len(_steps(recipe, data_of(recipe, family_of(recipe)))) * 2
+    assert len(set(once)) == len(once) > len(_steps(recipe, data_of(recipe, trainer_of(recipe)))) * 2
     assert seeds == once
 
 
@@ -172,7 +172,7 @@ def test_two_workers_learn_what_one_does_and_one_goes_on_for_them(decoder: Path,
         batch={"tokens": 160, "micro_tokens": 48, "max_tokens": 32},
         optimizer={"learning_rate": 5e-4},  # a higher one makes rounding grow
     )
-    data = data_of(recipe, family_of(recipe))
+    data = data_of(recipe, trainer_of(recipe))
     assert any(len(each) % 2 for each in _steps(recipe, data)[:5])
     alone, finished = run(recipe, tmp_path / "one", data)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -203,8 +203,8 @@ def test_every_row_is_learnt_from_once_an_epoch_and_the_steps_are_reported(
     decoder: Path, tmp_path: Path
 ) -> None:
     recipe = recipe_of(decoder)
-    family = family_of(recipe)
-    data = data_of(recipe, family)
+    trainer = trainer_of(recipe)
+    data = data_of(recipe, trainer)
     seen: list[int] = []
     data.watch = lambda split, number: seen.append(number) if split == "train" else None
     records, finished = run(recipe, tmp_path, data)
@@ -213,7 +213,7 @@ def test_every_row_is_learnt_from_once_an_epoch_and_the_steps_are_reported(
     assert seen[:blocks] != seen[blocks:]
     steps = [record for record in records if "split" not in record]
     assert [record["step"] for record in steps] == list(range(1, finished["steps"] + 1))
-    assert sum(record["targets"] for record in steps) == 2 * sum(b.targets for b in data.blocks["train"])
+    assert sum(record["weight"] for record in steps) == 2 * sum(b.weight for b in data.blocks["train"])
     assert steps[0]["learning_rate"] == rate_at(0, len(steps), recipe.schedule, 5e-3)
     assert {"epoch", "grad_norm", "tokens", "seconds"} <= set(steps[0])
     assert steps[-1]["loss"] < steps[0]["loss"] / 2
@@ -247,8 +247,8 @@ def test_the_best_step_is_kept_and_patience_ends_a_training(encoder: Path, tmp_p
 
 def test_the_saved_classifier_is_the_calibrated_one(encoder: Path, tmp_path: Path) -> None:
     recipe = labelled(encoder, epochs=3)
-    family = family_of(recipe)
-    data = data_of(recipe, family)
+    trainer = trainer_of(recipe)
+    data = data_of(recipe, trainer)
     _, finished = run(recipe, tmp_path, data)
     assert finished["model"] == "model"
     assert finished == read_sealed(LocalStore(tmp_path), FINISHED_KEY)
@@ -275,12 +275,12 @@ def test_stopping_saves_and_the_next_call_goes_on(decoder: Path, tmp_path: Path)
 
 def test_a_loss_that_is_not_finite_names_its_rows_and_changes_nothing(decoder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(decoder, checkpoints={"every_steps": 1})
-    family = family_of(recipe)
-    data = data_of(recipe, family)
+    trainer = trainer_of(recipe)
+    data = data_of(recipe, trainer)
     place = _steps(recipe, data)[2][0]
     poisoned = [row for rows in data.tables["train"][place].column("row_ids").to_pylist() for row in rows]
-    training = Training(recipe, family, data.blocks, Context(LocalStore(tmp_path), data.feed))
-    loss, collate = family.loss, family.collate
+    training = Training(recipe, trainer, data.blocks, Context(LocalStore(tmp_path), data.feed))
+    loss, collate = trainer.loss, trainer.collate
 
     def marked(block: Any, device: torch.device) -> dict[str, torch.Tensor]:
         return {**collate(block, device), "bad": torch.tensor(block is data.tables["train"][place])}
@@ -289,7 +289,7 @@ def test_a_loss_that_is_not_finite_names_its_rows_and_changes_nothing(decoder: P
         bad = batch.pop("bad")
         return loss(model, batch) * (float("nan") if bad else 1.0)
 
-    family.collate, family.loss = marked, poison  # type: ignore[method-assign]
+    trainer.collate, trainer.loss = marked, poison  # type: ignore[method-assign]
     with pytest.raises(TrainingError) as refused:
         training.run()
     assert "the loss is not finite at epoch 0, step 2" in str(refused.value)
@@ -307,28 +307,28 @@ def test_a_loss_that_is_not_finite_names_its_rows_and_changes_nothing(decoder: P
 )
 def test_out_of_memory_names_the_knob(decoder: Path, tmp_path: Path, error: Exception | None) -> None:
     recipe = recipe_of(decoder)
-    family = family_of(recipe)
+    trainer = trainer_of(recipe)
 
     def fail(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         raise error or torch.OutOfMemoryError("CUDA out of memory")
 
-    data = data_of(recipe, family)
-    training = Training(recipe, family, data.blocks, Context(LocalStore(tmp_path), data.feed))
-    family.loss = fail  # type: ignore[method-assign]
+    data = data_of(recipe, trainer)
+    training = Training(recipe, trainer, data.blocks, Context(LocalStore(tmp_path), data.feed))
+    trainer.loss = fail  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match=r"out of memory at epoch 0, step 0.*batch\.micro_tokens \(64\)"):
         training.run()
 
 
 def test_other_errors_stay_what_they_are(decoder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(decoder)
-    family = family_of(recipe)
-    data = data_of(recipe, family)
-    training = Training(recipe, family, data.blocks, Context(LocalStore(tmp_path), data.feed))
+    trainer = trainer_of(recipe)
+    data = data_of(recipe, trainer)
+    training = Training(recipe, trainer, data.blocks, Context(LocalStore(tmp_path), data.feed))
 
     def fail(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         raise RuntimeError("shapes differ")
 
-    family.loss = fail  # type: ignore[method-assign]
+    trainer.loss = fail  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="shapes differ"):
         training.run()
 

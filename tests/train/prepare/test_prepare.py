@@ -12,8 +12,10 @@ import orjson
 import pytest
 
 from raygen.errors import ConfigError, SourceError
+from raygen.models import families
 from raygen.storage import LocalStore, Store
-from raygen.train.families import base
+from raygen.train.families.base import SPLITS
+from raygen.train.families.text_units import UNITS
 from raygen.train.loop.feed import read_blocks
 from raygen.train.prepare import origins
 from raygen.train.prepare.prepare import prepare
@@ -25,9 +27,8 @@ from raygen.train.recipe import Recipe
 
 @pytest.fixture(autouse=True)
 def whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "FAMILIES", dict(base.FAMILIES))
-    monkeypatch.setitem(base.FAMILIES, "causal_lm", "tests.train.whole_words:WholeWords")
-    monkeypatch.setitem(base.FAMILIES, "classifier", "tests.train.whole_words:LabelledWords")
+    monkeypatch.setattr(families.CausalLM, "trainer", "tests.train.whole_words:WholeWords")
+    monkeypatch.setattr(families.Classifier, "trainer", "tests.train.whole_words:LabelledWords")
 
 
 def write(path: Path, rows: list[Any]) -> dict[str, Any]:
@@ -101,11 +102,11 @@ def test_blocks_say_what_they_hold(tmp_path: Path) -> None:
     blocks = prepared.blocks["train"]
     units = list(read_blocks(prepared, "train", range(len(blocks)), store))
     for block, table in zip(blocks, units, strict=True):
-        assert table.schema == base.UNITS
+        assert table.schema == UNITS
         lengths = [len(ids) for ids in table.column("input_ids").to_pylist()]
-        assert (block.units, block.tokens) == (len(lengths), len(lengths) * max(lengths))
-        assert block.tokens <= 64
-        assert block.targets == sum(t != -100 for each in table.column("targets").to_pylist() for t in each)
+        assert (block.units, block.cost) == (len(lengths), len(lengths) * max(lengths))
+        assert block.cost <= 64
+        assert block.weight == sum(t != -100 for each in table.column("targets").to_pylist() for t in each)
     assert any(len(each) > 1 for table in units for each in table.column("row_ids").to_pylist())
 
 
@@ -155,7 +156,7 @@ def test_many_buckets_give_the_same_examples_as_one(tmp_path: Path, monkeypatch:
     assert len(one.shards["train"]) == 1
     assert len(cut.shards["train"]) > 5
     assert cut.counts == one.counts
-    for split in base.SPLITS:
+    for split in SPLITS:
         assert examples_of(cut, cut_store, split) == examples_of(one, one_store, split)
 
 
