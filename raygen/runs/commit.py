@@ -23,17 +23,16 @@ from raygen.errors import (
     AttemptExpiredError,
     ChunkIntegrityError,
     CorruptDataError,
-    StorageError,
     UnknownResultError,
 )
 from raygen.runs.outcome import STATUSES, lifted
 from raygen.storage import Store
+from raygen.storage.create import WRITE_TRIES, create_once, pause_s
 from raygen.storage.sealed import read_sealed, seal
 from raygen.usage import Usage, with_usage
 
 COMMITS, DATA = "commits/", "data/"
 _REMEDY = "remove it and run again: its chunk is then done again"
-WRITE_TRIES = 8
 
 
 def no_calls() -> dict[str, int]:
@@ -219,7 +218,7 @@ def put_own(put: Callable[[], None], attempt: Attempt) -> None:
         except UnknownResultError:
             if number == WRITE_TRIES - 1:
                 raise
-            time.sleep(min(0.1 * 2**number, 5))
+            time.sleep(pause_s(number + 1))
 
 
 def put_commit(store: Store, commit: Commit, attempt: Attempt | None = None) -> tuple[Commit, bool]:
@@ -233,27 +232,19 @@ def put_commit(store: Store, commit: Commit, attempt: Attempt | None = None) -> 
         ChunkIntegrityError: the commit that stands is another run's.
         CorruptDataError: the commit that stands cannot be read.
     """
-    data = seal(commit.record())
-    for number in range(WRITE_TRIES):
-        if number:
-            time.sleep(min(0.1 * 2 ** (number - 1), 5))
-        if attempt is not None:
-            attempt.check()
-        try:
-            if store.put_if_absent(commit.key, data):
-                return commit, True
-        except UnknownResultError:
-            pass  # as after a refusal: what stands there decides
-        try:
-            standing = read_commit(store, commit.chunk)
-        except StorageError:  # nothing there, or no answer: asking again is cheaper than the chunk
-            continue
-        if standing.plan != commit.plan:
-            raise ChunkIntegrityError(f"{store.uri_of(commit.key)} is another run's; remove it and run again")
-        return standing, standing.attempt == commit.attempt  # ours, when only the answer was lost
-    raise UnknownResultError(
-        f"{store.uri_of(commit.key)}: the store did not say whether the commit was written"
+    standing = create_once(
+        store,
+        commit.key,
+        seal(commit.record()),
+        lambda: read_commit(store, commit.chunk),
+        unsettled="the commit was written",
+        before_write=attempt.check if attempt is not None else lambda: None,
     )
+    if standing is None:
+        return commit, True
+    if standing.plan != commit.plan:
+        raise ChunkIntegrityError(f"{store.uri_of(commit.key)} is another run's; remove it and run again")
+    return standing, standing.attempt == commit.attempt  # ours, when only the answer was lost
 
 
 def read_commit(store: Store, chunk: int) -> Commit:

@@ -9,7 +9,6 @@ duplicates are, is decided by the manifest.
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,11 +19,12 @@ from pydantic import Field, model_validator
 
 from raygen.config.base import Frozen, exactly_one
 from raygen.data.text.fingerprint import Near
-from raygen.errors import CorruptDataError, KeyNotFoundError, UnknownResultError
-from raygen.runs.commit import WRITE_TRIES, decode_data, encode_data, read_checked
+from raygen.errors import CorruptDataError
+from raygen.runs.commit import decode_data, encode_data, read_checked
 from raygen.runs.outcome import ACCEPTED, ATTEMPT, REJECTED
 from raygen.runs.plan import Plan
 from raygen.storage import Store
+from raygen.storage.create import create_once
 
 PREFIX = "duplicates-"
 DUPLICATE = "duplicate"  # the reason, and the decision
@@ -90,18 +90,11 @@ def write_duplicates(store: Store, table: pa.Table) -> Duplicates:
     sha256 = hashlib.sha256(data).hexdigest()
     key = f"{PREFIX}{sha256[:16]}.parquet"
     made = Duplicates(key, len(data), sha256, table.num_rows, per_chunk(table))
-    for number in range(WRITE_TRIES):
-        if number:
-            time.sleep(min(0.1 * 2 ** (number - 1), 5))
-        try:
-            store.put_if_absent(key, data)
-            read_duplicates(store, made)
-        except (UnknownResultError, KeyNotFoundError):
-            continue
-        except CorruptDataError:
-            raise CorruptDataError(f"{store.uri_of(key)} is damaged; remove it and run again") from None
-        return made
-    raise UnknownResultError(f"{store.uri_of(key)}: the store did not say whether it was written; run again")
+    try:
+        create_once(store, key, data, lambda: read_duplicates(store, made), read_back=True)
+    except CorruptDataError:
+        raise CorruptDataError(f"{store.uri_of(key)} is damaged; remove it and run again") from None
+    return made
 
 
 def read_duplicates(store: Store, duplicates: Duplicates) -> pa.Table:

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from raygen.errors import ChunkIntegrityError, KeyNotFoundError, UnknownResultError
+from raygen.errors import ChunkIntegrityError
 from raygen.formatting import count
 from raygen.runs.commit import DATA, Commit, no_calls
 from raygen.runs.duplicates import Duplicates, corrected
 from raygen.runs.outcome import ACCEPTED, STATUSES
 from raygen.runs.plan import Plan
 from raygen.storage import Store
+from raygen.storage.create import create_once
 from raygen.storage.sealed import read_sealed, seal
 from raygen.usage import Usage, with_usage
 
@@ -129,20 +130,8 @@ def finish(
         sums.calls,
         duplicates,
     )
-    data = manifest.dump()
-    for number in range(8):
-        try:
-            store.put_if_absent(MANIFEST_KEY, data)
-            standing = Manifest.load(store)
-            if standing.run_id != plan.run_id:
-                raise ChunkIntegrityError(
-                    f"{store.uri_of(MANIFEST_KEY)} is another run's; choose another --output"
-                )
-            return standing
-        except UnknownResultError:
-            time.sleep(min(0.1 * 2**number, 5))
-        except KeyNotFoundError:
-            continue
-    raise UnknownResultError(
-        f"{store.uri_of(MANIFEST_KEY)}: the store did not say whether it was written; run again"
-    )
+    standing = create_once(store, MANIFEST_KEY, manifest.dump(), lambda: Manifest.load(store), read_back=True)
+    assert standing is not None
+    if standing.run_id != plan.run_id:
+        raise ChunkIntegrityError(f"{store.uri_of(MANIFEST_KEY)} is another run's; choose another --output")
+    return standing

@@ -14,9 +14,10 @@ import orjson
 import pyarrow as pa
 
 from raygen.data.sources.base import InputFile, Range, SourcePlan
-from raygen.errors import RunConflictError, UnknownResultError
+from raygen.errors import RunConflictError
 from raygen.program.job import Job
 from raygen.storage import Store, digest_input, find_inputs, split_uri
+from raygen.storage.create import create_once
 from raygen.storage.sealed import read_sealed, seal
 
 PLAN_KEY = "plan.json"
@@ -153,19 +154,10 @@ def listing_digest(names: list[str]) -> str:
 
 def pin(store: Store, plan: Plan) -> bool:
     """Write the plan if there is none; False if another driver was faster (then load and check theirs)."""
-    data = plan.dump()
-    for _ in range(8):
-        try:
-            if store.put_if_absent(PLAN_KEY, data):
-                return True
-            return Plan.load(store).run_id == plan.run_id  # the answer to our own write may have been lost
-        except UnknownResultError:
-            time.sleep(0.2)
-            if store.exists(PLAN_KEY):
-                return Plan.load(store).run_id == plan.run_id
-    raise UnknownResultError(
-        f"{store.uri_of(PLAN_KEY)}: the store did not say whether the plan was written; run again"
+    standing = create_once(
+        store, PLAN_KEY, plan.dump(), lambda: Plan.load(store), unsettled="the plan was written; run again"
     )
+    return standing is None or standing.run_id == plan.run_id
 
 
 def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where: str) -> None:

@@ -22,11 +22,11 @@ from raygen.program import host, prepare
 from raygen.program.job import Job
 from raygen.program.resolve import resolve_models
 from raygen.reports import summary
-from raygen.runs import collect, commit, duplicates, manifest, plan
+from raygen.runs import collect, commit, manifest, plan
 from raygen.runs.commit import chunk_name
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
-from raygen.storage import Store, open_store
+from raygen.storage import Store, create, open_store
 from tests.exactly_once.failpoints import FaultyStore, Script
 from tests.exactly_once.oracle import BUDGET, THRESHOLD, Expected, Row
 
@@ -238,7 +238,7 @@ def _patched(bench: Bench, script: Script | None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (prepare, run, work, retry):
             patch.setattr(module, "open_store", opened)
-        for module in (commit, duplicates, manifest, plan):
+        for module in (commit, manifest, plan, create):
             patch.setattr(module, "time", clock)
         patch.setattr(Work, "begin", noted)
         patch.setattr(summary, "report_data", lambda store: None)

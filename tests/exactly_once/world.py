@@ -26,7 +26,7 @@ from raygen.runs.manifest import finish
 from raygen.runs.outcome import Outcome, outcome_table
 from raygen.runs.plan import Plan, pin
 from raygen.runs.retries import read_merged
-from raygen.storage import sealed
+from raygen.storage import create, sealed
 from raygen.usage import Usage
 from tests.exactly_once.memory_store import MemoryStore
 from tests.exactly_once.oracle import (
@@ -64,7 +64,7 @@ class World:
         self._data: dict[str, bytes] = {}
         self._patch = pytest.MonkeyPatch()
         clock = SimpleNamespace(time=lambda: self.now_s, sleep=self.advance)
-        for module in (collect, commit, manifest, plan, sealed):
+        for module in (collect, commit, manifest, plan, create, sealed):
             self._patch.setattr(module, "time", clock)
 
     def close(self) -> None:

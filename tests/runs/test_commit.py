@@ -18,7 +18,6 @@ from raygen.errors import (
     UnknownResultError,
 )
 from raygen.runs.commit import (
-    WRITE_TRIES,
     Attempt,
     committed_chunks,
     digest_of_ids,
@@ -27,6 +26,7 @@ from raygen.runs.commit import (
     read_commits,
     read_data,
 )
+from raygen.storage.create import WRITE_TRIES
 from tests.exactly_once.memory_store import MemoryStore
 from tests.runs.made import FailingStore, a_plan, once, outcomes, put_chunk
 

@@ -1,4 +1,4 @@
-"""No test of sealed records waits for a store."""
+"""No test of records waits for a store."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from raygen.storage import sealed
+from raygen.storage import create, sealed
 
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were to be slept, in order."""
     seconds: list[float] = []
-    monkeypatch.setattr(sealed, "time", SimpleNamespace(time=time.time, sleep=seconds.append))
+    for module in (create, sealed):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=time.time, sleep=seconds.append))
     return seconds
