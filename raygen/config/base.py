@@ -62,7 +62,7 @@ Tools = Annotated[
 
 
 def _day(given: Any) -> Any:
-    """A day as YAML or JSON write it; pydantic would also take numbers, as seconds since 1970."""
+    """Read a day as YAML or JSON write it; pydantic would also take numbers, as seconds since 1970."""
     if given is None or type(given) is date or (isinstance(given, str) and DAY.fullmatch(given)):
         return given
     raise ValueError(f"a day, such as 2026-11-30, not {str(given)[:40]!r}")

@@ -38,6 +38,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str, where: str) -> Any:
+    """Read YAML into plain data. Raises ConfigError, with the place."""
     try:
         # _Loader derives from SafeLoader: plain data only.
         value = yaml.load(text, Loader=_Loader)  # noqa: S506

@@ -57,7 +57,7 @@ def guided_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def limits() -> LLParserLimits:
-    """What compiling and following a grammar may cost: llguidance's own bounds. Its errors leave out what was generated."""
+    """Return what a grammar may cost: llguidance's own bounds. Its errors leave out what was generated."""
     from llguidance import LLParserLimits
 
     return LLParserLimits(verbose_errors=False)

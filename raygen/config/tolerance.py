@@ -17,7 +17,7 @@ class Tolerance:
 
     @classmethod
     def of(cls, said: str | int) -> Tolerance:
-        """Raises ValueError."""
+        """Read a number of rows, or a share such as `5%`. Raises ValueError."""
         text = str(said).strip()
         if is_number(text) and len(text) <= 18:
             return cls(text, int(text))

@@ -98,7 +98,7 @@ def value_at(row: Mapping[str, Any], path: str, default: Any = None) -> Any:
 
 
 def is_in_text(row: Mapping[str, Any], path: str) -> bool:
-    """Does a path of a row lead into a text, which is read as JSON?"""
+    """Return whether a path of a row leads into a text, which is read as JSON."""
     return any(rest and isinstance(row.get(head), str) for head, rest in _cuts(path))
 
 

@@ -151,7 +151,7 @@ def _inputs(encoder: Encoder, premise: str, hypothesis: str, limit: int) -> tupl
 
 
 def _hidden_token(tokenizer: Any) -> int:
-    """The token that says nothing. Not the padding token if there is another: some models count positions by it."""
+    """Return the token that says nothing. Not the padding token if there is another: some models count positions by it."""
     known = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
     return int(next((token for token in known if token is not None), 0))
 
@@ -218,4 +218,5 @@ def level(score: float | None, largest: float) -> int:
 
 
 def largest_of(attribution: Attribution) -> float:
+    """Return the largest score of a word, without its sign; 0 if there are no words."""
     return max((abs(word.score) for word in attribution.words), default=0.0)

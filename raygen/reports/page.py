@@ -38,6 +38,7 @@ def fold(value: Any) -> Folded:
 
 @functools.cache
 def page_environment() -> Environment:
+    """Return the Jinja environment of all pages: undefined names are errors, all that is printed is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -64,7 +65,7 @@ def page_environment() -> Environment:
 
 
 def _moment(iso: str) -> str:
-    """A point in time for a person, in UTC; what is no ISO 8601 stays as it is."""
+    """Return a point in time for people, in UTC; what is no ISO 8601 stays as it is."""
     try:
         moment = datetime.fromisoformat(iso)
     except ValueError:

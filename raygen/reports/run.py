@@ -207,7 +207,7 @@ def _usage_figures(data: ReportData) -> list[tuple[str, str, str]]:
 
 
 def _reuse_figures(data: ReportData) -> list[tuple[str, str, str]]:
-    """What was taken over from another run, if anything was."""
+    """Return what was taken over from another run, if anything was."""
     reused = data.calls.get("reused", 0)
     if not reused:
         return []
@@ -242,7 +242,7 @@ def _causes(errors: Sequence[ErrorCount]) -> list[tuple[str, int, ErrorCount]]:
 
 
 def _ranked(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """Counts, most first; all beyond the tenth in one."""
+    """Return counts, most first; all beyond the tenth in one."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return (
         ranked

@@ -63,7 +63,7 @@ class StepCounts:
         self.made[step] = self.made.get(step, Usage()) + usage
 
     def _end(self, table: pa.Table, flat: pa.Table) -> None:
-        """A row that was refined in vain ended with the refinement, though a check had the last word."""
+        """Count where rows ended: one that was refined in vain ended with the refinement, though a check had the last word."""
         place = {name: n for n, name in enumerate(step_names(self.job.steps))}
         known = flat.column("step").to_numpy(zero_copy_only=False)
         places = np.array([place.get(name, -1) for name in known], np.int64)

@@ -37,6 +37,7 @@ def write_report(store: Store) -> str:
 
 
 def report_data(store: Store) -> ReportData:
+    """Collect all that a run's report shows."""
     from raygen.reports import run as report
 
     merged = read_merged(store)
@@ -109,7 +110,7 @@ def _throughput(sessions: list[Session], unit: str) -> list[tuple[float, int, fl
 
 
 def _spread(merged: Merged) -> list[tuple[Store, Commit]]:
-    """A few chunks spread over the run: what is counted in them stands for the rest."""
+    """Choose a few chunks spread over the run: what is counted in them stands for the rest."""
     step = max(1, len(merged.chunks) // SAMPLE_CHUNKS)
     return merged.chunks[::step][:SAMPLE_CHUNKS]
 

@@ -231,7 +231,7 @@ def _baselines(
 
 
 def _classes(result: dict[str, Any]) -> dict[str, Any]:
-    """A classifier's table and confusion matrix; the rarest of many labels are one in the matrix, and not in the table."""
+    """Return a classifier's table and confusion matrix; the rarest of many labels are one in the matrix, and not in the table."""
     details, metrics = result.get("details") or {}, result.get("metrics") or {}
     labels, confusion = details.get("labels") or [], details.get("confusion") or []
     if not labels or len(confusion) != len(labels):

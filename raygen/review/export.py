@@ -78,7 +78,7 @@ def _jsonl(table: pa.Table) -> bytes:
 
 
 def _webdataset(table: pa.Table) -> bytes:
-    """A tar with `<row>.json` a row, and `<row>.<sample>.txt` or the sample's media beside it."""
+    """Return a tar with `<row>.json` a row, and `<row>.<sample>.txt` or the sample's media beside it."""
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for number, row in enumerate(_rows(table)):

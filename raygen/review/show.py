@@ -25,7 +25,7 @@ WIDEST = 60  # characters of a kept value
 
 
 def check_status(status: str | None) -> None:
-    """Raises ConfigError."""
+    """Refuse what is no status. Raises ConfigError."""
     if status is not None and status not in STATUSES:
         raise ConfigError(f"--status {status!r}: allowed: {', '.join(STATUSES)}")
 
@@ -80,7 +80,7 @@ def show_rows(run_uri: str, number: int, status: str | None, as_json: bool) -> I
 
 
 def plain(value: Any) -> Any:
-    """What JSON has no form for: bytes as base64, everything else (dates, decimals) as text."""
+    """Return a form for what JSON has none for: bytes as base64, everything else (dates, decimals) as text."""
     return base64.b64encode(value).decode() if isinstance(value, bytes | bytearray) else str(value)
 
 

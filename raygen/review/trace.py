@@ -187,7 +187,7 @@ def _as_dict(prompt: Prompt) -> dict[str, Any]:
 
 
 def _content(content: Any) -> Any:
-    """A message's content without the bytes of its pictures: those are in the input."""
+    """Return a message's content without the bytes of its pictures: those are in the input."""
     if not isinstance(content, list):
         return content
     return [

@@ -47,6 +47,7 @@ def print_trace(trace: Mapping[str, Any], as_json: bool, file: IO[str] | None = 
 
 
 def tree_of(trace: Mapping[str, Any]) -> Tree:
+    """Lay a trace out as a tree for the terminal."""
     from rich.tree import Tree
 
     status = trace["status"]
@@ -92,7 +93,7 @@ def _fields(tree: Tree, values: Mapping[str, Any]) -> None:
 
 
 def _fates(trace: Mapping[str, Any]) -> dict[int, str]:
-    """What became of each sample, in a word."""
+    """Return what became of each sample, in a word."""
     found: dict[int, str] = {}
     for block in trace["steps"]:
         for each in block["decisions"]:

@@ -146,7 +146,7 @@ def verify_run(
 def _leave_out_unneeded(
     found: Verification, found_in: Store, plan: Plan, chunks: list[tuple[Store, Commit]]
 ) -> None:
-    """A run that has as many accepted rows as it wants may leave chunks out, and no other run may."""
+    """Find chunks that are missing: a run that has reached its target may leave chunks out, and no other run may."""
     merged = merged_of(found_in)
     told = merged.duplicates if merged is not None else None
     target = Target(plan, lambda commits: told[1].rows if told is not None else 0)
@@ -173,7 +173,7 @@ def _chosen(row_ids: pa.ChunkedArray, share: float) -> pa.Array:
 
 
 def _against_commits(found: Verification, chunks: list[tuple[Store, Commit]]) -> None:
-    """A finished run's manifest repeats its commits: do they still say the same?"""
+    """Compare a finished run's manifest with the commits that it repeats."""
 
     def problem(place: tuple[Store, Commit]) -> str | None:
         where, commit = place

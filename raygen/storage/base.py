@@ -69,6 +69,7 @@ def pieces_of(file: BinaryIO, sha256: str) -> Iterator[bytes]:
 
 
 def changed_input(uri: str) -> SourceError:
+    """Return the error for an input that changed after it was listed."""
     return SourceError(f"{uri} changed since it was listed; run again when it is complete")
 
 

@@ -71,6 +71,7 @@ def shared_client(options: StorageOptions) -> Any:
 
 
 def new_session(options: StorageOptions) -> Any:
+    """Return a boto3 session with the credentials that the options name."""
     return boto3.session.Session(profile_name=options.profile, region_name=options.region)
 
 

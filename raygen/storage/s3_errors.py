@@ -48,6 +48,7 @@ class RangeNotSatisfiableError(StorageError):
 
 
 def no_bucket(where: str, bucket: str, endpoint: str) -> AccessError:
+    """Return the error for a bucket that does not exist."""
     return AccessError(
         f"{where}: no bucket {bucket!r} at {endpoint}; create it, or check its name, `storage.endpoint_url` "
         "(or AWS_ENDPOINT_URL) and `storage.region`"

@@ -89,6 +89,7 @@ class Opener:
 
 
 def changed(uri: str) -> SourceError:
+    """Return the error for an input that changed after the run was planned."""
     return SourceError(
         f"input {uri} has changed since the run was planned; bring the old one back, or start a new run"
     )

@@ -44,7 +44,7 @@ class KeyCheck:
         self._rows.append(row)
 
     def finish(self, inputs: Sequence[Found]) -> None:
-        """Raises SourceError: ids occur more than once; names the first few and where they are."""
+        """Compare all ids. Raises SourceError: some occur more than once; names the first few and where they are."""
         self._flush()
         count, first = self.ids.duplicates()
         if count:
@@ -110,11 +110,13 @@ def kind_of(value: Any) -> str:
 
 
 def short(value: Any) -> str:
+    """Return a value for an error message, cut to 40 characters."""
     text = repr(value) if isinstance(value, (bytes, list, dict)) else str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def null_key(key: str, where: str) -> SourceError:
+    """Return the error for a row without a value in the key column."""
     return SourceError(
         f"{where}: the key column {key!r} is null or empty; choose a column that every row has"
     )

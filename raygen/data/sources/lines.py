@@ -32,6 +32,7 @@ Line = bytes | Fault
 
 
 def is_compressed(name: str) -> bool:
+    """Return whether a file is compressed, by its name."""
     return name.lower().endswith(COMPRESSED)
 
 

@@ -242,4 +242,5 @@ def without(column: pa.Array, rows: dict[int, Fault]) -> pa.Array:
 
 
 def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, cut to 200 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -69,7 +69,7 @@ def _json_text(value: Any) -> str:
 
 
 def _checked(message: Any, padded: bool) -> dict[str, Any]:
-    """Raises ValueError."""
+    """Return a message in its usual form. Raises ValueError."""
     if not isinstance(message, dict) or message.get("role") not in ROLES:
         form = " (`from` and `value` are ShareGPT's: human is user, gpt is assistant)"
         is_sharegpt = isinstance(message, dict) and "from" in message and "role" not in message

@@ -130,7 +130,7 @@ def check_printable(paths: Sequence[tuple[str, ...]], where: str, columns: Mappi
 
 
 def _example(kind: pa.DataType) -> Any:
-    """A value of a type: empty, or a message if it is a list of such."""
+    """Return a value of a type: empty, or a message if it is a list of such."""
     if pa.types.is_struct(kind):
         return {}
     values = kind.value_type if not pa.types.is_map(kind) else pa.null()

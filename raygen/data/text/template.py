@@ -86,11 +86,11 @@ class Template:
             )
 
     def check(self, columns: Mapping[str, pa.DataType]) -> None:
-        """Raises ConfigError: what it prints as it is holds lists or objects in these columns of a source."""
+        """Refuse columns that cannot be printed as text. Raises ConfigError: one holds lists or objects."""
         check_printable(self.bare, self.where, columns)
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """Raises RowError when the row lacks what the template prints, or has no text there."""
+        """Return the text for a row. Raises RowError when the row lacks what the template prints, or has no text there."""
         try:
             return self._template.render(row)
         except RowError as error:

@@ -76,7 +76,7 @@ def entailed(text: str, draws: random.Random) -> str | None:
 
 
 def _inside(text: str) -> str:
-    """A sentence as it stands within another: small at its beginning, unless that is a name."""
+    """Return a sentence as it stands within another: small at its beginning, unless that is a name."""
     word = text.split(maxsplit=1)[0]
     return text[:1].lower() + text[1:] if word.istitle() and word.isalpha() else text
 
@@ -91,7 +91,7 @@ def _without_asides(text: str) -> str:
 
 
 def _without_tail(text: str) -> str:
-    """What stands before a remark at the end, if it is a sentence by its length. A condition (`if`, `when`) is no remark."""
+    """Return what stands before a remark at the end, if it is as long as a sentence. A condition (`if`, `when`) is no remark."""
     made = _TAIL.sub("", text).rstrip(".,;: ")
     return f"{made}." if len(made.split()) >= 5 and made != text.rstrip(".") else text
 

@@ -153,7 +153,7 @@ def _less(sentence: Sentence, premise: Sequence[Sentence], prose: _Prose, draws:
 
 
 def _opposed(change: Callable[[str, random.Random], str | None]) -> Make:
-    """A change of the sentence's meaning, now and then on top of a harmless one: what was edited gives no label away."""
+    """Make a change of the sentence's meaning, now and then on top of a harmless one: what was edited gives no label away."""
 
     def make(
         sentence: Sentence, premise: Sequence[Sentence], prose: _Prose, draws: random.Random
@@ -169,7 +169,7 @@ def _opposed(change: Callable[[str, random.Random], str | None]) -> Make:
 def _elsewhere(
     sentence: Sentence, premise: Sequence[Sentence], prose: _Prose, draws: random.Random
 ) -> str | None:
-    """A sentence of the same group that shares words with the premise: near in subject, and not said."""
+    """Return a sentence of the same group that shares words with the premise: near in subject, and not said."""
     others = [each for each in prose.by_group[sentence.group] if each not in premise]
     if not others:
         return None
@@ -191,7 +191,7 @@ def _other_group(
 def _other_term(
     sentence: Sentence, premise: Sequence[Sentence], prose: _Prose, draws: random.Random
 ) -> str | None:
-    """The sentence about something else: a term of it exchanged for one that the premise does not name."""
+    """Return the sentence about something else: a term of it exchanged for one that the premise does not name."""
     text = (entailed(sentence.text, draws) if draws.random() < 0.6 else None) or sentence.text
     terms = list(_TERM.finditer(text))
     other = draws.choice(prose.by_group[sentence.group])
@@ -211,7 +211,7 @@ def _other_term(
 def _other_ending(
     sentence: Sentence, premise: Sequence[Sentence], prose: _Prose, draws: random.Random
 ) -> str | None:
-    """The sentence's beginning with another's ending."""
+    """Return the sentence's beginning with another's ending."""
     others = [each for each in prose.by_group[sentence.group] if each not in premise]
     cut = _CUT.search(sentence.text, len(sentence.text) // 4)
     if not others or cut is None:

@@ -115,7 +115,7 @@ def _machine() -> dict[str, Any]:
 
 @functools.cache
 def _cpu() -> dict[str, str]:
-    """The first core, as Linux describes it."""
+    """Return how Linux describes the first core."""
     try:
         first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
     except OSError:

@@ -134,7 +134,7 @@ class ChatTemplate:
         return found
 
     def _compiled(self, tools: list[Any] | None) -> Any:
-        """The very object that transformers renders."""
+        """Return the very object that transformers renders."""
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
         return _compile_jinja_template(self._tokenizer.get_chat_template(None, tools))

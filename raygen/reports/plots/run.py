@@ -232,7 +232,7 @@ def between_posts(t: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def lengths(tokens: Sequence[int], limit: int | None) -> str:
-    """A histogram of output lengths; `limit`, if given, is where generation was cut.
+    """Draw a histogram of output lengths; `limit`, if given, is where generation was cut.
 
     Args:
         tokens: the length of each sample in tokens, at least one.
