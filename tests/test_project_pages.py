@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+import sys
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,6 +15,7 @@ from packaging.utils import canonicalize_name
 import raygen
 from raygen.runs.outcome import SCHEMA_VERSION
 from raygen.runs.plan import PLAN_VERSION
+from tests.steps.scripted import Writer, job_of, run
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
@@ -66,15 +66,19 @@ def test_the_changelog_tells_of_the_versions_of_what_is_stored() -> None:
     assert f"version {PLAN_VERSION}" in unreleased
 
 
-def test_the_example_of_a_check_finds_what_it_says() -> None:
+def test_the_example_of_a_check_finds_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = re.search(
         r"```python\n(# raygen/steps/checks/.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL
     )
     assert code, "CONTRIBUTING.md shows no check"
-    names: dict[str, object] = {"__name__": "shouting"}
-    exec(compile(code[1], "CONTRIBUTING.md", "exec"), names)
-    check = names["ShoutingCheck"](names["Shouting"](at_most=0.5), None)  # type: ignore[operator]
-    drafts = [SimpleNamespace(text=text) for text in ("Quite calm.", "WHAT IS this", "?!")]
-    verdicts = asyncio.run(check.verdicts(None, drafts, None))
-    assert [verdict.passed for verdict in verdicts] == [True, False, True]
-    assert verdicts[1].finding == "60% are capitals; at most 50% are wanted"
+    (tmp_path / "shouting.py").write_text(code[1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    texts = ("Quite calm.", "WHAT IS this", "?!")
+    job = job_of(
+        {"generate": {"model": "writer", "prompt": "{{ text }}", "samples": 3}},
+        {"verify": {"shouting:ShoutingCheck": {"at_most": 0.5}}},
+    )
+    found = run(job, Writer(lambda prompt, number: texts[number]), text="x")
+    assert [sample["text"] for sample in found.samples] == ["Quite calm.", "?!"]
+    assert found.attempts[4]["detail"] == "60% are capitals; at most 50% are wanted"

@@ -32,16 +32,14 @@ from raygen.program.program import Program, Tally
 from raygen.program.resolve import identity_of
 from raygen.runs.outcome import FAILED, Outcome
 from raygen.steps.base import Step
-from raygen.steps.checks.entailment import EntailmentCheck
+from raygen.steps.checks.entailment import AsksEntailment
+from raygen.steps.inner import HoldingStep
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.record import BESIDE
 from raygen.steps.row.story import DROPPED, GOES_ON, SELECTED, Draft, Story
 from raygen.steps.spec import step_names
 
 NOT_RECORDED = "not_recorded"
-JUDGES = frozenset(
-    {"verify", "score", "redact"}
-)  # steps whose decisions are taken from the record, never made anew; a selection's too, if it asks a model
 
 
 @dataclass(slots=True)
@@ -94,10 +92,9 @@ def retell(
     program = Program(job, _identities(job, pinned))
     program.sealing, program.tags = [], {}  # the record is sealed, and has no tags
     told = _Telling(record)
-    for step, spec in zip(program.steps, job.steps, strict=True):
+    for step in program.steps:
         # The checks that a refinement makes again are these same objects.
-        judges = spec.verb in JUDGES or (spec.verb == "select" and any(step.models(spec.config)))
-        step.run = _Told(step, told, judges).run  # type: ignore[method-assign]
+        step.run = _Told(step, told).run  # type: ignore[method-assign]
     engines = {name: RecordedEngine(_unresolved(job, name, pinned), told) for name in job.models}
     work = program.run(engines, record["row_id"], row, unreadable, Tally())
     with ThreadPoolExecutor(1) as thread:  # whoever calls may have an event loop of its own
@@ -166,11 +163,11 @@ def _not_recorded(model: str) -> RowError:
 class _Told:
     """One step, told again. A judge's decisions are the recorded ones; every other step does what it does."""
 
-    def __init__(self, step: Step, told: _Telling, judges: bool) -> None:
-        self._step, self._told, self._judges = step, told, judges
+    def __init__(self, step: Step, told: _Telling) -> None:
+        self._step, self._told = step, told
         self._run = step.run
-        entailment = getattr(step.config, "entailment", None)
-        self._entailment = EntailmentCheck(entailment, step) if judges and entailment else None
+        inner = step.inner if isinstance(step, HoldingStep) else None
+        self._entailment = inner if isinstance(inner, AsksEntailment) else None
         self._asks = any(True for _ in type(step).models(step.config))
 
     async def run(self, story: Story, calls: Calls) -> None:
@@ -178,7 +175,7 @@ class _Told:
         before = told.step, told.at
         told.step, told.at = self._step.name, len(story.decisions)
         try:
-            if self._judges:
+            if self._step.judges:
                 await self._judge(story, calls)
             else:
                 await self._run(story, calls)

@@ -19,6 +19,8 @@ from raygen.review.explain import attributions
 from raygen.runs.commit import Commit
 from raygen.runs.outcome import outcome_rows
 from raygen.runs.retries import Merged
+from raygen.steps.checks.entailment import EntailmentCheck
+from raygen.steps.inner import HoldingStep
 from raygen.steps.row.story import DROPPED, GOES_ON
 from raygen.storage import Store
 
@@ -123,9 +125,9 @@ class ReportCards:
         except RaygenError:
             return Retold()
         thresholds = {
-            name: step.config.entailment.threshold
-            for name, step in zip((each.name for each in self._program.steps), self.job.steps, strict=True)
-            if step.verb == "verify" and step.config.entailment is not None
+            step.name: step.inner.config.threshold
+            for step in self._program.steps
+            if isinstance(step, HoldingStep) and isinstance(step.inner, EntailmentCheck)
         }
         for place, judged in told.judged.items():
             attempt = row["attempts"][place]

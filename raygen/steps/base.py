@@ -115,6 +115,11 @@ class Step(Described):
         """Yield what is worth telling the user once, about columns of the source that it does not read."""
         return ()
 
+    @property
+    def judges(self) -> bool:
+        """Whether its decisions are taken from the record when a row's story is told again, not made anew."""
+        return False
+
     @abstractmethod
     async def run(self, story: Story, calls: Calls) -> None:
         """Do it. Raises RowError: the row fails; EngineError: the engine is broken."""

@@ -51,6 +51,10 @@ class HoldingStep(Step):
         super().__init__(config, name, where, context, before)
         self.inner: Any = config.kind(config.config, self)
 
+    @property
+    def judges(self) -> bool:
+        return True
+
     @classmethod
     def models(cls, config: OneOf) -> Iterable[tuple[str, str, str]]:
         for key, model, verb in config.kind.models(config.config):

@@ -86,6 +86,10 @@ class RedactStep(Step):
 
     config: Redact
 
+    @property
+    def judges(self) -> bool:
+        return True
+
     @classmethod
     def check(cls, config: Redact, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
         late = [step.verb for step in context.steps[number + 1 :] if step.kind.makes_text]

@@ -49,6 +49,10 @@ class SelectStep(Step):
 
     config: Select
 
+    @property
+    def judges(self) -> bool:
+        return any(True for _ in self.models(self.config))
+
     @classmethod
     def models(cls, config: Select) -> Iterable[tuple[str, str, str]]:
         if config.diverse is not None and config.diverse.model is not None:

@@ -13,6 +13,7 @@ from raygen.data.text.sentences import sentences_of
 from raygen.errors import RowError
 from raygen.steps.base import Step
 from raygen.steps.checks import Check, Verdict
+from raygen.steps.inner import Inner
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
 
@@ -34,8 +35,8 @@ class Entailment(Frozen):
     threshold: Probability = Field(0.5, description="accepted from this probability on")
 
 
-class EntailmentCheck(Check):
-    reason = "not_entailed"
+class AsksEntailment(Inner):
+    """Asks how probable it is that a premise entails a sample."""
 
     Config = Entailment
 
@@ -92,6 +93,10 @@ class EntailmentCheck(Check):
             return [premise]
         sentences = sentences_of(premise) or [premise]
         return [*sentences, *(f"{one} {next_one}" for one, next_one in itertools.pairwise(sentences))]
+
+
+class EntailmentCheck(AsksEntailment, Check):
+    reason = "not_entailed"
 
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         found = []
