@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from raygen.engines import ENGINES, engine_facts
+from raygen.models.families import trained_families
 from raygen.program.job import Job
 from raygen.runs.outcome import FIELDS, SAMPLE
+from raygen.train.families.lessons import objective_class
 from raygen.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +24,8 @@ DOCS = ROOT / "docs"
 SCHEMAS = {
     "job": Job.model_json_schema(),
     "recipe": Recipe.model_json_schema(),
+    **{f"objective of {name}": objective_class(name).model_json_schema() for name in trained_families()},
+    **{f"batch of {name}": objective_class(name).Batch.model_json_schema() for name in trained_families()},
     **{name: engine_facts(name).Options.model_json_schema() for name in ENGINES.own},
 }
 
@@ -44,7 +48,7 @@ def keys(name: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield model, key, each
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEMAS if name != "recipe"])
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_every_key_says_what_it_means(name: str, reference: ModuleType) -> None:
     models = SCHEMAS[name].get("$defs", {})
     silent = [f"{model}.{key}" for model, key, each in keys(name) if not reference.words(each, models)]
@@ -57,6 +61,12 @@ def test_every_key_of_every_model_is_in_the_reference(name: str, reference: Modu
     for model, key, _ in keys(name):
         part = page if model == name else page.split(f"## {model} {{")[1].split("\n## ")[0]
         assert f"| `{key}` |" in part, f"{model}.{key}"
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if " of " in name])
+def test_what_is_the_familys_is_in_the_reference(name: str, reference: ModuleType) -> None:
+    part = reference.recipe().split(f"### {name}\n")[1].split("\n##")[0]
+    assert all(f"| `{key}` |" in part for _, key, _ in keys(name))
 
 
 def test_every_engine_has_its_options(reference: ModuleType) -> None:

@@ -168,9 +168,18 @@ def job() -> str:
 
 
 def recipe() -> str:
+    from raygen.models.families import family_of, trained_families
+    from raygen.train.families.lessons import objective_class
     from raygen.train.recipe import Recipe
 
-    return model_pages(Recipe)
+    out = [model_pages(Recipe)]
+    for name in trained_families():
+        objective = objective_class(name)
+        out.append(f"\n## Family {name}\n\n{paragraphs(family_of(name).__doc__ or '')}\n")
+        for key, model in (("objective", objective), ("batch", objective.Batch)):
+            out.append(f"\n### {key} of {name}\n\n{paragraphs(model.__doc__ or '')}\n\n")
+            out.append(fields_of(model.model_json_schema(), {}))
+    return "".join(out)
 
 
 def engines() -> str:

@@ -26,7 +26,7 @@ class Preparation(Frozen):
     validation: Share = Field(
         0.1, description="share of the rows, by a hash of the row id; 0 beside a source of its own"
     )
-    test: Share = 0.0
+    test: Share = Field(0.0, description="share of the rows that is kept for a last test")
     too_long: Literal["skip", "cut"] = Field(
         "skip", description="examples that cost more than the batch allows, such as batch.max_tokens"
     )
@@ -48,7 +48,7 @@ class Augmentation(Frozen):
     delete_words: float = Field(0.0, ge=0, lt=1, description="share of words left out")
     swap_words: float = Field(0.0, ge=0, lt=1, description="share of words exchanged with the next one")
     typos: float = Field(0.0, ge=0, lt=1, description="share of words with two letters exchanged")
-    lower_case: bool = False
+    lower_case: bool = Field(False, description="also write the copies in small letters")
     columns: tuple[str, ...] = Field((), description="the columns to change; needed if copies are made")
 
     @model_validator(mode="after")
@@ -60,9 +60,11 @@ class Augmentation(Frozen):
 
 
 class Lora(Frozen):
-    rank: int = Field(16, ge=1, le=1024)
-    alpha: float = Field(32.0, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    """A low-rank adapter: small matrices that are learnt beside the frozen weights."""
+
+    rank: int = Field(16, ge=1, le=1024, description="the width of the small matrices")
+    alpha: float = Field(32.0, gt=0, description="the adapter is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of what goes into the adapter")
     targets: tuple[str, ...] = Field((), description="names of linear layers; none: all but the head's")
     merge: bool = Field(False, description="also save the base with the adapter merged in")
 
@@ -73,7 +75,7 @@ class Trained(Frozen):
     top_layers: int | None = Field(
         None, ge=0, description="so many of the last layers, and the head; 0: the head"
     )
-    lora: Lora | None = None
+    lora: Lora | None = Field(None, description="learn an adapter, and leave the base as it is")
 
     @model_validator(mode="after")
     def _one_way(self) -> Trained:
@@ -83,28 +85,38 @@ class Trained(Frozen):
 
 
 class Optimizer(Frozen):
-    name: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = Field(5e-5, gt=0, le=10)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    eps: float = Field(1e-8, gt=0)
+    """How weights follow gradients."""
+
+    name: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or SGD with momentum")
+    learning_rate: float = Field(5e-5, gt=0, le=10, description="the highest of the schedule")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        (0.9, 0.999), description="of adamw: how slowly its two averages forget"
+    )
+    eps: float = Field(1e-8, gt=0, description="of adamw: added to the root of the second average")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     weight_decay: float = Field(0.01, ge=0, description="of matrices; biases and norms have none")
     clip_norm: float | None = Field(1.0, gt=0, description="gradients longer than this are scaled down to it")
 
 
 class Schedule(Frozen):
-    kind: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate changes over the steps: up in the warmup, then down to the floor."""
+
+    kind: Literal["linear", "cosine", "constant"] = Field("linear", description="the shape of the way down")
     warmup: Share = Field(0.05, description="share of all steps, from 0 up to the learning rate")
     floor: float = Field(0.0, ge=0, le=1, description="share of the learning rate at the end")
 
 
 class Checkpoints(Frozen):
-    every_steps: int = Field(200, ge=1)
+    """When the state of a training is saved, and how many of them stay."""
+
+    every_steps: int = Field(200, ge=1, description="optimizer steps between two checkpoints")
     keep: int = Field(2, ge=1, le=100, description="the best ones; the newest is always kept")
 
 
 class Evaluation(Frozen):
-    every_steps: int = Field(200, ge=1)
+    """When a training looks at the validation split, and what it looks for."""
+
+    every_steps: int = Field(200, ge=1, description="optimizer steps between two evaluations")
     metric: str = Field("loss", description="of the validation split: what the best checkpoint has best")
     patience: int | None = Field(
         None, ge=1, description="stop after so many evaluations without a better one"
@@ -114,7 +126,11 @@ class Evaluation(Frozen):
 
 
 class Recipe(Frozen):
-    name: Name
+    """A training: rows from a source, a base model, and how it learns from them."""
+
+    name: Name = Field(
+        description="letters, digits, `.`, `-` and `_`; the run directory is runs/NAME unless `output` says otherwise"
+    )
     family: str = Field(description="causal_lm or classifier, or one of another package")
     base: str = Field(
         min_length=1, description="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir"
@@ -123,7 +139,9 @@ class Recipe(Frozen):
     validation_source: Source | None = Field(
         None, description="rows to validate on, instead of a share of the source's"
     )
-    test_source: Source | None = None
+    test_source: Source | None = Field(
+        None, description="rows to test on at the end, instead of a share of the source's"
+    )
     objective: SerializeAsAny[Objective] = Field(description="what a row teaches; its keys are the family's")
     template: dict[str, Any] | None = Field(
         None,
@@ -143,22 +161,24 @@ class Recipe(Frozen):
     batch: SerializeAsAny[Batch] = Field(
         {}, validate_default=True, description="how much is computed at once, in the family's unit"
     )
-    epochs: int = Field(1, ge=1, le=10_000)
+    epochs: int = Field(1, ge=1, le=10_000, description="how often the training split is gone through")
     max_steps: int | None = Field(None, ge=1, description="stop there, whatever the epochs")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: weights stay float32 (autocast)"
     )
     workers: int | tuple[int, int] = Field(1, description="or [min, max]: as many as there is room for")
-    gpus_per_worker: float = Field(0, ge=0)
+    gpus_per_worker: float = Field(
+        0, ge=0, description="GPUs that a worker asks Ray for; 0: it computes on CPUs"
+    )
     cpus_per_worker: float = Field(0.5, gt=0, description="logical CPUs that a worker asks Ray for")
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of a worker; unset: its share of the cores"
     )
     checkpoints: Checkpoints = Checkpoints()
     evaluation: Evaluation = Evaluation()
-    seed: int = Field(0, ge=0, le=2**63 - 1)
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="order, augmentation and dropout follow from it")
     output: str | None = Field(
-        None, description="the run directory: a path or s3://bucket/prefix; runs/<name> if unset"
+        None, description="the run directory: a path or s3://bucket/prefix; runs/NAME if unset"
     )
 
     _allowed = field_validator("template")(lambda given: given if given is None else refuse_given(given))

@@ -126,7 +126,9 @@ class ClassifierObjective(Objective):
         min_length=2,
         description="the labels in order; unset: the base's, or those that the column holds, sorted",
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the target that goes to all labels alike"
+    )
 
     @property
     def label_column(self) -> str:
