@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
@@ -56,8 +56,8 @@ class Csv(Frozen):
 class Source(Frozen):
     """Where rows come from: files of one format, on disk or in object storage."""
 
-    format: Literal["parquet", "jsonl", "csv", "webdataset", "text", "images"] = Field(
-        description="what the files hold"
+    format: str = Field(
+        description="what the files hold: parquet, jsonl, csv, webdataset, text, images; or a format of another package"
     )
     uri: str | list[str] = Field(description="a path, a glob, a folder or s3://bucket/key; or a list of them")
     key: str | None = Field(

@@ -13,7 +13,7 @@ from raygen.config.base import Day, Frozen, Name
 from raygen.config.execution import Execution
 from raygen.config.model import REPLICAS, ModelSpec
 from raygen.config.sink import MAX_SAMPLE_BYTES, Sink
-from raygen.config.source import Source
+from raygen.data.sources import CheckedSource
 from raygen.program.checks import check_model, check_steps
 from raygen.steps.context import Context
 from raygen.steps.spec import Step
@@ -53,7 +53,7 @@ class Job(Frozen):
     name: Name = Field(
         description="letters, digits, `.`, `-` and `_`; the run directory is runs/NAME unless `output` says otherwise"
     )
-    source: Source = Field(description="where rows come from")
+    source: CheckedSource = Field(description="where rows come from")
     models: dict[Name, CheckedModel] = Field(
         min_length=1, description="the models that steps ask, by the job's own names for them"
     )

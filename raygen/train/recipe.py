@@ -11,6 +11,7 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, mod
 from raygen.config.base import Day, Frozen, Name
 from raygen.config.files import validate_part
 from raygen.config.source import Source
+from raygen.data.sources import CheckedSource
 from raygen.models.text.chat_template import refuse_given
 from raygen.storage.sealed import digest_of
 from raygen.train.families.lessons import Batch, Objective, objective_class
@@ -135,11 +136,11 @@ class Recipe(Frozen):
     base: str = Field(
         min_length=1, description="hf:org/name@revision, pypi:package==version/path, s3://..., ./dir"
     )
-    source: Source
-    validation_source: Source | None = Field(
+    source: CheckedSource
+    validation_source: CheckedSource | None = Field(
         None, description="rows to validate on, instead of a share of the source's"
     )
-    test_source: Source | None = Field(
+    test_source: CheckedSource | None = Field(
         None, description="rows to test on at the end, instead of a share of the source's"
     )
     objective: SerializeAsAny[Objective] = Field(description="what a row teaches; its keys are the family's")

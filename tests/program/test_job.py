@@ -81,7 +81,7 @@ def test_ready_jobs_are_valid(path: Path) -> None:
             {"models": {"w": {"family": "causal_lm", "engine": "echo", "options": {"dely_s": 1}}}},
             ["dely_s", "delay_s"],
         ),
-        ({"source": {"format": "xml", "uri": "x"}}, ["source.format", "'xml'", "parquet"]),
+        ({"source": {"format": "xml", "uri": "x"}}, ["source: no format 'xml'", "'xml'", "parquet"]),
         ({"execution": {"replicas": [4, 1]}}, ["replicas", "min"]),
         (
             {
