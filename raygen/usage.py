@@ -91,9 +91,14 @@ class Usage(dict[str, float]):
     def __add__(self, other: Mapping[str, float]) -> Usage:
         """Return the sums of both, unit by unit."""
         both = Usage(self)
-        for unit, amount in other.items():
-            both[unit] += amount
+        both += other
         return both
+
+    def __iadd__(self, other: Mapping[str, float]) -> Usage:
+        """Add in place: this is done for every row."""
+        for unit, amount in other.items():
+            self[unit] = self.get(unit, 0) + amount
+        return self
 
     def at_least(self, other: Mapping[str, float]) -> Usage:
         """Return the larger of both amounts, unit by unit."""
@@ -163,7 +168,7 @@ def total(usages: Iterable[Mapping[str, float]]) -> Usage:
     """Return the sum of many."""
     found = Usage()
     for each in usages:
-        found = found + each
+        found += each
     return found
 
 

@@ -27,6 +27,7 @@ from raygen.engines.requests import (
 )
 from raygen.errors import RowError
 from raygen.models.resolved import ResolvedModel
+from raygen.usage import OUTPUT_TOKENS, PROMPT_TOKENS
 
 
 def echo_text(row_id: str, prompt: str, seed: int) -> str:
@@ -117,9 +118,9 @@ class EchoEngine(Engine):
             GeneratedSample(echo_text(request.row_id, prompt, seed), "stop", 1) for seed in request.seeds
         ]
         self.stats.requests += 1
-        result = GenerateResult(samples, prompt_tokens)
-        self.stats.usage += result.usage
-        return result
+        self.stats.usage[PROMPT_TOKENS] += prompt_tokens
+        self.stats.usage[OUTPUT_TOKENS] += len(samples)
+        return GenerateResult(samples, prompt_tokens)
 
     async def render(self, request: RenderRequest) -> RenderResult:
         """Return a small PNG for every seed, which depends on prompt (or label), seed and settings.size alone."""

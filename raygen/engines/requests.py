@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from raygen.config.constraint import Constraint
 from raygen.config.media import ListenSettings, RenderSettings, SpeakSettings
 from raygen.config.sampling import Sampling
-from raygen.usage import Usage, known, total
+from raygen.usage import OUTPUT_TOKENS, Usage, known, total
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,9 +111,13 @@ class GenerateResult:
     @property
     def usage(self) -> Usage:
         """Amounts by unit; a unit that the engine does not know is left out."""
-        counts = [sample.output_tokens for sample in self.samples if sample.output_tokens is not None]
-        tokens = known(prompt_tokens=self.prompt_tokens, output_tokens=sum(counts) if counts else None)
-        return total([tokens, *(sample.units for sample in self.samples if sample.units)])
+        found = Usage() if self.prompt_tokens is None else Usage(prompt_tokens=self.prompt_tokens)
+        for sample in self.samples:
+            if sample.output_tokens is not None:
+                found[OUTPUT_TOKENS] = found.get(OUTPUT_TOKENS, 0) + sample.output_tokens
+            if sample.units:
+                found += sample.units
+        return found
 
 
 @dataclass(slots=True)

@@ -171,7 +171,7 @@ class Program:
         Args:
             known: what the row has asked before, in another run or before it failed, and was answered.
         """
-        calls = Calls(engines, self._identities, known=known, tags=self.tags)
+        calls = Calls(engines, self._identities, usage=tally.usage, known=known, tags=self.tags)
         story = Story(row_id, row)
         step = "read"
         try:
@@ -202,7 +202,6 @@ class Program:
             except Exception as error:  # noqa: BLE001 - what was not looked at must not be kept
                 outcome = _unsealed(outcome, sealer.name, error)
                 break
-        tally.usage += calls.usage
         tally.calls += calls.computed
         tally.reused += calls.reused
         tally.rows[outcome.status] += 1

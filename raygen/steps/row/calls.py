@@ -43,13 +43,14 @@ class Calls:
     Args:
         engines: by the job's names for their models.
         identities: of each model, what decides its answers (`identity_of`).
+        usage: to which that of every call that is computed is added.
         known: answers that are recorded already; a call that is among them goes to no engine.
         tags: of models that write their reasoning into the text: what stands before and behind it.
     """
 
     engines: Mapping[str, Engine]
     identities: Mapping[str, Any]
-    usage: Usage = field(default_factory=Usage)  # of the calls that were computed
+    usage: Usage = field(default_factory=Usage)
     computed: int = 0  # calls that engines answered
     reused: int = 0  # calls that a record answered; they cost nothing
     known: Record | None = None
