@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from raygen.errors import StorageError
+from raygen.errors import AttemptExpiredError, StorageError
 from raygen.pipeline.work import Parcel, Report, Todo, Work
 from raygen.program.host import chunks_in_flight
 
@@ -73,5 +73,8 @@ class InlineExecution:
             return Report(todo.chunk, problem=str(error))
         if attempt is None:
             return Report(todo.chunk)
-        result = self._host.run_chunk(parcel.rows, known)
+        try:
+            result = self._work.generate(self._host, self._store, todo, attempt, parcel.rows, known)
+        except (AttemptExpiredError, StorageError) as error:
+            return Report(todo.chunk, problem=str(error))
         return self._work.write(self._store, parcel.ids, todo, result, attempt.started_s)

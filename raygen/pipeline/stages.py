@@ -26,7 +26,7 @@ from raygen.cluster.errors_as_text import pack_error, unpack_error
 from raygen.cluster.ray_metrics import EngineMetrics
 from raygen.data.sources.base import Range
 from raygen.engines.figures import missing_lines
-from raygen.errors import RaygenError, StorageError
+from raygen.errors import AttemptExpiredError, RaygenError, StorageError
 from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools.layout import Group, with_threads
 from raygen.pipeline.pools.pool import stand_ins
@@ -34,7 +34,7 @@ from raygen.pipeline.pools.pooled import PoolLostError
 from raygen.pipeline.work import Report, Todo, Work
 from raygen.program.host import ChunkResult
 from raygen.program.resolve import on_this_node
-from raygen.runs.commit import Commit
+from raygen.runs.commit import Commit, StoredObject
 from raygen.usage import Usage
 
 PUSH_S = 1.0
@@ -55,6 +55,7 @@ _PARCEL = pa.schema(
         ("table", pa.large_binary()),  # the rows, then the outcomes
         ("usage", pa.binary()),
         ("calls", pa.binary()),
+        ("objects", pa.binary()),
         ("busy_s", pa.float64()),
         ("started_s", pa.float64()),
     ]
@@ -121,8 +122,8 @@ class Generate:
         if attempt is None:
             return _row(todo, DONE)
         try:
-            result = self._host.run_chunk(rows, known)
-        except PoolLostError as error:
+            result = self._work.generate(self._host, self._store, todo, attempt, rows, known)
+        except (AttemptExpiredError, PoolLostError, StorageError) as error:
             return _row(todo, PROBLEM, message=str(error))
         figures = self._host.gauges()
         if missing_lines(figures):  # the run's end says it, which may come before the next post
@@ -135,6 +136,7 @@ class Generate:
             message=result.note,
             usage=orjson.dumps(result.usage),
             calls=orjson.dumps(result.calls),
+            objects=orjson.dumps(result.objects),
             busy_s=result.busy_s,
             started_s=attempt.started_s,
         )
@@ -171,6 +173,7 @@ def _commit(work: Work, todo: Todo, row: dict[str, Any], table: Any) -> pa.Table
         row["busy_s"],
         orjson.loads(row["calls"]),
         row["message"],
+        tuple(StoredObject(**each) for each in orjson.loads(row["objects"])),
     )
     report = work.write(work.store(), row["ids"], todo, result, row["started_s"])
     if report.commit is None:

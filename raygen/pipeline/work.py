@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,9 +30,11 @@ from raygen.program.job import Job
 from raygen.program.program import Program
 from raygen.runs.commit import Attempt, Commit, chunk_name, commit_chunk, digest_of_ids, read_data
 from raygen.runs.manifest import MANIFEST_KEY
+from raygen.runs.media import carried, read_media
 from raygen.runs.overlap import Overlap
 from raygen.runs.plan import Plan
 from raygen.runs.reuse import Reuse
+from raygen.runs.shelf import Shelf
 from raygen.steps.row.record import RecordedRows, recorded_columns
 from raygen.storage import Store, open_store
 
@@ -145,6 +148,30 @@ class Work:
             return None
         return Attempt(self.attempt_limit_s)
 
+    def generate(
+        self,
+        host: EngineHost,
+        store: Store,
+        todo: Todo,
+        attempt: Attempt,
+        rows: pa.Table,
+        known: RecordedRows | None,
+    ) -> ChunkResult:
+        """Turn a chunk's rows into outcomes; their media are stored as they are made, under this attempt's names.
+
+        Raises:
+            EngineError: a model broke. AttemptExpiredError, StorageError: media could not be stored; a later attempt may.
+        """
+        if not self.renders:
+            return host.run_chunk(rows, known)
+        with Shelf(store, todo.chunk, attempt, self.job.sink) as shelf:
+            return host.run_chunk(rows, known, shelf)
+
+    @property
+    def renders(self) -> bool:
+        """Whether the job's samples are media."""
+        return any(step.kind.makes_media(step.config) for step in self.job.steps)
+
     def recorded(self, todo: Todo, rows: pa.Table) -> RecordedRows | None:
         """Return what a chunk's rows were answered before: in the run that this one reuses, or before they failed.
 
@@ -156,22 +183,25 @@ class Work:
         """
         if todo.only is not None:
             try:
-                return RecordedRows([read_data(*self.carried[todo.chunk])])
+                place = self.carried[todo.chunk]
+                return RecordedRows([read_data(*place)], media=[partial(read_media, *place)])
             except (CorruptDataError, KeyNotFoundError) as error:
                 return RecordedRows(note=f"nothing of chunk {todo.chunk} is reused: {error}")
         if self.reuse is None:
             return None
-        found, notes = [], []
+        found, media, notes = [], [], []
         for chunk in (todo.chunk,) if todo.there is None else todo.there:
             try:
-                outcomes = self.reuse.outcomes(chunk)
+                there = self.reuse.place(chunk)
+                outcomes = None if there is None else read_data(*there)
             except (CorruptDataError, KeyNotFoundError) as error:
                 notes.append(f"nothing of chunk {chunk} is reused: {error}")
                 continue
-            if outcomes is not None:
+            if outcomes is not None and there is not None:
+                media.append(partial(read_media, *there))
                 wanted = pc.is_in(outcomes.column("row_id"), rows.column(ROW_ID).combine_chunks())
                 found.append(recorded_columns(outcomes.filter(wanted)))
-        return RecordedRows(found, "; ".join(notes) or None)
+        return RecordedRows(found, "; ".join(notes) or None, media)
 
     def write(
         self, store: Store, parcel_ids: str, todo: Todo, result: ChunkResult, started_s: float
@@ -183,11 +213,12 @@ class Work:
         """
         attempt = Attempt(self.attempt_limit_s, started_s)
         table, ids, rows, reread = result.outcomes, parcel_ids, todo.range.rows, 0
-        usage, calls = result.usage, result.calls
+        usage, calls, objects = result.usage, result.calls, result.objects
         try:
             if todo.only is not None:
                 before, table = self._merge(todo, result, parcel_ids)
                 ids, reread = before.ids, rows - len(todo.only)
+                objects = carried(before.objects, self._prefix_of(todo.chunk)) + objects
                 usage, calls = before.usage + usage, _added(before.calls, calls)
             commit, mine = commit_chunk(
                 store,
@@ -201,11 +232,18 @@ class Work:
                 busy_s=result.busy_s,
                 reread=reread,
                 calls=calls,
+                objects=objects,
                 commit_now=not self.single_committer,
             )
         except (AttemptExpiredError, StorageError, CorruptDataError) as error:
             return Report(todo.chunk, problem=str(error))
         return Report(todo.chunk, commit, mine, note=result.note)
+
+    def _prefix_of(self, chunk: int) -> str:
+        """Return where a retry's chunk stands so far, from the top of its run: `retries/0001/`, or empty."""
+        top = self.run_uri.rpartition("/retries/")[0]
+        below = self.carried[chunk][0].uri.removeprefix(top).strip("/")
+        return f"{below}/" if below else ""
 
     def _merge(self, todo: Todo, result: ChunkResult, ids: str) -> tuple[Commit, pa.Table]:
         """Put a retry's new outcomes in their places among the chunk's standing ones."""

@@ -52,12 +52,17 @@ def check_steps(context: Context) -> None:
     # Whether there is a sample, and whether a check came after the last generate or refine.
     begun = False
     checked = False
+    media: str | None = None  # the step that made the samples at hand, if they are no texts
     for number, step in enumerate(context.steps):
         where = f"steps.{number}.{step.verb}"
         kind: type[Step] = step.kind
         begun = begun or kind.begins
         if kind.needs_samples and not begun:
             raise ValueError(f"{where}: there is no sample yet; a `generate` has to stand before it")
+        if kind.begins:
+            media = where if kind.makes_media(step.config) else None
+        elif media is not None and kind.needs_samples and not kind.takes_media(step.config):
+            raise ValueError(f"{where}: it works on texts, and what {media} renders is none; leave it out")
         for key, model, verb in kind.models(step.config):
             _check_used(context, f"{where}.{key}", model, verb)
         if kind.mends and not checked:

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +25,9 @@ from raygen.program.kept import kept_columns
 from raygen.program.machine import machine_name
 from raygen.program.program import Program, Tally, unkept
 from raygen.program.resolve import identity_of
-from raygen.runs.commit import no_calls
+from raygen.runs.commit import StoredObject, no_calls
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
+from raygen.runs.shelf import Shelf
 from raygen.steps.row.record import RecordedRows
 from raygen.usage import Usage
 from raygen.version import __version__
@@ -35,6 +36,7 @@ from raygen.version import __version__
 # the steps little longer, and keep the engine from idling meanwhile.
 HEAD_START_S = 20.0
 BESIDE = 8  # of the lookahead, this part
+SHELVING = 16  # chunks that store media at once
 MOST_CHUNKS = 128  # at work at once in a host: each has a thread
 UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 
@@ -46,6 +48,7 @@ class ChunkResult:
     busy_s: float
     calls: dict[str, int] = field(default_factory=no_calls)  # reused, computed
     note: str | None = None  # worth telling the user
+    objects: tuple[StoredObject, ...] = ()  # that hold its media, where they are not in the table
 
 
 class EngineHost:
@@ -87,6 +90,7 @@ class EngineHost:
         self._begun = 0  # rows, before it was over
         if not any(kind.shares_steps for kind in kinds.values()):
             self._head_start.set()
+        self._shelving = ThreadPoolExecutor(SHELVING, "shelf")
         self.tally = Tally()  # of all chunks, finished or not
 
     def start(self) -> None:
@@ -127,11 +131,17 @@ class EngineHost:
         named = len(self._engines) > 1
         return "; ".join(f"{name}: {words}" if named else str(words) for name, words in known.items()) or None
 
-    def run_chunk(self, rows: pa.Table, known: RecordedRows | None = None) -> ChunkResult:
-        """Turn a chunk's rows into outcomes, in order. Blocks; call it from several threads at once. Raises EngineError.
+    def run_chunk(
+        self, rows: pa.Table, known: RecordedRows | None = None, shelf: Shelf | None = None
+    ) -> ChunkResult:
+        """Turn a chunk's rows into outcomes, in order. Blocks; call it from several threads at once.
 
         Args:
             known: what these rows were answered before, and need not be asked again.
+            shelf: takes the rows' media as they are made; None: they stay in the outcomes.
+
+        Raises:
+            EngineError: a model broke. AttemptExpiredError, StorageError: of the shelf.
         """
         began_s = time.monotonic()
         row_ids = rows.column(ROW_ID).to_pylist()
@@ -148,11 +158,12 @@ class EngineHost:
         for number, why in misfits.items():
             errors.setdefault(number, RowError("kept_type", why, "keep"))
         tally = Tally()
-        outcomes = self._call(self._run_rows(row_ids, inputs, errors, tally, known))
+        outcomes = self._call(self._run_rows(row_ids, inputs, errors, tally, known, shelf))
+        objects = shelf.close() if shelf is not None else ()
         table = self._table(outcomes, kept)
         calls = {"reused": tally.reused, "computed": tally.calls}
         note = known.note if known is not None else None
-        return ChunkResult(table, tally.usage, time.monotonic() - began_s, calls, note)
+        return ChunkResult(table, tally.usage, time.monotonic() - began_s, calls, note, objects)
 
     def gauges(self) -> dict[str, float]:
         """Totals and gauges of all engines, for the progress display."""
@@ -186,6 +197,7 @@ class EngineHost:
         self._submit(self._cancel_rows()).result()
         for engine in self._engines.values():
             self._submit(engine.close()).result()
+        self._shelving.shutdown(wait=False, cancel_futures=True)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
 
@@ -213,6 +225,7 @@ class EngineHost:
         errors: dict[int, RowError],
         tally: Tally,
         known: RecordedRows | None,
+        shelf: Shelf | None,
     ) -> list[Outcome]:
         """A few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
         own = asyncio.current_task()
@@ -227,6 +240,16 @@ class EngineHost:
                     await asyncio.wait_for(self._head_start.wait(), HEAD_START_S)
         outcomes: list[Any] = [None] * len(row_ids)
         numbers = iter(range(len(row_ids)))
+        one_at_a_time = asyncio.Lock()
+
+        async def shelve(number: int, outcome: Outcome) -> None:
+            """A row whose media are not laid away yet keeps its worker: no more media are made than fit in memory."""
+            samples = [*outcome.samples, *outcome.discarded]
+            if shelf is not None and any(sample.get("media") is not None for sample in samples):
+                async with one_at_a_time:
+                    await asyncio.get_running_loop().run_in_executor(
+                        self._shelving, shelf.take, number, row_ids[number], samples
+                    )
 
         async def walk() -> None:
             for number in numbers:
@@ -235,6 +258,7 @@ class EngineHost:
                 outcome = await self._program.run(
                     self._engines, row_id, rows[number], errors.get(number), tally, record
                 )
+                await shelve(number, outcome)
                 outcomes[number] = outcome
                 self.tally.rows[outcome.status] += 1
 

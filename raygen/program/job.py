@@ -108,7 +108,13 @@ class Job(Frozen):
     @property
     def context(self) -> Context:
         """What its steps may know of it."""
-        return Context(self.seed, self.models, self.steps, padded=self.source.format == "parquet")
+        return Context(
+            self.seed,
+            self.models,
+            self.steps,
+            padded=self.source.format == "parquet",
+            max_sample_bytes=self.sink.max_sample_bytes,
+        )
 
     @property
     def kept_as(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from raygen.data.sources.base import SourcePlan
 from raygen.data.sources.partitions import partitions_of
 from raygen.engines import engine_facts
 from raygen.engines.base import Engine
-from raygen.errors import ConfigError, EngineError, RowError, SourceError, told
+from raygen.errors import ConfigError, EngineError, RowError, SourceError, StorageError, told
 from raygen.program.job import Job
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
 from raygen.steps.base import Step
@@ -166,10 +166,13 @@ class Program:
         tally: Tally,
         known: Record | None = None,
     ) -> Outcome:
-        """Turn one row into its outcome. Only a broken engine raises (EngineError); everything else is an outcome.
+        """Turn one row into its outcome. Everything is an outcome, but what concerns all rows.
 
         Args:
             known: what the row has asked before, in another run or before it failed, and was answered.
+
+        Raises:
+            EngineError: a model broke. StorageError: recorded media cannot be read now.
         """
         calls = Calls(engines, self._identities, usage=tally.usage, known=known, tags=self.tags)
         story = Story(row_id, row)
@@ -191,7 +194,7 @@ class Program:
             outcome = self._outcome(story)
         except RowError as error:
             outcome = self._failed(story, error.code, error.message, error.step or step)
-        except EngineError:
+        except (EngineError, StorageError):
             raise
         except Exception as error:  # noqa: BLE001 - a bug that one row meets must not take the other rows with it
             outcome = self._failed(story, "internal_error", told(error), step)

@@ -23,7 +23,6 @@ from raygen.runs.commit import (
     digest_of_ids,
     read_commit,
     read_commits,
-    read_data,
     read_ids,
 )
 from raygen.runs.manifest import MANIFEST_KEY
@@ -44,21 +43,20 @@ class Reuse:
     storage: StorageOptions
     retries: tuple[str, ...] = ()  # prefixes of its finished retries, newest first
 
-    def outcomes(self, chunk: int) -> pa.Table | None:
-        """Return its outcomes of a chunk, checked against their digest; None while it has committed none.
+    def place(self, chunk: int) -> tuple[Store, Commit] | None:
+        """Return where its outcomes of a chunk are; None while it has committed none.
 
         Raises:
-            CorruptDataError, KeyNotFoundError: they are damaged, or gone.
+            CorruptDataError: the commit is damaged.
             StorageError: the store does not answer.
         """
         top = open_store(self.uri, self.storage)
         for prefix in (*self.retries, ""):
             store = top.child(prefix) if prefix else top
             try:
-                commit = read_commit(store, chunk)
+                return store, read_commit(store, chunk)
             except KeyNotFoundError:
                 continue
-            return read_data(store, commit)
         return None
 
 

@@ -139,6 +139,16 @@ class Step(Described):
         return False
 
     @classmethod
+    def makes_media(cls, config: Any) -> bool:
+        """Return whether the samples that it begins with are pictures, sounds or videos."""
+        return False
+
+    @classmethod
+    def takes_media(cls, config: Any) -> bool:
+        """Return whether it does with samples that are pictures, sounds or videos, and so have no text."""
+        return False
+
+    @classmethod
     def scores(cls, config: Any, name: str) -> frozenset[str]:
         """Return the names of the scores that samples have after it."""
         return frozenset()

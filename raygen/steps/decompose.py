@@ -119,7 +119,7 @@ class DecomposeStep(Step):
         split = await self._ask(
             story, calls, 0, self.config.model, self.config.sampling, self._prompt, self._system, row
         )
-        no_answer = fault_of(split.sample)
+        no_answer = fault_of(split.said)
         parts = parts_in(split.text, self._pattern) if no_answer is None else []
         left_out = len(parts) - self.config.most
         more = f"; {left_out} more are left out" if left_out > 0 else ""
@@ -148,7 +148,7 @@ class DecomposeStep(Step):
                 detail=f"{number}. {excerpt(part, KEPT)}{_cut(draft)}",
                 model=self._part_model,
             )
-            if (fault := fault_of(draft.sample)) is not None:
+            if (fault := fault_of(draft.said)) is not None:
                 story.refuse(self.name, "no_part_answer", f"part {number} got no answer: {fault[1]}")
                 return
             answered.append({"part": part, "answer": draft.text.strip()})

@@ -36,6 +36,10 @@ class FilterStep(Step):
     config: Filter
 
     @classmethod
+    def takes_media(cls, config: Filter) -> bool:
+        return True
+
+    @classmethod
     def check(cls, config: Filter, where: str, context: Context, number: int, scores: frozenset[str]) -> None:
         if config.score not in scores:
             raise ValueError(

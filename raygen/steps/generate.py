@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,19 @@ from pydantic import Field, field_validator, model_validator
 
 from raygen.config.base import Frozen, Tools, Variable, exactly_one, pattern_of
 from raygen.config.constraint import Constraint
+from raygen.config.media import RenderSettings
 from raygen.config.sampling import Sampling
 from raygen.data.media.pictures import pictures_in
 from raygen.data.paths import fields_of, is_in_text
 from raygen.data.text.messages import checked_messages
 from raygen.data.text.tools import checked_tools, unread_tools, whole_tools
 from raygen.engines.requests import GenerateRequest
-from raygen.errors import RowError
 from raygen.json_text import read_json, write_json
 from raygen.steps.base import Ask, Step, check_constraint
 from raygen.steps.constrained import KeepsTo
+from raygen.steps.rendering import Rendering
 from raygen.steps.row.calls import Calls
+from raygen.steps.row.pictures import image_part
 from raygen.steps.row.seeds import seed_of
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.row.usable import fault_of
@@ -52,9 +53,11 @@ class Answer(Frozen):
 
 
 class Generate(Frozen):
-    """Ask a model for `samples` texts a row: a prompt template (with a system template), or a messages column."""
+    """Ask a model for `samples` texts a row (a prompt template, or a messages column), or with `render` for media."""
 
-    model: str = Field(description="the job's name of a language model")
+    model: str = Field(
+        description="the job's name of a model that writes, or with `render` of one that renders"
+    )
     system: str | None = Field(None, description="a template: the system message before the prompt")
     prompt: str | None = Field(None, description="a Jinja2 template over the row's columns")
     messages: str | None = Field(
@@ -72,6 +75,9 @@ class Generate(Frozen):
     )
     samples: int = Field(1, ge=1, le=1024, description="samples of each row, each with a seed of its own")
     sampling: Sampling = Sampling()
+    render: RenderSettings | None = Field(
+        None, description="of a model that renders: how its pictures, sounds or videos are made"
+    )
     constraint: Constraint | None = Field(None, description="what a sample's text has to be")
     answer: Answer | None = Field(None, description="where in a sample its final answer stands")
     into: Variable | None = Field(
@@ -86,6 +92,20 @@ class Generate(Frozen):
         if self.messages is not None and (self.system is not None or self.images):
             raise ValueError(
                 "`messages` brings its own system message and images: drop `system` and `images`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _text_or_media(self) -> Generate:
+        if self.render is None:
+            return self
+        if self.sampling != Sampling():
+            raise ValueError("give `sampling` (texts) or `render` (media), not both")
+        about_text = ("messages", "system", "tools", "constraint", "answer", "into")
+        given = [key for key in about_text if getattr(self, key) is not None]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)}: only of texts; what is rendered has a `prompt` and `render`"
             )
         return self
 
@@ -118,11 +138,19 @@ class GenerateStep(Step):
         self._keeps_to = KeepsTo(config.constraint) if config.constraint is not None else None
         self.writes = frozenset({config.into} if config.into else ())
         self.tools_key = f"{where}.tools" if config.tools else None
+        self._rendering = None
+        if config.render is not None:
+            self._rendering = Rendering(config, name, context.seed, self._prompt, context.max_sample_bytes)
+            return
         self.asks.append(Ask(where, config.model, config.system is not None, config.sampling, self.tools_key))
 
     @classmethod
+    def makes_media(cls, config: Generate) -> bool:
+        return config.render is not None
+
+    @classmethod
     def models(cls, config: Generate) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, "generate"
+        yield "model", config.model, "generate" if config.render is None else "render"
 
     @classmethod
     def checks(cls, config: Generate) -> bool:
@@ -182,6 +210,9 @@ class GenerateStep(Step):
     async def run(self, story: Story, calls: Calls) -> None:
         """What is no answer, or does not keep to the constraint, is rejected at once."""
         story.settle(self.config.into)
+        if self._rendering is not None:
+            await self._rendering.run(story, calls, self.adapter_of(story.names()))
+            return
         request = self.request(story.row_id, story.names(), story.attempt)
         key, result = await calls.generate(self.config.model, request)
         for index, (seed, sample) in enumerate(zip(request.seeds, result.samples, strict=True)):
@@ -206,9 +237,9 @@ class GenerateStep(Step):
         detail = f"adapter {request.adapter}" if request.adapter else None
         what = "generated" if draft.parent is None else "refined"
         story.decide(name, what, draft, detail=detail, model=model or self.config.model)
-        if (fault := fault_of(draft.sample, may_call=bool(request.tools))) is not None:
+        if (fault := fault_of(draft.said, may_call=bool(request.tools))) is not None:
             story.reject(draft, name, *fault)
-        elif self._keeps_to is not None and (wrong := self._keeps_to.fault_in(draft.sample)) is not None:
+        elif self._keeps_to is not None and (wrong := self._keeps_to.fault_in(draft.said)) is not None:
             story.reject(draft, name, "constraint_not_met", wrong)
         elif self.config.answer is not None:
             draft.answer = answer_in(draft.text, self.config.answer)
@@ -234,7 +265,7 @@ class GenerateStep(Step):
         content: Any = self._prompt.render(row)
         if self.config.images:
             parts: list[dict[str, Any]] = [
-                _image_part(data, column)
+                image_part(data, column)
                 for column in self.config.images
                 for data in pictures_in(row.get(column), column)
             ]
@@ -265,19 +296,3 @@ def _json_in(text: str) -> Any:
         return read_json(text)
     except ValueError:
         return read_json(text[text.index("{") : text.rindex("}") + 1])
-
-
-_MAGIC = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-)
-
-
-def _image_part(data: bytes, column: str) -> dict[str, Any]:
-    media_type = next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
-    if media_type is None:
-        raise RowError("corrupt_media", f"column {column!r}: neither PNG, JPEG, GIF nor WebP")
-    url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}

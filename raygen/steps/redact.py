@@ -113,7 +113,7 @@ class RedactStep(Step):
             seen.changed[draft.number] = bool(found)
             if found:
                 # Tokens would spell out what is gone.
-                draft.sample = replace(draft.sample, text=text, token_ids=None, logprobs=None)
+                draft.sample = replace(draft.said, text=text, token_ids=None, logprobs=None)
             if draft.answer is not None:
                 draft.answer = self._clean(self._without(draft.answer, seen), seen)
             counts: dict[str, float] = {

@@ -54,6 +54,10 @@ class SelectStep(Step):
         return any(True for _ in self.models(self.config))
 
     @classmethod
+    def takes_media(cls, config: Select) -> bool:
+        return config.first is not None or config.best is not None
+
+    @classmethod
     def models(cls, config: Select) -> Iterable[tuple[str, str, str]]:
         if config.diverse is not None and config.diverse.model is not None:
             yield "diverse.model", config.diverse.model, "embed"

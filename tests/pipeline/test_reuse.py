@@ -396,9 +396,9 @@ def test_a_store_that_does_not_answer_is_asked_again(
     source: Path, before: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from raygen.errors import StorageError
-    from raygen.runs import reuse
+    from raygen.pipeline import work
 
-    read, silent = reuse.read_data, [2]
+    read, silent = work.read_data, [2]
 
     def moody(store: Any, commit: Any) -> pa.Table:
         if silent[0]:
@@ -406,7 +406,7 @@ def test_a_store_that_does_not_answer_is_asked_again(
             raise StorageError("no answer")
         return read(store, commit)
 
-    monkeypatch.setattr(reuse, "read_data", moody)
+    monkeypatch.setattr(work, "read_data", moody)
     assert again(source, before, tmp_path / "after").calls == {"reused": 2 * FEW, "computed": 0}
 
 

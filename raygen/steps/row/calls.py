@@ -21,6 +21,8 @@ from raygen.engines.requests import (
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
+    RenderRequest,
+    RenderResult,
 )
 from raygen.errors import RowError
 from raygen.json_text import write_json
@@ -85,6 +87,39 @@ class Calls:
         self.computed += 1
         self.usage += result.usage
         self._generated[key] = (model, result)
+        return key, result
+
+    async def render(self, model: str, request: RenderRequest) -> tuple[str, RenderResult]:
+        """Return the call's key, and one medium for every seed. Raises RowError, EngineError."""
+        key = self.key(
+            "render",
+            model,
+            request.prompt,
+            request.label,
+            [(each.media_type, hashlib.sha256(each.data).hexdigest()) for each in request.media],
+            request.settings.model_dump(mode="json", exclude_none=True),
+            request.seeds,
+            request.adapter,
+        )
+        if self.known is not None and self.known.may_have(key):
+            # Media may have to be read from a store.
+            recorded = await asyncio.to_thread(self.known.rendered, key, request)
+            if recorded is not None:
+                self.reused += 1
+                return key, recorded
+        result = await self.engines[model].render(request)
+        if len(result.samples) != len(request.seeds):
+            raise RowError(
+                "bad_answer",
+                f"the engine returned {len(result.samples)} media; asked for {len(request.seeds)}",
+            )
+        for sample in result.samples:
+            finish = finish_of(sample.finish_reason)
+            if finish is None:
+                raise RowError("bad_answer", f"a medium has finish_reason {sample.finish_reason!r}")
+            sample.finish_reason = finish
+        self.computed += 1
+        self.usage += result.usage
         return key, result
 
     async def classify(self, model: str, row_id: str, texts: Texts) -> list[dict[str, float]]:

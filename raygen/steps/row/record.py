@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,17 @@ from raygen.engines.requests import (
     GenerateRequest,
     GenerateResult,
     LikelihoodResult,
+    MediaSample,
+    RenderRequest,
+    RenderResult,
     TokenLogprob,
 )
+from raygen.errors import CorruptDataError, KeyNotFoundError
 
 if TYPE_CHECKING:  # a job's validation needs none
     import pyarrow as pa
 
+MediaOf = Callable[[Mapping[str, Any]], bytes | None]
 BESIDE = ("reasoning", "refusal", "tool_calls")  # what a sample may bring beside its text
 COLUMNS = ("row_id", "samples", "discarded", "calls")  # of an outcome: where its record stands
 
@@ -60,9 +65,11 @@ class Record:
 
     Args:
         outcome: its row, with `samples`, `discarded` and `calls`; of a failed row: what it got before it failed.
+        media: returns the bytes of a sample of it, checked; None: it has none.
     """
 
-    def __init__(self, outcome: Mapping[str, Any]) -> None:
+    def __init__(self, outcome: Mapping[str, Any], media: MediaOf | None = None) -> None:
+        self._media = media
         self._samples: dict[str, list[Mapping[str, Any]]] = {}
         for sample in (*(outcome.get("samples") or ()), *(outcome.get("discarded") or ())):
             if sample["call"] is not None:
@@ -84,6 +91,41 @@ class Record:
         if any(finish_of(sample["finish_reason"]) is None for sample in samples):
             return None
         return GenerateResult([_sample(each) for each in samples], prompt_tokens)
+
+    def may_have(self, key: str) -> bool:
+        """Whether samples of a call are here."""
+        return key in self._samples
+
+    def rendered(self, key: str, request: RenderRequest) -> RenderResult | None:
+        """Return a call's media if all of them are here. They may have to be read from a store, which takes its time.
+
+        Raises:
+            StorageError: the store does not answer; what is damaged or gone there is None.
+        """
+        samples = sorted(self._samples.get(key, ()), key=lambda sample: int(sample["index"]))
+        if len(samples) != len(request.seeds) or any(sample["media_type"] is None for sample in samples):
+            return None
+        found = []
+        for sample in samples:
+            try:
+                media = self._media(sample) if self._media is not None else sample["media"]
+            except (CorruptDataError, KeyNotFoundError):
+                return None
+            if media is None:
+                return None
+            units = dict((sample["usage"] or {}).get("units") or ())
+            found.append(
+                MediaSample(
+                    media,
+                    sample["media_type"],
+                    sample["width"],
+                    sample["height"],
+                    sample["seconds"],
+                    int(units["frames"]) if "frames" in units else None,
+                    finish_of(sample["finish_reason"]) or UNTOLD,
+                )
+            )
+        return RenderResult(found, samples[0]["usage"]["prompt_tokens"])
 
     def classified(self, key: str) -> tuple[list[dict[str, float]], int] | None:
         """Return a call's probabilities and its tokens, if they are here."""
@@ -125,22 +167,26 @@ class RecordedRows:
     Args:
         outcomes: tables of them, such as a chunk's.
         note: why something is not recorded, if that is worth knowing.
+        media: for each table what returns the bytes of its samples; unset: they are in it.
     """
 
-    def __init__(self, outcomes: Sequence[pa.Table] = (), note: str | None = None) -> None:
+    def __init__(
+        self, outcomes: Sequence[pa.Table] = (), note: str | None = None, media: Sequence[MediaOf | None] = ()
+    ) -> None:
         self.note = note
-        self._tables = [recorded_columns(table) for table in outcomes]
         self._places = {
-            row_id: (table, place)
-            for table in self._tables
+            row_id: (table, place, read)
+            for table, read in zip(
+                map(recorded_columns, outcomes), media or [None] * len(outcomes), strict=True
+            )
             for place, row_id in enumerate(table.column("row_id").to_pylist())
         }
 
     def of(self, row_id: str) -> Record | None:
         if row_id not in self._places:
             return None
-        table, place = self._places[row_id]
-        return Record(table.slice(place, 1).to_pylist()[0])
+        table, place, media = self._places[row_id]
+        return Record(table.slice(place, 1).to_pylist()[0], media)
 
 
 def recorded_columns(outcomes: pa.Table) -> pa.Table:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raygen.engines.requests import GeneratedSample, TokenLogprob
+from raygen.engines.requests import GeneratedSample, MediaSample, TokenLogprob
 
 # Decisions that bring a sample with them, and those after which it goes on. `dropped` puts it aside unfaulted; every
 # other one rejects it.
@@ -24,7 +25,7 @@ class Draft:
     step: str
     call: str  # which call made it (Calls.key)
     seed: int
-    sample: GeneratedSample
+    sample: GeneratedSample | MediaSample
     prompt_tokens: int | None
     round: int = 0  # how often it was refined
     parent: int | None = None  # the number of the draft that it is to mend
@@ -35,8 +36,15 @@ class Draft:
     failed: str | None = None  # the step that rejected it
 
     @property
+    def said(self) -> GeneratedSample:
+        """The text, with what came beside it. Steps that read texts are refused before work where samples are media."""
+        if isinstance(self.sample, MediaSample):
+            raise TypeError(f"sample {self.number} is {self.sample.media_type}, no text")
+        return self.sample
+
+    @property
     def text(self) -> str:
-        return self.sample.text
+        return self.said.text
 
     @property
     def accepted(self) -> bool:
@@ -44,27 +52,47 @@ class Draft:
 
     def record(self) -> dict[str, Any]:
         """Return it as an outcome holds it (SAMPLE)."""
-        logprobs = self.sample.logprobs
         return {
             "index": self.index,
             "number": self.number,
             "step": self.step,
             "parent": self.parent,
             "call": self.call,
-            "text": self.text,
-            "answer": self.answer,
-            "reasoning": self.sample.reasoning,
-            "refusal": self.sample.refusal,
-            "tool_calls": self.sample.tool_calls,
-            "finish_reason": self.sample.finish_reason,
             "seed": self.seed,
             "scores": dict(self.scores),
+            **(
+                self._medium(self.sample) if isinstance(self.sample, MediaSample) else self._text(self.sample)
+            ),
+        }
+
+    def _text(self, sample: GeneratedSample) -> dict[str, Any]:
+        logprobs = sample.logprobs
+        return {
+            "text": sample.text,
+            "answer": self.answer,
+            "reasoning": sample.reasoning,
+            "refusal": sample.refusal,
+            "tool_calls": sample.tool_calls,
+            "finish_reason": sample.finish_reason,
             "usage": {
                 "prompt_tokens": self.prompt_tokens,
-                "output_tokens": self.sample.output_tokens,
-                "units": None if self.sample.units is None else dict(self.sample.units),
+                "output_tokens": sample.output_tokens,
+                "units": None if sample.units is None else dict(sample.units),
             },
             "logprobs": None if logprobs is None else [_logprob(each) for each in logprobs],
+        }
+
+    def _medium(self, sample: MediaSample) -> dict[str, Any]:
+        return {
+            "media": sample.media,
+            "media_type": sample.media_type,
+            "width": sample.width,
+            "height": sample.height,
+            "seconds": sample.seconds,
+            "size_bytes": len(sample.media),
+            "digest": hashlib.sha256(sample.media).hexdigest(),
+            "finish_reason": sample.finish_reason,
+            "usage": {"prompt_tokens": self.prompt_tokens, "units": dict(sample.usage)},
         }
 
 
@@ -147,7 +175,7 @@ class Story:
         call: str,
         index: int,
         seed: int,
-        sample: GeneratedSample,
+        sample: GeneratedSample | MediaSample,
         prompt_tokens: int | None,
         parent: Draft | None = None,
     ) -> Draft:

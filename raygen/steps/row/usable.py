@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raygen.engines.finish import CALLED, FILTERED, LENGTH
-from raygen.engines.requests import GeneratedSample
+from raygen.engines.requests import GeneratedSample, MediaSample
 from raygen.steps.tools.excerpt import excerpt
 
 QUOTED = 500  # characters of a refusal in a finding
@@ -37,3 +37,10 @@ def fault_of(sample: GeneratedSample, may_call: bool = False) -> tuple[str, str]
             f"max_tokens{spent} went into reasoning, and no text came after it: give it more max_tokens",
         )
     return "empty_output", "there is no text"
+
+
+def media_fault_of(sample: MediaSample) -> tuple[str, str] | None:
+    """Say why a medium is no answer: the reason that programs match on, and a line for people. None: it is one."""
+    if sample.finish_reason == FILTERED:
+        return "content_filter", "a content filter ended it"
+    return None if sample.media else ("empty_output", "there is no picture, sound or video")
