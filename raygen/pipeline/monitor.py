@@ -257,7 +257,8 @@ class Monitor:
         usage = self._session.usage = mine.usage.at_least(usage_of(engine))
         limit = engine.get("limit", 0)
         # Of an endpoint that answers nobody, neither how full it is nor the pace until now says anything.
-        silent = self._silent = bool(silences(engine))
+        self._session.silent = silences(engine)
+        silent = self._silent = bool(self._session.silent)
         occupancy = min(1.0, engine.get("in_flight", 0) / limit) if limit and not silent else None
         if self._session.engine_start_s is None and engine.get("replicas"):
             self._session.engine_start_s = time.time()

@@ -81,6 +81,7 @@ class Work:
     job: Job
     models: dict[str, ResolvedModel]
     inputs: list[InputFile]
+    columns: list[str]  # of the source that the program reads or passes through, and paths into them
     kept: dict[str, pa.DataType]
     config_hash: str
     plan: str  # Plan.digest
@@ -105,8 +106,8 @@ class Work:
         reuse: Reuse | None = None,
     ) -> Work:
         return cls(
-            job, models, plan.inputs, plan.kept, plan.config_hash, plan.digest, plan.attempt_limit_s,
-            store.uri, job.source.storage, single_committer, carried or {}, reuse, plan.target is not None,
+            job, models, plan.inputs, Program(job).columns, plan.kept, plan.config_hash, plan.digest,
+            plan.attempt_limit_s, store.uri, job.source.storage, single_committer, carried or {}, reuse, plan.target is not None,
         )  # fmt: skip
 
     def store(self) -> Store:
@@ -125,8 +126,9 @@ class Work:
         """
         done = 0
         try:
-            columns = Program(self.job).columns
-            tables = open_source(self.job.source).read(self.inputs, [todo.range for todo in todos], columns)
+            tables = open_source(self.job.source).read(
+                self.inputs, [todo.range for todo in todos], self.columns
+            )
             for todo, rows in zip(todos, tables, strict=True):
                 if rows.num_rows != todo.range.rows:
                     raise ChunkIntegrityError(

@@ -15,6 +15,7 @@ from raygen.config.model import REPLICAS, ModelSpec
 from raygen.config.sink import MAX_SAMPLE_BYTES, Sink
 from raygen.data.sources import CheckedSource
 from raygen.program.checks import check_model, check_steps
+from raygen.runs.job_record import JobRecord
 from raygen.steps.context import Context
 from raygen.steps.spec import Step
 from raygen.storage.sealed import digest_of
@@ -159,7 +160,13 @@ class Job(Frozen):
         return whole
 
     def config_hash(self) -> str:
+        """Return the short name of the identity, which every outcome carries."""
         return digest_of(self.identity())
+
+    def record(self) -> JobRecord:
+        """Return what a run keeps of the job."""
+        dump = self.model_dump(mode="json", exclude_none=True)
+        return JobRecord(self.name, self.source, self.identity(), dump, self.execution.attempt_limit_s)
 
 
 def load_job(

@@ -39,11 +39,21 @@ class Prepared:
 
 
 def plan_job(
-    job: Job, models: dict[str, ResolvedModel], say: Callable[[str], None] = lambda line: None
+    job: Job,
+    models: dict[str, ResolvedModel],
+    say: Callable[[str], None] = lambda line: None,
+    program: Program | None = None,
 ) -> Plan:
-    """Read the source's metadata and describe the run. Raises UserError of every kind."""
-    program = Program(job)
-    names = listed(job)
+    """Read the source's metadata and describe the run.
+
+    Args:
+        program: the job's, if it is built already.
+
+    Raises:
+        UserError: of every kind.
+    """
+    program = program or Program(job)
+    names = listed(job.source)
     source = open_source(job.source).plan(
         job.sink.chunk_rows, program.columns, exact=list(job.kept_as.values())
     )
@@ -56,7 +66,7 @@ def plan_job(
     for step in program.steps:
         for line in step.notes(source.columns):
             say(line)
-    return new_plan(job, source, pinned(models), kept, names, day)
+    return new_plan(job.record(), source, pinned(models), kept, names, day)
 
 
 def _reused_date(job: Job) -> str | None:
@@ -79,19 +89,20 @@ def prepare(job: Job, say: Callable[[str], None] = lambda line: None) -> Prepare
         UserError: the configuration, the source, a model or the output; nothing was started.
     """
     store = open_store(job.output_uri, job.source.storage)
-    Program(job).require()
+    program = Program(job)
+    program.require()
     models = resolve_models(job)
     try:
         plan = Plan.load(store)
         resumed = True
     except KeyNotFoundError:
-        plan = plan_job(job, models, say)
+        plan = plan_job(job, models, say, program)
         reuse, overlap = _reuse(job, plan, store)
         resumed = not pin(store, plan)
         if resumed:
             plan = Plan.load(store)
     if resumed:
-        check_resume(plan, job, pinned(models), store.uri)
+        check_resume(plan, job.record(), pinned(models), store.uri)
         reuse, overlap = (None, None) if store.exists(MANIFEST_KEY) else _reuse(job, plan, store)
     return Prepared(store, job, plan, as_planned(models, plan), resumed, {}, reuse, overlap)
 
@@ -108,14 +119,14 @@ def prepare_retry(store: Store, job: Job) -> Prepared | None:
     """Prepare a child run of the failed rows; None when no row failed. Raises UserError."""
     Program(job).require()
     models = as_planned(resolve_models(job), Plan.load(store))
-    found = plan_retry(store, job, pinned(models))
+    found = plan_retry(store, job.record(), pinned(models))
     if found is None:
         return None
     child, plan = found
     resumed = not pin(child, plan)
     if resumed:
         plan = Plan.load(child)
-        check_resume(plan, job, pinned(models), child.uri)
+        check_resume(plan, job.record(), pinned(models), child.uri)
     standing = tuple(read_merged(store).chunks)
     carried = {place[1].chunk: place for place in standing if place[1].chunk in (plan.only or {})}
     return Prepared(child, job, plan, models, resumed, carried, standing=standing)

@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from raygen.config.compare import changed_keys, first_of
+from raygen.config.source import Source
 from raygen.data.sources.base import InputFile, Range, SourcePlan
 from raygen.errors import RunConflictError
-from raygen.program.job import Job
+from raygen.runs.job_record import JobRecord
 from raygen.storage import Store, digest_input, find_inputs, split_uri
 from raygen.storage.create import create_once
 from raygen.storage.sealed import read_sealed, seal
@@ -108,7 +110,7 @@ def _encode(schema: pa.Schema) -> str:
 
 
 def new_plan(
-    job: Job,
+    job: JobRecord,
     source: SourcePlan,
     models: dict[str, dict[str, Any]],
     kept: dict[str, pa.DataType],
@@ -120,32 +122,28 @@ def new_plan(
     Args:
         date: that chat templates show.
         models: a model's name -> its `ref` and `digest`.
-        names: `listed(job)`, taken before the source was planned: a file that arrives in between is then noticed.
+        names: `listed(source)`, taken before the source was planned: a file that arrives in between is then noticed.
     """
     return Plan(
         run_id=uuid.uuid4().hex[:16],
         created_s=time.time(),
         name=job.name,
-        identity=job.identity(),
-        config_hash=job.config_hash(),
-        job=job.model_dump(mode="json", exclude_none=True),
+        identity=job.identity,
+        config_hash=job.config_hash,
+        job=job.dump,
         models=models,
         inputs=source.inputs,
         listing=listing_digest(names),
         chunks=source.ranges,
         kept=kept,
-        attempt_limit_s=job.execution.attempt_limit_s,
+        attempt_limit_s=job.attempt_limit_s,
         date=date,
     )
 
 
-def listed(job: Job) -> list[str]:
+def listed(source: Source) -> list[str]:
     """Return the names of everything that the source's URIs match now. Raises SourceError, AccessError."""
-    return [
-        store.uri_of(info.key)
-        for uri in job.source.uris
-        for store, info in find_inputs(uri, job.source.storage)
-    ]
+    return [store.uri_of(info.key) for uri in source.uris for store, info in find_inputs(uri, source.storage)]
 
 
 def listing_digest(names: list[str]) -> str:
@@ -160,24 +158,21 @@ def pin(store: Store, plan: Plan) -> bool:
     return standing is None or standing.run_id == plan.run_id
 
 
-def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where: str) -> None:
+def check_resume(plan: Plan, job: JobRecord, models: dict[str, dict[str, Any]], where: str) -> None:
     """Refuse to go on with a run that another job, model or input began.
 
     Raises:
         RunConflictError: one line that names what differs and what to do.
     """
-    differences = changed_keys(plan.identity, job.identity())
+    differences = changed_keys(plan.identity, job.identity)
     all_anew = any(each.startswith(("source.key", "source.format", "seed")) for each in differences)
     for name, model in models.items():
         before = plan.models.get(name, {}).get("digest")
         if before is not None and before != model["digest"]:
             differences.append(f"model {name!r}: weights were {before[:19]}, now {model['digest'][:19]}")
     if not differences:
-        differences = _changed_inputs(plan, job)
+        differences = _changed_inputs(plan, job.source)
     if differences:
-        shown = "; ".join(differences[:4]) + (
-            f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
-        )
         remedy = "Choose another --output, or restore the old settings"
         if plan.only is not None:
             remedy = (
@@ -189,38 +184,19 @@ def check_resume(plan: Plan, job: Job, models: dict[str, dict[str, Any]], where:
             remedy = (
                 f"Restore the old settings, or take over what still holds: --output ANOTHER --reuse {where}"
             )
-        raise RunConflictError(f"{where} holds another run of {plan.name!r}: {shown}. {remedy}")
+        raise RunConflictError(
+            f"{where} holds another run of {plan.name!r}: {first_of(differences)}. {remedy}"
+        )
 
 
-def changed_keys(before: Any, now: Any, path: str = "") -> list[str]:
-    """Say which keys of two plain values differ, each with what it was and what it is now."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        for key in sorted({*before, *now}):
-            found += changed_keys(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-        return found
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [
-            each
-            for i, (b, n) in enumerate(zip(before, now, strict=True))
-            for each in changed_keys(b, n, f"{path}.{i}")
-        ]
-    return [] if before == now else [f"{path} was {_short(before)}, now {_short(now)}"]
-
-
-def _short(value: Any) -> str:
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _changed_inputs(plan: Plan, job: Job) -> list[str]:
+def _changed_inputs(plan: Plan, source: Source) -> list[str]:
     """Compare the inputs with the pinned ones; content is only read where size or time differ."""
-    names = listed(job)
+    names = listed(source)
     if listing_digest(names) != plan.listing:
         return _other_files(plan, names)
     changed = []
     for pinned in plan.inputs:
-        store, key = split_uri(pinned.uri, job.source.storage)
+        store, key = split_uri(pinned.uri, source.storage)
         info = store.stat(key)
         if info.version != pinned.version and digest_input(store, info) != pinned.digest:
             changed.append(f"input {pinned.uri} has changed")

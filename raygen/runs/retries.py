@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raygen.errors import CorruptDataError, KeyNotFoundError, UserError
-from raygen.program.job import Job
 from raygen.runs.commit import Commit, read_data
 from raygen.runs.duplicates import SCHEMA as DUPLICATES
 from raygen.runs.duplicates import Duplicates, corrected, mark, of_chunk, read_duplicates
+from raygen.runs.job_record import JobRecord
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, Totals
 from raygen.runs.outcome import FAILED
 from raygen.runs.plan import PLAN_KEY, Plan, check_resume
@@ -129,7 +129,7 @@ def _check_belongs(store: Store, manifest: Manifest, plan: Plan) -> None:
         raise CorruptDataError(f"{store.uri_of(MANIFEST_KEY)} and the plan beside it are not of one run")
 
 
-def plan_retry(store: Store, job: Job, models: dict[str, dict[str, Any]]) -> tuple[Store, Plan] | None:
+def plan_retry(store: Store, job: JobRecord, models: dict[str, dict[str, Any]]) -> tuple[Store, Plan] | None:
     """Describe a retry of the rows that failed, or go on with an unfinished one. None: no row failed.
 
     Raises:
@@ -160,12 +160,12 @@ def plan_retry(store: Store, job: Job, models: dict[str, dict[str, Any]]) -> tup
         merged.plan,
         run_id=uuid.uuid4().hex[:16],
         created_s=time.time(),
-        identity=job.identity(),
-        config_hash=job.config_hash(),
-        job=job.model_dump(mode="json", exclude_none=True),
+        identity=job.identity,
+        config_hash=job.config_hash,
+        job=job.dump,
         models=models,
         only=only,
         parent=merged.manifest.digest,
-        attempt_limit_s=job.execution.attempt_limit_s,
+        attempt_limit_s=job.attempt_limit_s,
     )
     return store.child(f"{RETRIES}{len(prefixes) + 1:04d}/"), plan

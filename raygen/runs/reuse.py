@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raygen.config.compare import changed_keys, first_of
 from raygen.config.source import Source, StorageOptions
 from raygen.data.sources import open_source
 from raygen.errors import ConfigError, CorruptDataError, KeyNotFoundError, UserError
@@ -27,7 +28,7 @@ from raygen.runs.commit import (
 )
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.overlap import Overlap, find_overlap
-from raygen.runs.plan import Plan, changed_keys
+from raygen.runs.plan import Plan
 from raygen.runs.retries import retry_prefixes
 from raygen.storage import Store, open_store
 
@@ -97,10 +98,9 @@ def find_reuse(uri: str, plan: Plan, store: Store, source: Source) -> tuple[Reus
     except ConfigError as error:
         raise ConfigError(f"execution.reuse: {found.uri} does not fit: {error}. {REMEDY}") from None
     if plan.rows and not overlap.rows:
-        more = f"; and {len(differences) - 4} more" if len(differences) > 4 else ""
         raise ConfigError(
             f"execution.reuse: {found.uri} does not fit: it has no outcome of any of these {plan.rows:,} rows, going by "
-            f"their row ids: {'; '.join(differences[:4])}{more}. {REMEDY}"
+            f"their row ids: {first_of(differences)}. {REMEDY}"
         )
     overlap.unread = unread
     return reuse, overlap

@@ -44,6 +44,8 @@ class Session:
     points: list[tuple[float, int, float, float]] = field(default_factory=list)
     eta_s: float | None = None  # as the driver shows it
     note: str | None = None
+    # Which endpoints answer nobody now, as the driver shows it.
+    silent: list[str] = field(default_factory=list)
 
     def add_point(self, rows: int, occupancy: float) -> None:
         """Note how far the session is: `rows`, and its usage so far."""

@@ -8,7 +8,6 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raygen.engines.silence import silences
 from raygen.errors import KeyNotFoundError, UserError
 from raygen.runs.commit import committed_chunks, read_commits
 from raygen.runs.enough import acceptance
@@ -100,7 +99,7 @@ def read_status(store: Store) -> Status:
                 "rows": sum(sum(each.rows.values()) for each in alive),
                 "usage": total(each.usage for each in alive),
             }
-            silent = tuple(line for each in alive for line in silences(each.engine))
+            silent = tuple(line for each in alive for line in each.silent)
         if alive and alive[-1].points:
             latest = alive[-1]
             occupancy = latest.points[-1][3]

@@ -102,6 +102,7 @@ def test_neither_pace_nor_time_left_is_told_from_an_outage(monkeypatch: pytest.M
             "endpoint.writer.silent": silent,
         }
         watching._tick()
+        assert len(watching._session.silent) == silent
     during, after = screen.shown[3], screen.shown[-1]
     assert (during.eta_s, during.rows_per_s, during.occupancy) == (None, None, None)
     assert (after.eta_s, after.rows_per_s, after.occupancy) == (60, 1, 1)

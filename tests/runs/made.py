@@ -9,9 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from raygen.config.source import Source
 from raygen.data.sources.base import InputFile, Range
 from raygen.errors import StorageError
 from raygen.runs.commit import Attempt, Commit, commit_chunk, digest_of_ids
+from raygen.runs.job_record import JobRecord
 from raygen.runs.outcome import Outcome, outcome_table
 from raygen.runs.plan import Plan
 from raygen.storage import Store
@@ -38,6 +40,19 @@ def a_plan(chunks: int = 2, **changes: Any) -> Plan:
         attempt_limit_s=100.0,
     )
     return dataclasses.replace(plan, **changes)
+
+
+def a_job_record(**changes: Any) -> JobRecord:
+    """Return what runs know of a job over keyed JSON Lines in `in`; keyword arguments replace fields."""
+    source = Source.model_validate({"format": "jsonl", "uri": "in", "key": "id"})
+    fields = {
+        "name": "job",
+        "source": source,
+        "identity": {"seed": 7},
+        "dump": {"seed": 7},
+        "attempt_limit_s": 60.0,
+    }
+    return JobRecord(**{**fields, **changes})
 
 
 def outcomes(chunk: int, statuses: str = "aaa", mark: str = "") -> pa.Table:

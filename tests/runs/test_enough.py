@@ -52,7 +52,7 @@ def test_a_chunk_of_nowhere_is_not_taken_in() -> None:
 def test_a_retry_does_all_its_rows() -> None:
     store, commits = begun("aaf", "aaf")
     finish(store, PLAN, commits)
-    found = plan_retry(store, echo_job("in", "out", accept={"target": 3}), {})
+    found = plan_retry(store, echo_job("in", "out", accept={"target": 3}).record(), {})
     assert found is not None
     child, plan = found
     assert (plan.todo, PLAN.target, plan.target) == ([0, 1], 4, None)

@@ -48,7 +48,7 @@ def planned(job: Job) -> Plan:
 
 def refusal(plan: Plan, job: Job, models: dict[str, dict[str, Any]] | None = None) -> str:
     with pytest.raises(RunConflictError) as caught:
-        check_resume(plan, job, models or pinned(resolve_models(job)), "runs/job")
+        check_resume(plan, job.record(), models or pinned(resolve_models(job)), "runs/job")
     message = str(caught.value)
     assert message.startswith("runs/job holds another run of 'job': ")
     assert "\n" not in message
@@ -120,7 +120,7 @@ def test_the_same_job_may_go_on(source: Path) -> None:
     job = job_over(source)
     wider = job_over(source, name="other", output="elsewhere", execution={"chunks_in_flight": 9})
     for each in (job, wider):
-        check_resume(planned(job), each, MODELS, "runs/job")
+        check_resume(planned(job), each.record(), MODELS, "runs/job")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_changed_input_is_named(source: Path) -> None:
 def test_an_input_that_was_only_touched_is_the_same(source: Path) -> None:
     plan = planned(job_over(source))
     os.utime(source / "b.jsonl", (1, 1))
-    check_resume(plan, job_over(source), MODELS, "runs/job")
+    check_resume(plan, job_over(source).record(), MODELS, "runs/job")
 
 
 def test_new_and_lost_files_are_named(source: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_file_behind_the_last_row_cannot_be_told_from_a_new_one(source: Path) 
     some = {"source": {"format": "jsonl", "uri": f"{source}/*.jsonl", "key": "id", "max_rows": 3}}
     plan = planned(job_over(source, **some))
     assert len(plan.inputs) == 1
-    check_resume(plan, job_over(source, **some), MODELS, "runs/job")
+    check_resume(plan, job_over(source, **some).record(), MODELS, "runs/job")
     (source / "c.jsonl").write_text('{"id": "c0", "text": "new"}\n')
     assert "the source matches other files than it did (1 of them are pinned)" in refusal(
         plan, job_over(source, **some)
@@ -204,4 +204,4 @@ def test_a_source_that_is_gone_is_named(source: Path) -> None:
     for path in source.glob("*.jsonl"):
         path.unlink()
     with pytest.raises(SourceError, match=str(source)):
-        check_resume(plan, job_over(source), MODELS, "runs/job")
+        check_resume(plan, job_over(source).record(), MODELS, "runs/job")

@@ -20,7 +20,7 @@ from raygen.runs.plan import Plan, pin
 from raygen.runs.retries import plan_retry, read_merged, retry_prefixes
 from raygen.storage import open_store
 from tests.exactly_once.memory_store import MemoryStore
-from tests.runs.made import a_plan, outcomes, put_chunk
+from tests.runs.made import a_job_record, a_plan, outcomes, put_chunk
 
 LENGTHS = [1, 20, 3, 40, 5, 6]  # words of the prompts; two rows a chunk
 
@@ -143,7 +143,7 @@ def test_a_retry_and_its_retry_mend_what_they_can(job: Job, retry: Callable[...,
 def test_nothing_failed_nothing_to_retry(job: Job, retry: Callable[..., RunResult]) -> None:
     retry("models.m.options.context_tokens=50")
     models = pinned(resolve_models(job))
-    assert plan_retry(open_store(job.output_uri), job, models) is None
+    assert plan_retry(open_store(job.output_uri), job.record(), models) is None
     assert retry_prefixes(open_store(job.output_uri)) == ["retries/0001/"]
 
 
@@ -151,7 +151,7 @@ def test_an_unfinished_run_is_not_retried() -> None:
     store = MemoryStore()
     pin(store, a_plan())
     with pytest.raises(UserError, match="finish it with `raygen run`"):
-        plan_retry(store, Job.model_construct(), {})
+        plan_retry(store, a_job_record(), {})
 
 
 def test_an_unfinished_retry_goes_on(job: Job, retry: Callable[..., RunResult]) -> None:
@@ -159,9 +159,9 @@ def test_an_unfinished_retry_goes_on(job: Job, retry: Callable[..., RunResult]) 
     changed = job.model_dump()
     changed["models"]["m"]["options"]["context_tokens"] = 50
     mended = Job.model_validate(changed)
-    child, plan = plan_retry(store, mended, models) or pytest.fail("rows have failed")
+    child, plan = plan_retry(store, mended.record(), models) or pytest.fail("rows have failed")
     pin(child, plan)
-    again, same = plan_retry(store, mended, models) or pytest.fail("it is unfinished")
+    again, same = plan_retry(store, mended.record(), models) or pytest.fail("it is unfinished")
     assert (again.uri, same) == (child.uri, plan)
     retry("models.m.options.context_tokens=50")
     assert statuses(job) == ["a"] * 6
@@ -171,12 +171,12 @@ def test_an_unfinished_retry_goes_on(job: Job, retry: Callable[..., RunResult]) 
 def test_an_unfinished_retry_does_not_go_on_as_another(job: Job, retry: Callable[..., RunResult]) -> None:
     """Else one retry would hold the outcomes of two jobs."""
     store, models = open_store(job.output_uri), pinned(resolve_models(job))
-    child, plan = plan_retry(store, job, models) or pytest.fail("rows have failed")
+    child, plan = plan_retry(store, job.record(), models) or pytest.fail("rows have failed")
     pin(child, plan)
     with pytest.raises(RunConflictError, match=r"prompt was .* Finish this retry as it began"):
         retry("steps.0.generate.prompt=Shorter")
     with pytest.raises(RunConflictError, match="weights were echo:-, now sha256:0") as caught:
-        plan_retry(store, job, {"m": {"ref": None, "digest": "sha256:0"}})
+        plan_retry(store, job.record(), {"m": {"ref": None, "digest": "sha256:0"}})
     place = str(caught.value).partition("remove ")[2].removesuffix(" and retry anew")
     shutil.rmtree(place)
     assert retry("models.m.options.context_tokens=50").rows["failed"] == 0
@@ -188,4 +188,4 @@ def test_corrupt_data_is_not_retried(job: Job, retry: Callable[..., RunResult]) 
     commit = Manifest.load(store).chunks[0]
     store.put(commit.data, b"garbage")
     with pytest.raises(CorruptDataError, match=commit.data):
-        plan_retry(store, job, pinned(resolve_models(job)))
+        plan_retry(store, job.record(), pinned(resolve_models(job)))

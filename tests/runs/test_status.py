@@ -82,6 +82,12 @@ def test_running(store: MemoryStore) -> None:
     )
 
 
+def test_what_a_living_driver_says_of_silent_endpoints_is_told(store: MemoryStore, dead_pid: int) -> None:
+    Session(silent=["writer's endpoint does not answer"]).write(store)
+    Session(silent=["another's endpoint does not answer"], pid=dead_pid).write(store)
+    assert read_status(store).silent == ("writer's endpoint does not answer",)
+
+
 def test_interrupted_by_a_stop(store: MemoryStore) -> None:
     Session(state="interrupted", note="time budget of 5 s reached").write(store)
     status = read_status(store)

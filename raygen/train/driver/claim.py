@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from raygen.config.compare import changed_keys, first_of
 from raygen.errors import RunConflictError
-from raygen.runs.plan import changed_keys
 from raygen.storage import Store
 from raygen.storage.create import create_once
 from raygen.storage.sealed import read_sealed, seal
 
 RECIPE_KEY = "recipe.json"  # of a training, and of a sweep
 VERSION = 1
-SHOWN = 4  # differences that an error names
 
 
 def claim(store: Store, key: str, name: str, identity: dict[str, Any], **beside: Any) -> None:
@@ -41,8 +40,7 @@ def claim(store: Store, key: str, name: str, identity: dict[str, Any], **beside:
         )
     differences = changed_keys(standing["identity"], identity)
     if differences:
-        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise RunConflictError(
-            f"{store.uri} holds another training of {standing['name']!r}: {'; '.join(differences[:SHOWN])}{more}. "
+            f"{store.uri} holds another training of {standing['name']!r}: {first_of(differences)}. "
             "Choose another --output, or restore the old settings"
         )
