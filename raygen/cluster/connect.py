@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from raygen.cluster.private import hide_worker_lines
 from raygen.errors import ConfigError, RaygenError
 
 LOCAL_STORE_BYTES = 2**30
@@ -82,8 +83,7 @@ def _connect(address: str | None) -> None:
                 **quiet,
             )
         if LOGS not in os.environ:
-            # What happens to workers would be printed on standard output, where results belong; there is no public switch.
-            ray._private.worker._worker_logs_enabled = False
+            hide_worker_lines()
     except ConnectionError as error:
         raise ConfigError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}") from None
     except (RuntimeError, OSError, ValueError) as error:

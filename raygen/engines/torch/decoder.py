@@ -17,6 +17,7 @@ from raygen.errors import EngineError
 from raygen.models.stable.products import StableProducts
 from raygen.models.stable.rows import stabilise_rows
 from raygen.models.stable.yardstick import words_of
+from raygen.models.text.private import takes_attention
 
 KNOWN_LAYER_TYPES = {"full_attention", "sliding_attention"}
 CHECK_TOKENS, CHECK_STEPS = 21, 3
@@ -65,7 +66,7 @@ class Decoder:
         self._device = next(model.parameters()).device
         config = model.config.get_text_config(decoder=True)
         unknown = set(getattr(config, "layer_types", None) or ()) - KNOWN_LAYER_TYPES
-        if unknown or not model._supports_attention_backend:
+        if unknown or not takes_attention(model):
             raise EngineError(
                 f"engine `torch` cannot run {type(model).__name__}: "
                 + (

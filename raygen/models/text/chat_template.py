@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raygen.errors import RowError, first_line
+from raygen.models.text.private import compiled_template
 
 CLOCK = "strftime_now"  # how transformers calls the function by which a template asks for the time
 RANDOM = ("random", "lipsum")  # a filter and a function of Jinja that give something else each time
@@ -135,9 +136,7 @@ class ChatTemplate:
 
     def _compiled(self, tools: list[Any] | None) -> Any:
         """Return the very object that transformers renders."""
-        from transformers.utils.chat_template_utils import _compile_jinja_template
-
-        return _compile_jinja_template(self._tokenizer.get_chat_template(None, tools))
+        return compiled_template(self._tokenizer.get_chat_template(None, tools))
 
     def _set_clock(self, tools: list[Any] | None) -> None:
         """Set the template's clock anew each time: models of one process may share what is compiled of it."""

@@ -31,6 +31,7 @@ from raygen.models.stable.products import StableProducts
 from raygen.models.stable.rows import stabilise_rows
 from raygen.models.text.causal_lm import compute_dtype
 from raygen.models.text.chat_tokenizer import check_known
+from raygen.models.text.private import takes_attention
 from raygen.models.text.quantised import in_full
 from raygen.models.text.sentence_files import Pooling, SentenceFiles, read_sentence_files
 
@@ -270,7 +271,7 @@ def _encoder(model: Any, tokenizer: Any, files: SentenceFiles) -> Encoder:
         longest,
         frozenset(inputs),
         model.get_input_embeddings().weight.shape[0],
-        not model._supports_attention_backend,
+        not takes_attention(model),
         files.lower_case,
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from raygen.cluster.causes import known_cause
 from raygen.cluster.connect import capacity, fitting
+from raygen.cluster.private import raised_in_worker
 from raygen.cluster.quiet import quieten
 from raygen.engines.worker import OPENMP
 from raygen.errors import ConfigError, TrainingError
@@ -177,8 +178,7 @@ def _judge(error: BaseException, workers: int | tuple[int, int]) -> str:
     """
     own = getattr(error, "controller_failure", error)  # such as a worker group that did not start in time
     failures = getattr(error, "worker_failures", None) or {-1: own}
-    # Ray Train's wrapper of what a worker's function raised has no `cause`.
-    causes = {rank: getattr(each, "_base_exc", each) for rank, each in sorted(failures.items())}
+    causes = {rank: raised_in_worker(each) for rank, each in sorted(failures.items())}
     for cause in causes.values():
         if (known := known_cause(cause)) is not None:
             raise known

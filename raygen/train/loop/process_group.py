@@ -16,8 +16,11 @@ from typing import Any
 
 import ray
 from ray.train.torch import TorchConfig
-from ray.train.torch.config import _set_torch_distributed_env_vars, _TorchBackend
 
+from raygen.cluster.private import torch_backend
+
+TorchBackend: Any
+TorchBackend, set_torch_variables = torch_backend()
 TIMEOUT_S = 1800  # of one collective operation: others may be evaluating, or writing the model
 
 
@@ -32,9 +35,9 @@ class GroupConfig(TorchConfig):
         return _GroupBackend
 
 
-class _GroupBackend(_TorchBackend):
+class _GroupBackend(TorchBackend):
     def on_start(self, worker_group: Any, backend_config: GroupConfig) -> None:
-        worker_group.execute(_set_torch_distributed_env_vars)
+        worker_group.execute(set_torch_variables)
         address, port = worker_group.execute_single(0, _listen)
         joined = [
             worker_group.execute_single_async(
