@@ -278,3 +278,19 @@ def test_what_cannot_be_kept_so_is_refused_by_its_place(tmp_path: Path, value: s
     said = refused(written(tmp_path), f"keep={value}")
     assert "keep" in said
     assert "tuple" not in said
+
+
+@pytest.mark.parametrize(
+    "accept", [{}, {"target": 0}, {"max_attempts_per_row": 0}, {"max_attempts_per_row": 65}, {"most": 1}]
+)
+def test_what_says_nothing_or_too_much_is_refused(accept: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match="accept"):
+        Job.model_validate({**JOB, "accept": accept})
+
+
+def test_what_is_enough_is_part_of_what_a_job_is() -> None:
+    plain = Job.model_validate(JOB)
+    assert "accept" not in plain.identity()  # a job without one is the job that it was
+    wants = Job.model_validate({**JOB, "accept": {"target": 3}})
+    assert wants.identity()["accept"] == {"target": 3, "max_attempts_per_row": 1}
+    assert wants.config_hash() != plain.config_hash()

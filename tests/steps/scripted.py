@@ -140,3 +140,16 @@ class Reader(Engine):
 def run_with(job: Job, row: dict[str, Any], **engines: Engine) -> Outcome:
     """Run a job's program on one row, with engines by the names of the job's models."""
     return asyncio.run(Program(job).run(engines, "r1", row, None, Tally()))
+
+
+def verdict(
+    check: dict[str, Any], text: str, generate: dict[str, Any] | None = None, **row: Any
+) -> str | None:
+    """Return what a check finds about a text; None: it passes."""
+    generate = generate or {"generate": {"model": "writer", "prompt": "x"}}
+    found = run(job_of(generate, {"verify": check}), Writer(lambda prompt, n: text), **row)
+    return None if found.status == "accepted" else f"{found.reason}: {found.attempts[-1]['detail']}"
+
+
+def texts(samples: list[dict[str, Any]]) -> list[str]:
+    return [sample["text"] for sample in samples]

@@ -15,7 +15,7 @@ from raygen.steps.generate import GenerateStep
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.seeds import seed_of
 from tests.echo_jobs import echo_job
-from tests.steps.scripted import Writer
+from tests.steps.scripted import Writer, job_of, run, texts, verdict
 
 
 def step(**changes: object) -> GenerateStep:
@@ -184,3 +184,48 @@ def test_tools_of_a_job_come_out_of_a_plan_as_they_went_in() -> None:
     assert echo_job("in", "out", steps=[{"generate": generate}]).identity() != job.identity()
     with pytest.raises(ValueError, match=r"tools[\s\S]*cannot be written as JSON"):
         step(tools=[{"name": "f", "since": datetime.date(2024, 1, 1)}])
+
+
+ABOUT = {"generate": {"model": "writer", "prompt": "About {{ text }}"}}
+CHECKED = {"verify": {"entailment": {"model": "nli", "premise": "{{ text }}", "threshold": 0.8}}}
+REFINED = {"refine": {"prompt": "{{ text }} | {{ sample }} | {{ finding }}", "budget": 3}}
+
+
+def test_a_named_sample_is_a_variable_of_later_prompts() -> None:
+    job = job_of(
+        {"generate": {"model": "writer", "prompt": "Begin: {{ text }}", "samples": 2, "into": "opening"}},
+        {"verify": {"matches": {"pattern": "^good"}}},
+        {"generate": {"model": "other", "prompt": "{{ opening }} goes on", "into": "ending"}},
+    )
+    writer = Writer(lambda prompt, n: ["bad", "good start"][n] if prompt.startswith("Begin") else "the end")
+    found = run(job, writer, text="rain")
+    assert writer.prompts == ["Begin: rain", "good start goes on"]
+    assert found.variables == {"opening": "good start", "ending": "the end"}
+    assert texts(found.samples) == ["the end"]
+    assert texts(found.discarded) == ["bad", "good start"]
+    assert [each["step"] for each in found.discarded] == ["generate", "generate"]
+    assert found.samples[0]["step"] == "generate-2"
+
+
+def test_seeds_of_a_step_do_not_move_when_others_are_added() -> None:
+    plain, checked = Writer(lambda prompt, n: "good"), Writer(lambda prompt, n: "good")
+    run(job_of(ABOUT), plain, text="rain")
+    run(job_of(ABOUT, CHECKED, REFINED), checked, text="rain")
+    assert plain.asked[0].seeds == checked.asked[0].seeds
+
+
+def test_json_answers_are_found_in_objects() -> None:
+    generate = {"generate": {"model": "writer", "prompt": "x", "answer": {"json_field": "result.value"}}}
+    check = {"equals": {"expected": "7", "compare": "number"}}
+    assert verdict(check, 'Here: {"result": {"value": 7}}', generate) is None
+    assert verdict(check, '{"result": 7}', generate).startswith("no_answer")
+    assert verdict(check, '{"result": {"value": 7}', generate).startswith("no_answer")
+
+
+def test_a_group_that_takes_no_part_is_no_answer() -> None:
+    generate = {
+        "generate": {"model": "writer", "prompt": "x", "answer": {"pattern": r"answer(?: is (\d+))?"}}
+    }
+    assert verdict({"length": {}}, "no answer", generate) == (
+        "no_answer: there is no final answer in the form that was asked for"
+    )

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from raygen.steps.tools.farthest import farthest_first, grams_of, jaccard_distance
-from tests.steps.scripted import ECHO, NLI, Embedder, Writer, job_of, run, run_with
+from tests.steps.scripted import ECHO, NLI, Embedder, Writer, job_of, run, run_with, texts
 
 MODELS = {"writer": ECHO, "nli": NLI, "embedder": Embedder.spec}
 
@@ -76,3 +76,43 @@ def test_n_grams_and_their_distance() -> None:
 def test_what_cannot_be_is_refused_before_work(diverse: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         job(samples=3, **diverse)
+
+
+def test_majority_is_the_commonest_answer() -> None:
+    generate = {
+        "generate": {
+            "model": "writer",
+            "prompt": "x",
+            "samples": 5,
+            "answer": {"pattern": r"answer is (\S+)"},
+        }
+    }
+    answers = [
+        "the answer is 4",
+        "the answer is 5",
+        "no idea",
+        "the answer is 5.0",
+        "answer is 6, no, the answer is 7",
+    ]
+    found = run(
+        job_of(generate, {"select": {"majority": True}}), Writer(lambda prompt, n: answers[n]), text="x"
+    )
+    assert [(each["text"], each["answer"]) for each in found.samples] == [("the answer is 5", "5")]
+    assert found.attempts[-4]["detail"] == "2 of 4 agree"
+    assert {each["number"]: each["answer"] for each in found.discarded} == {0: "4", 2: None, 3: "5.0", 4: "7"}
+
+
+def test_votes_are_neither_rounded_nor_written_out() -> None:
+    generate = {"generate": {"model": "writer", "prompt": "x", "samples": 5}}
+    answers = ["1e99999999", f"{10**30 + 1}", f"{10**30}", "1e30", "-0"]
+    found = run(job_of(generate, {"select": {"majority": True}}), Writer(lambda prompt, n: answers[n]))
+    assert (texts(found.samples), found.error) == ([f"{10**30}"], None)
+
+
+def test_the_best_and_the_first_are_selected_by_score_and_order() -> None:
+    generate = {"generate": {"model": "writer", "prompt": "x", "samples": 4}}
+    lengths = ["a b", "a b c d", "a", "w x y z"]
+    score = {"name": "long", "score": {"length": "words"}}
+    writer = Writer(lambda prompt, n: lengths[n])
+    assert texts(run(job_of(generate, score, {"select": {"best": "long"}}), writer).samples) == ["a b c d"]
+    assert texts(run(job_of(generate, {"select": {"first": 2}}), writer).samples) == ["a b", "a b c d"]
