@@ -52,6 +52,7 @@ class EngineFacts:
         """What a job may say under `options`."""
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         cls.verbs = frozenset().union(*cls.families.values())
 
     @classmethod

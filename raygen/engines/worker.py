@@ -1,11 +1,17 @@
-"""Worker: what an engine does on its one worker thread before a model is loaded."""
+"""Worker: the one thread on which an engine computes: how it begins, and whose turn it is.
+
+Engines that compute on the cores of one process do so one after the other, each with all of them. Two engines that compute at
+once, each with a thread for every core, wait at every barrier for threads that are not running; with half of the threads each,
+cores idle whenever one of them has nothing to do.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 
-from raygen.engines.turns import CPU
 from raygen.limits import usable_cores
 
 # OpenMP reads these when torch is loaded. Threads that spin while they wait take cores from all else: beside two busy
@@ -13,6 +19,31 @@ from raygen.limits import usable_cores
 # wake, above all on a virtual machine. A short spin first, tens of microseconds, gave 1.5 times the tokens a second on a
 # quiet machine, and 0.65 beside one busy process (docs/log.md).
 OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+
+
+class Turns:
+    """A lock that is first come, first served: an engine that has just had its turn cannot take the next before others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._line: deque[threading.Event] = deque()  # the first has its turn
+
+    def __enter__(self) -> None:
+        mine = threading.Event()
+        with self._lock:
+            self._line.append(mine)
+            first = len(self._line) == 1
+        if not first:
+            mine.wait()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._line.popleft()
+            if self._line:
+                self._line[0].set()
+
+
+CPU = Turns()  # of this process's cores
 
 
 def start_torch(threads: int | None, device: str) -> str:

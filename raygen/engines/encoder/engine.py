@@ -7,18 +7,15 @@ text alone: never on the batch, the order or a restart.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from raygen.engines.base import Engine
 from raygen.engines.encoder.batches import EncoderBatches, padded_length
 from raygen.engines.encoder.facts import EncoderFacts
-from raygen.engines.encoder.request import Pending, Text
+from raygen.engines.encoder.request import PendingTexts, Text
 from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
@@ -26,6 +23,7 @@ from raygen.engines.requests import (
     EmbedResult,
     Media,
 )
+from raygen.engines.stepping import SteppingEngine
 from raygen.engines.worker import start_torch, turn_on
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
@@ -35,40 +33,14 @@ from raygen.usage import ENCODED_TOKENS
 if TYPE_CHECKING:
     from raygen.models.text.encoder import Encoder
 
-T = TypeVar("T")
 
-
-class EncoderEngine(EncoderFacts, Engine):
+class EncoderEngine(EncoderFacts, SteppingEngine[PendingTexts, list[PendingTexts]]):
     """One embedder or classifier, which computes texts of one padded length together."""
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
         self._yardstick: str | None = None
         self._threads = ""  # how many, for the lineage
-        self._inbox: list[Pending] = []
-        self._requests: set[Pending] = set()
-        self._broken: EngineError | None = EngineError(f"model {model.name!r}: the engine is not started")
-
-    async def start(self) -> None:
-        # One thread for all that blocks: the event loop stays free, and torch's threads have one master.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="encoder-engine")
-        try:
-            self._encoder, self._width = await self._work(self._load)
-        except BaseException:
-            self._worker.shutdown(wait=False)
-            raise
-        options, encoder = self.options, self._encoder
-        self._yardstick = words_of(encoder.products.facts())
-        self._labels, self._multi_label = encoder.labels, encoder.multi_label
-        self._limit = min(encoder.limit, options.max_tokens or encoder.usual_limit)
-        self._batches: EncoderBatches[Text] = EncoderBatches(
-            options.max_batch_tokens, options.max_batch, encoder.longest
-        )
-        self.stats.limit = options.max_batch
-        self.stats.extra = {"texts": 0, "batches": 0, "padded_tokens": 0}
-        self._broken = None
-        self._wake = asyncio.Event()
-        self._runner = asyncio.create_task(self._run())
 
     def _load(self) -> tuple[Encoder, int]:
         """Return the model, and how many numbers it computes for a text."""
@@ -97,6 +69,21 @@ class EncoderEngine(EncoderFacts, Engine):
         except Exception as error:  # no such device, no memory, a model class with wishes of its own
             raise EngineError(f"model {name!r} on device {device}: {error}") from error
         return encoder, width
+
+    def _loaded(self, loaded: tuple[Encoder, int]) -> None:
+        self._encoder, self._width = loaded
+        options, encoder = self.options, self._encoder
+        self._yardstick = words_of(encoder.products.facts())
+        self._labels, self._multi_label = encoder.labels, encoder.multi_label
+        self._limit = min(encoder.limit, options.max_tokens or encoder.usual_limit)
+        self._batches: EncoderBatches[Text] = EncoderBatches(
+            options.max_batch_tokens, options.max_batch, encoder.longest
+        )
+        self.stats.limit = options.max_batch
+        self.stats.extra = {"texts": 0, "batches": 0, "padded_tokens": 0}
+
+    def _unload(self) -> None:
+        vars(self).pop("_encoder", None)
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         """Return one vector for every text, by the model's own pooling unless the options say otherwise.
@@ -132,11 +119,10 @@ class EncoderEngine(EncoderFacts, Engine):
         named = [dict(zip(self._labels, chances(row).tolist(), strict=True)) for row in logits]
         return ClassifyResult(named, logits, pending.tokens)
 
-    async def _computed(self, texts: Sequence[str | tuple[str, str]]) -> Pending:
+    async def _computed(self, texts: Sequence[str | tuple[str, str]]) -> PendingTexts:
         """Queue a request and wait until its texts are computed. Raises RowError, EngineError."""
-        if self._broken is not None:
-            raise self._broken
-        pending = Pending(texts, asyncio.get_running_loop().create_future())
+        self._check_running()
+        pending = PendingTexts(asyncio.get_running_loop().create_future(), texts)
         self._requests.add(pending)
         self._inbox.append(pending)
         self._wake.set()
@@ -149,28 +135,7 @@ class EncoderEngine(EncoderFacts, Engine):
         self.stats.usage[ENCODED_TOKENS] += pending.tokens
         return pending
 
-    async def _run(self) -> None:
-        """Compute as long as there is work; any error but a row's ends the engine."""
-        try:
-            while True:
-                joining, self._inbox = self._inbox, []
-                settled = await self._work(lambda: self._step(joining))  # noqa: B023 - awaited at once
-                self.stats.waiting = len(self._batches)
-                for pending in settled:
-                    if pending.finished.done():
-                        continue
-                    if pending.error is not None:
-                        pending.finished.set_exception(pending.error)
-                    else:
-                        pending.finished.set_result(None)
-                if not self._inbox and not self.stats.waiting:
-                    self.stats.in_flight = 0
-                    self._wake.clear()
-                    await self._wake.wait()
-        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
-            self._end(EngineError(f"model {self.model.name!r} stopped: {type(error).__name__}: {error}"))
-
-    def _step(self, joining: list[Pending]) -> list[Pending]:
+    def _step(self, joining: list[PendingTexts]) -> list[PendingTexts]:
         """Queue what joins, compute one batch, and return the requests that are done. On the worker thread."""
         settled = []
         for pending in joining:
@@ -201,8 +166,16 @@ class EncoderEngine(EncoderFacts, Engine):
                 settled.append(pending)
         return settled
 
-    def _queue(self, pending: Pending) -> None:
-        """Tokenise a request's texts and queue them. Raises RowError, and queues none, if one of them does not do."""
+    def _settle(self, done: list[PendingTexts]) -> bool:
+        for pending in done:
+            pending.settle(pending.error)
+        self.stats.waiting = len(self._batches)
+        if not self.stats.waiting and not self._inbox:
+            self.stats.in_flight = 0
+        return self.stats.waiting > 0
+
+    def _queue(self, pending: PendingTexts) -> None:
+        """Tokenise a request's texts and queue them. Raises RowError, and queues none, if one of them is invalid."""
         if pending.cancelled:
             return
         cut_at = self._limit if self.options.truncate else None
@@ -223,25 +196,6 @@ class EncoderEngine(EncoderFacts, Engine):
         extra["texts"] += rows
         extra["batches"] += 1
         extra["padded_tokens"] += rows * length
-
-    def _end(self, reason: EngineError) -> None:
-        self._broken = reason
-        for pending in self._requests:
-            if not pending.finished.done():
-                pending.finished.set_exception(reason)
-
-    async def _work(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
-
-    async def close(self) -> None:
-        if self._broken is None:
-            self._end(EngineError(f"model {self.model.name!r}: the engine is closed"))
-            self._runner.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._runner
-        if hasattr(self, "_worker"):
-            await asyncio.to_thread(self._worker.shutdown)
-            vars(self).pop("_encoder", None)
 
     @property
     def capacity(self) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raygen.engines.stepping import Pending
 from raygen.errors import RowError
 
 if TYPE_CHECKING:
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
+class PendingTexts(Pending):
     """A request inside the engine: done when all its texts are, or one of them failed."""
 
     texts: Sequence[str | tuple[str, str]]
-    finished: asyncio.Future[None]
     rows: dict[int, np.ndarray] = field(default_factory=dict)  # what was computed, by the text's place
     tokens: int = 0
     error: RowError | None = None
@@ -37,7 +36,7 @@ class Pending:
 
 @dataclass(slots=True, eq=False)
 class Text:
-    pending: Pending
+    pending: PendingTexts
     index: int  # its place in the request
     tokens: Tokens
 

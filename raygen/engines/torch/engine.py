@@ -7,14 +7,11 @@ depend on its prompt, its sampling settings and its seeds alone: never on the ba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TypeVar
 
-from raygen.engines.base import Engine
 from raygen.engines.requests import (
     GenerateChunk,
     GeneratedSample,
@@ -24,10 +21,11 @@ from raygen.engines.requests import (
     LikelihoodResult,
     TokenLogprob,
 )
+from raygen.engines.stepping import Pending, SteppingEngine
 from raygen.engines.text_messages import text_only
 from raygen.engines.torch.facts import TorchFacts
 from raygen.engines.torch.likelihood import Scoring, tokens_of
-from raygen.engines.torch.load import load
+from raygen.engines.torch.load import Loaded, load
 from raygen.engines.torch.sample import Sample
 from raygen.engines.torch.stopping import StopRule
 from raygen.engines.torch.text_stream import TextStream
@@ -35,45 +33,45 @@ from raygen.errors import EngineError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.usage import OUTPUT_TOKENS, PROMPT_TOKENS
 
-T = TypeVar("T")
-
 
 @dataclass(slots=True, eq=False)
-class Pending:
+class PendingSamples(Pending):
     """A request inside the engine: done when all its samples are, or one of them failed."""
 
     samples: list[Sample]
-    finished: asyncio.Future[None]
     progress: asyncio.Event = field(default_factory=asyncio.Event)  # a sample got a token
 
+    def settle(self, error: RowError | EngineError | None = None) -> None:
+        """Let the caller go on, or raise an error there; only the first call counts."""
+        Pending.settle(self, error)
+        self.progress.set()
 
-class TorchEngine(TorchFacts, Engine):
+
+# What a step has ended: samples that got a token or failed, and likelihoods that are known.
+Stepped = tuple[list[Sample], list[Scoring]]
+
+
+class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
     """One causal LM, which steps all running samples together."""
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
         self._computes = ""  # with how many threads, and in which dtype when it is not the job's
         self._yardstick: str | None = None
-        self._inbox: list[Sample] = []
-        self._owner: dict[Sample, Pending] = {}
-        self._requests: set[Pending] = set()
-        self._broken: EngineError | None = EngineError(f"model {model.name!r}: the engine is not started")
+        self._owner: dict[Sample, PendingSamples] = {}
 
-    async def start(self) -> None:
-        # One thread for all that blocks: the event loop stays free, and torch's threads have one master.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="torch-engine")
-        try:
-            loaded = await self._work(lambda: load(self.model, self.options))
-        except BaseException:
-            self._worker.shutdown(wait=False)
-            raise
+    def _load(self) -> Loaded:
+        return load(self.model, self.options)
+
+    def _loaded(self, loaded: Loaded) -> None:
         self._lm, self._context, self._constraints = loaded.lm, loaded.context_tokens, loaded.constraints
         self._stepper, self._likelihoods = loaded.stepper, loaded.likelihoods
         self._turn, self._computes, self._yardstick = loaded.turn, loaded.computes, loaded.yardstick
         self.stats.limit = self.options.max_batch
-        self._broken = None
-        self._wake = asyncio.Event()
-        self._runner = asyncio.create_task(self._run())
+
+    def _unload(self) -> None:
+        for name in ("_lm", "_stepper", "_constraints", "_likelihoods"):
+            vars(self).pop(name, None)
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         async with self._submitted(request) as pending:
@@ -111,14 +109,12 @@ class TorchEngine(TorchFacts, Engine):
             RowError: `prompt_too_long`, `invalid_messages`, `invalid_text`, `empty_prompt`, `unknown_adapter`, `nan_logits`.
             EngineError: the engine is broken or closed.
         """
-        if self._broken is not None:
-            raise self._broken
+        self._check_running()
         self.check_adapter(request.adapter)
         if not request.texts:
             return LikelihoodResult([], [], 0)
         before, texts = await self._work(lambda: tokens_of(request, self._lm, self._context))
-        if self._broken is not None:  # it may have ended meanwhile
-            raise self._broken
+        self._check_running()  # it may have ended meanwhile
         logprobs = await self._likelihoods.ask(before, texts, request.adapter, self._wake)
         counts = [len(text) for text in texts]
         self.stats.requests += 1
@@ -126,17 +122,15 @@ class TorchEngine(TorchFacts, Engine):
         return LikelihoodResult(logprobs, counts, len(before))
 
     @asynccontextmanager
-    async def _submitted(self, request: GenerateRequest) -> AsyncIterator[Pending]:
+    async def _submitted(self, request: GenerateRequest) -> AsyncIterator[PendingSamples]:
         """Queue a request's samples; what is not done at the end of the `with` is cancelled. Raises RowError, EngineError."""
-        if self._broken is not None:
-            raise self._broken
+        self._check_running()
         self.check_adapter(request.adapter)
         messages = text_only(request.messages, "engine `torch`")
         prompt, masks = await self._work(
             lambda: (self._lm.encode(messages, request.tools), self._constraints.masks(request))
         )
-        if self._broken is not None:  # it may have ended meanwhile
-            raise self._broken
+        self._check_running()  # it may have ended meanwhile
         if len(prompt) >= self._context:
             raise RowError(
                 "prompt_too_long",
@@ -147,7 +141,7 @@ class TorchEngine(TorchFacts, Engine):
             Sample(prompt, request.sampling, seed, rule, request.adapter, mask)
             for seed, mask in zip(request.seeds, masks, strict=True)
         ]
-        pending = Pending(samples, asyncio.get_running_loop().create_future())
+        pending = PendingSamples(asyncio.get_running_loop().create_future(), samples)
         self._requests.add(pending)
         self._owner.update(dict.fromkeys(samples, pending))
         self._inbox += samples
@@ -193,24 +187,7 @@ class TorchEngine(TorchFacts, Engine):
             min_tokens=request.sampling.min_tokens,
         )
 
-    async def _run(self) -> None:
-        """Step as long as there is work; any error but a row's ends the engine."""
-        try:
-            while True:
-                joining, self._inbox = self._inbox, []
-                touched, scored = await self._work(lambda: self._step(joining))  # noqa: B023 - awaited at once
-                self._measure()
-                self._likelihoods.settle(scored)
-                for sample in touched:
-                    self._settle(sample)
-                busy = self._stepper.busy or self._likelihoods.busy
-                if not (touched or scored or self._inbox or busy):
-                    self._wake.clear()
-                    await self._wake.wait()
-        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may wait for ever
-            self._end(EngineError(f"model {self.model.name!r} stopped: {type(error).__name__}: {error}"))
-
-    def _step(self, joining: list[Sample]) -> tuple[list[Sample], list[Scoring]]:
+    def _step(self, joining: list[Sample]) -> Stepped:
         with self._turn:
             touched = self._stepper.step(joining)
         if not self._likelihoods.busy:
@@ -218,16 +195,25 @@ class TorchEngine(TorchFacts, Engine):
         with self._turn:
             return touched, self._likelihoods.step()
 
-    def _settle(self, sample: Sample) -> None:
+    def _settle(self, done: Stepped) -> bool:
+        touched, scored = done
+        self._measure()
+        self._likelihoods.settle(scored)
+        for sample in touched:
+            self._settle_sample(sample)
+        return bool(touched or scored or self._stepper.busy or self._likelihoods.busy)
+
+    def _settle_sample(self, sample: Sample) -> None:
         self.stats.usage[OUTPUT_TOKENS] += sample.error is None
         pending = self._owner.get(sample)
         if pending is None or pending.finished.done():
             return
         if sample.error is not None:
-            pending.finished.set_exception(sample.error)
+            pending.settle(sample.error)
         elif all(other.done for other in pending.samples):
-            pending.finished.set_result(None)
-        pending.progress.set()
+            pending.settle()
+        else:
+            pending.progress.set()
 
     def _measure(self) -> None:
         self.stats.in_flight = self._stepper.running
@@ -235,29 +221,8 @@ class TorchEngine(TorchFacts, Engine):
         self.stats.extra.update(self._stepper.figures())
 
     def _end(self, reason: EngineError) -> None:
-        self._broken = reason
+        super()._end(reason)
         self._likelihoods.end(reason)
-        for pending in self._requests:
-            if not pending.finished.done():
-                pending.finished.set_exception(reason)
-                pending.finished.exception()  # a stream that nobody reads on must not be reported
-                pending.progress.set()
-
-    async def _work(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
-
-    async def close(self) -> None:
-        if self._broken is None:
-            self._end(EngineError(f"model {self.model.name!r}: the engine is closed"))
-            self._runner.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._runner
-        if hasattr(self, "_worker"):
-            await asyncio.to_thread(self._worker.shutdown)
-            vars(self).pop("_lm", None)
-            vars(self).pop("_stepper", None)
-            vars(self).pop("_constraints", None)
-            vars(self).pop("_likelihoods", None)
 
     @property
     def capacity(self) -> int:
