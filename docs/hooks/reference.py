@@ -6,6 +6,7 @@ A page holds a mark such as `<!-- generated: job -->`; `PAGES` says what takes i
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -343,16 +344,35 @@ def codes() -> str:
 # Python, and what the repository holds
 
 
+# Rooms of what is public, by what a reader comes for.
+USES = {
+    "Runs and trainings": ("program", "pipeline", "runs", "train", "improve"),
+    "Engines": ("engines", "models"),
+    "Steps, checks and scores": ("steps",),
+    "Sources": ("data",),
+    "Descriptions": ("config",),
+    "Errors": ("errors",),
+}
+
+
 def api() -> str:
+    """Return marks for mkdocstrings, one a public name. Keys of pydantic models are in the other pages, so methods suffice."""
     import raygen
 
+    names = [name for name in raygen.__all__ if not name.startswith("__")]
+    values = {name: getattr(raygen, name) for name in names}
     out = []
-    for name in sorted(raygen.__all__):
-        if name.startswith("__"):
-            continue
-        value = getattr(raygen, name)
-        place = f"{value.__module__}.{getattr(value, '__qualname__', name)}"
-        out.append(f"::: {place}\n    options: {{heading_level: 2, show_root_heading: true}}\n\n")
+    for use, rooms in USES.items():
+        here = {name: value for name, value in values.items() if value.__module__.split(".")[1] in rooms}
+        out.append(f"## {use}\n\n" if here else "")
+        for name, value in here.items():
+            options: dict[str, Any] = {"heading": name, "heading_level": 3, "show_root_heading": True}
+            if isinstance(value, type) and issubclass(value, BaseModel):
+                functions = [each for each, what in vars(value).items() if inspect.isroutine(what)]
+                options["members"] = [each for each in functions if not each.startswith("_")]
+            place = f"{value.__module__}.{value.__qualname__}"
+            out.append(f"::: {place}\n    options: {json.dumps(options)}\n\n")
+    assert len(values) == "".join(out).count(":::"), "a public name has no use: see USES"
     return "".join(out)
 
 
