@@ -103,3 +103,13 @@ def test_they_can_be_named_in_full(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (row, _) = raygen.open_run(str(tmp_path / "runs" / "loud")).rows()
     assert [sample["text"] for sample in row["samples"]] == ["HELLO YOU!!!"]
+
+
+def test_what_its_engine_counts_is_counted_and_has_budgets(installed: Path, tmp_path: Path) -> None:
+    write_job(tmp_path, JOB)
+    planned = raygen_with(installed, tmp_path, "plan", "job.yaml", "--budget", "marks=6")
+    assert planned.returncode == 0, planned.stderr
+    assert "about 3 prompt and 12 output tokens, 12 marks" in planned.stdout
+    assert "6 marks reach about 1 row" in planned.stdout
+    refused = raygen_with(installed, tmp_path, "run", "job.yaml", "--budget", "mark=6")
+    assert (refused.returncode, "no unit 'mark' (did you mean 'marks'?)" in refused.stderr) == (2, True)

@@ -10,10 +10,12 @@ class ShoutEngine(Engine):
 
     needs_ref = False
     has_weights = False
+    units = frozenset({"marks"})
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         said = str(request.messages[-1]["content"]).upper()
         samples = [
-            GeneratedSample(said + "!" * n, "stop", len(said.split())) for n in range(len(request.seeds))
+            GeneratedSample(said + "!" * n, "stop", len(said.split()), units={"marks": n})
+            for n in range(len(request.seeds))
         ]
         return GenerateResult(samples, len(said.split()))
