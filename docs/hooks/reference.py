@@ -202,6 +202,66 @@ def engines() -> str:
     return "".join(out)
 
 
+# JSON schemas, for editors
+
+
+def job_schema() -> dict[str, Any]:
+    """Return the schema of a job, with the options of each engine."""
+    from raygen.engines import ENGINES, engine_facts
+    from raygen.program.job import Job
+
+    schema = Job.model_json_schema()
+    kinds = {name: {"options": engine_facts(name).Options} for name in ENGINES.own}
+    return by_kind(schema, schema["$defs"]["ModelSpec"], "engine", kinds)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the schema of a recipe, with the objective and the batch of each family."""
+    from raygen.models.families import trained_families
+    from raygen.train.families.lessons import objective_class
+    from raygen.train.recipe import Recipe
+
+    schema = Recipe.model_json_schema()
+    kinds = {
+        name: {"objective": objective_class(name), "batch": objective_class(name).Batch}
+        for name in trained_families()
+    }
+    return by_kind(schema, schema, "family", kinds)
+
+
+def by_kind(
+    whole: dict[str, Any], part: dict[str, Any], key: str, kinds: Mapping[str, Mapping[str, type[BaseModel]]]
+) -> dict[str, Any]:
+    """Say in a schema what stands under some keys of a part of it, by the value of another key.
+
+    Args:
+        whole: the schema; models are added to its definitions.
+        part: the model in it that has the keys.
+        key: what decides, such as `engine`.
+        kinds: value of `key` -> the keys that it decides, with what stands under them.
+    """
+    part["allOf"] = []
+    for value, models in kinds.items():
+        then = {}
+        for name, model in models.items():
+            part["properties"][name] = {
+                "type": "object",
+                "description": part["properties"][name].get("description", ""),
+            }
+            inner = model.model_json_schema(ref_template="#/$defs/{model}")
+            whole["$defs"].update(inner.pop("$defs", {}))
+            whole["$defs"][f"{name} of {value}"] = inner
+            then[name] = {"$ref": f"#/$defs/{name} of {value}"}
+        part["allOf"].append({"if": {"properties": {key: {"const": value}}}, "then": {"properties": then}})
+    return whole
+
+
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "job.schema.json": job_schema,
+    "recipe.schema.json": recipe_schema,
+}
+
+
 # Outcomes
 
 
