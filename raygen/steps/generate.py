@@ -18,13 +18,13 @@ from raygen.data.text.tools import checked_tools, unread_tools, whole_tools
 from raygen.engines.requests import GenerateRequest
 from raygen.json_text import read_json, write_json
 from raygen.steps.base import Ask, Step, check_constraint
-from raygen.steps.constrained import KeepsTo
 from raygen.steps.rendering import Rendering
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.pictures import image_part
 from raygen.steps.row.seeds import seed_of
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.row.usable import fault_of
+from raygen.steps.tools.constrained import KeepsTo
 from raygen.steps.tools.patterns import Pattern
 
 if TYPE_CHECKING:

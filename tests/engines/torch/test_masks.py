@@ -27,7 +27,7 @@ from raygen.engines.torch.scheduler import Scheduler
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.text.chat_tokenizer import ChatTokenizer
-from raygen.steps.constrained import KeepsTo
+from raygen.steps.tools.constrained import KeepsTo
 from tests.engines.torch.test_engine import answer, ask, engine_of, mixed_requests, with_engine
 from tests.engines.torch.test_runner import Bench
 from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
