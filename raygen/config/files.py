@@ -158,7 +158,7 @@ def _apply(config: dict[str, Any], setting: str) -> None:
     if not equals or not path:
         raise ConfigError(f"--set {setting!r}: expected path=value, such as source.max_rows=20")
     value = _writable(text, f"--set {path}") if _is_template(text) else parse_yaml(text, f"--set {path}")
-    *parents, last = path.split(".")
+    *parents, last = _keys_in(path, config)
     here: Any = config
     for part in parents:
         if isinstance(here, dict):
@@ -175,6 +175,22 @@ def _apply(config: dict[str, Any], setting: str) -> None:
         here[int(last)] = value
     else:
         raise ConfigError(f"--set {path}: there is no {last!r} to set")
+
+
+def _keys_in(path: str, config: dict[str, Any]) -> list[str]:
+    """Cut a path at its dots, but for those of a key that is there: `their_package.checks:Calm`."""
+    keys: list[str] = []
+    here: Any = config
+    while True:
+        named = here if isinstance(here, dict) else {}
+        dotted = [key for key in named if isinstance(key, str) and f"{path}.".startswith(f"{key}.")]
+        key = max(dotted, key=len) if dotted else path.partition(".")[0]
+        keys.append(key)
+        if len(key) == len(path):
+            return keys
+        path = path[len(key) + 1 :]
+        within = isinstance(here, list) and is_number(key) and int(key) < len(here)
+        here = here[int(key)] if within else named.get(key)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:

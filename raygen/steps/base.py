@@ -26,13 +26,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A way in which a step asks a language model: for what can be refused before work."""
+    """A way in which a step asks a language model, for what can be refused before work.
 
-    where: str  # the job's key
+    Attributes:
+        where: the job's key.
+        model: the job's name for it.
+        system: whether it is asked with a system text of the job's.
+        sampling: how its samples are drawn.
+        tools: the job's key for the tools that it is told of.
+    """
+
+    where: str
     model: str
-    system: bool = False  # with a system text of the job's?
+    system: bool = False
     sampling: Sampling | None = None
-    tools: str | None = None  # the job's key for tools that it tells of
+    tools: str | None = None
 
 
 class Described(ABC):
@@ -97,6 +105,8 @@ class Step(Described):
         """Compile a template and note what it reads.
 
         Args:
+            text: Jinja2.
+            key: below the step in the job, for errors.
             given: names that this template alone gets beside a row's.
         """
         made = Template(text, f"{self.where}.{key}")
@@ -125,7 +135,7 @@ class Step(Described):
         """Do it. Raises RowError: the row fails; EngineError: the engine is broken."""
 
     def require(self) -> None:
-        """Look for what it needs on this machine before any work. Raises ConfigError."""
+        """Look for what it needs on this machine, before any work. Raises ConfigError."""
 
     def seal(self, outcome: Outcome, story: Story) -> None:
         """Have the last word on an outcome, however the row ended, also when it never came to this step.

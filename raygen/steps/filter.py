@@ -31,6 +31,8 @@ class Filter(Frozen):
 
 
 class FilterStep(Step):
+    """Looks at a score that a step before it gave."""
+
     Config = Filter
 
     config: Filter

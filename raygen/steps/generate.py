@@ -111,6 +111,8 @@ class Generate(Frozen):
 
 
 class GenerateStep(Step):
+    """One call a row. Samples that are no answer, or break the constraint, are rejected at once."""
+
     about_samples = frozenset()
     needs_samples = False
     begins = True

@@ -70,6 +70,8 @@ class Returned(BaseModel):
 
 
 class PythonFunctionStep(Step):
+    """Calls the user's function in a thread. An exception in it fails the row: `step_error`."""
+
     about_samples = frozenset()
     needs_samples = False
 
@@ -125,7 +127,7 @@ class PythonFunctionStep(Step):
             ) from None
 
     def _check(self, found: Returned, numbers: Sequence[int]) -> None:
-        """What nobody was told of beforehand is refused: later steps were checked without it. Raises RowError."""
+        """Refuse what the job does not announce, since later steps were checked without it. Raises RowError."""
         for what, given, allowed in (
             ("variable", found.variables, self.config.writes),
             ("score", [name for scores in found.scores.values() for name in scores], self.config.scores),

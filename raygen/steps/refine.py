@@ -31,7 +31,7 @@ class Refine(Frozen):
     model: str | None = Field(None, description="the model that generated it, if unset")
     sampling: Sampling | None = Field(None, description="as the sample was generated, if unset")
     budget: int = Field(2, ge=1, le=64, description="samples that a row may ask for again")
-    until: int = Field(1, ge=1, le=1024, description="no more once so many samples are accepted")
+    until: int = Field(1, ge=1, le=1024, description="it ends once this many samples are accepted")
 
 
 class RefineStep(Step):

@@ -15,8 +15,7 @@ from raygen.steps.checks.equals import number_in
 from raygen.steps.context import Context
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.tools.farthest import farthest_first, farthest_texts
-from raygen.steps.tools.vectors import unit_rows
+from raygen.steps.tools.farthest import farthest_first, farthest_texts, unit_rows
 
 
 class Diverse(Frozen):
@@ -31,12 +30,12 @@ class Diverse(Frozen):
 class Select(Frozen):
     """Keep some of the accepted samples."""
 
-    first: int | None = Field(None, ge=1, description="so many, in order")
+    first: int | None = Field(None, ge=1, description="how many are kept, the first in order")
     best: str | None = Field(None, description="the one with the highest score of this name")
     majority: Literal[True] | None = Field(
         None, description="the first sample with the commonest answer (self-consistency)"
     )
-    diverse: Diverse | None = Field(None, description="so many that are far from each other")
+    diverse: Diverse | None = Field(None, description="a few that are far from each other")
 
     @model_validator(mode="after")
     def _one(self) -> Select:
@@ -45,6 +44,8 @@ class Select(Frozen):
 
 
 class SelectStep(Step):
+    """Puts aside the accepted samples that are not chosen, without a fault."""
+
     Config = Select
 
     config: Select

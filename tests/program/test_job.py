@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from raygen.config.files import override
 from raygen.errors import ConfigError
 from raygen.program.job import Job, load_job
 from tests.echo_jobs import echo_job
@@ -165,6 +166,16 @@ def test_a_template_in_a_mapping_is_read_as_yaml(tmp_path: Path, given: str) -> 
     assert generate.prompt == "Q: {{ a }}"
     quoted = load_job(written(tmp_path), ["steps.0.generate.prompt='Q: {{ a }}'"])
     assert quoted.steps[0].generate.prompt == "Q: {{ a }}"
+
+
+def test_overrides_reach_below_a_key_with_dots() -> None:
+    check = "house.checks:Calm"
+    plain = {"steps": [{"verify": {check: {"at_most": 1, "inner": {}}}}]}
+    changed = override(
+        plain,
+        [f"steps.0.verify.{check}.at_most=2", f"steps.0.verify.{check}.inner.deep=x", "steps.0.name=calm"],
+    )
+    assert changed == {"steps": [{"verify": {check: {"at_most": 2, "inner": {"deep": "x"}}}, "name": "calm"}]}
 
 
 def test_named_arguments_win_over_overrides(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def newest_first(claims: Sequence[str], before: int) -> Iterable[Pair]:
     """Yield pairs of claims by number, (earlier, later): all of the newest claim first, each time with the nearest first.
 
     Args:
-        before: so many of the claims were there already; they are not compared with each other.
+        before: how many of the claims, the first ones, came before; they are not compared with each other.
     """
     for later in range(len(claims) - 1, before - 1, -1):
         for earlier in range(later - 1, -1, -1):

@@ -96,6 +96,8 @@ class AsksEntailment(Inner):
 
 
 class EntailmentCheck(AsksEntailment, Check):
+    """Rejects samples that a premise does not entail; the score is the probability of the label."""
+
     reason = "not_entailed"
 
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:

@@ -27,6 +27,8 @@ class Equals(Frozen):
 
 
 class EqualsCheck(Check):
+    """Compares a sample's answer, or its whole text if no answer was looked for, with the expected one."""
+
     reason = "wrong_answer"
 
     Config = Equals

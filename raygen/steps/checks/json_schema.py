@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 class JsonSchemaCheck(Check):
+    """Rejects samples that are not JSON, or do not fit the schema; references to other documents are not followed."""
+
     reason = "not_the_schema"
     scored = False
     Config = Annotated[dict[str, Any], Field(description="a sample has to be JSON that fits it")]

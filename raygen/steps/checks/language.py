@@ -34,6 +34,8 @@ class Language(Frozen):
 
 
 class LanguageCheck(Check):
+    """Rejects samples in other languages; the score is the probability of the allowed ones together."""
+
     reason = "language"
 
     Config = Language

@@ -37,6 +37,8 @@ def length_of(text: str, unit: str) -> int:
 
 
 class LengthCheck(Check):
+    """Rejects samples that are too short or too long; the score is the length."""
+
     reason = "length"
 
     Config = Length

@@ -24,6 +24,8 @@ class Matches(Frozen):
 
 
 class MatchesCheck(Check):
+    """Looks for a pattern in every sample, for a bounded time."""
+
     reason = "pattern"
     scored = False
 

@@ -27,6 +27,8 @@ class PythonCheck(Frozen):
 
 
 class PythonFunctionCheck(Check):
+    """Calls the user's function in a thread. An exception in it fails the row: `check_error`."""
+
     reason = "check_failed"
     scored = False
 

@@ -106,24 +106,33 @@ def _logprob(token: TokenLogprob) -> dict[str, Any]:
 class Story:
     """What becomes of a row, over all attempts at it.
 
-    Args:
-        row: its columns, as they were read. attempt: how often the whole program was tried before.
+    Attributes:
+        row_id: the row's key, or its place in the source.
+        row: its columns, as they were read.
+        attempt: how often the whole program was tried before.
+        variables: what steps wrote.
+        drafts: the samples of the last `generate`, rejected ones included.
+        discarded: all other samples.
+        decisions: in order, as outcomes hold them (ATTEMPT).
+        drafted: how many samples there were, which numbers the next one.
+        into: the variable that the first accepted sample becomes.
+        refused: why the row is rejected, whatever its samples are.
+        fingerprint: of what is compared with other rows at the run's end.
+        own: what steps keep for themselves until the row's end, by their names.
     """
 
     row_id: str
     row: Mapping[str, Any]
     attempt: int = 0
-    variables: dict[str, Any] = field(default_factory=dict)  # what steps wrote
-    drafts: list[Draft] = field(default_factory=list)  # of the last `generate`, rejected ones included
-    discarded: list[Draft] = field(default_factory=list)  # all other samples
-    decisions: list[dict[str, Any]] = field(default_factory=list)  # in order, as outcomes hold them (ATTEMPT)
+    variables: dict[str, Any] = field(default_factory=dict)
+    drafts: list[Draft] = field(default_factory=list)
+    discarded: list[Draft] = field(default_factory=list)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
     drafted: int = 0
-    into: str | None = None  # the variable that the first accepted sample becomes
-    refused: str | None = None  # why the row is rejected, whatever its samples are
-    fingerprint: bytes | None = None  # of what is compared with other rows
-    own: dict[str, Any] = field(
-        default_factory=dict
-    )  # what steps keep for themselves until the row's end, by their names
+    into: str | None = None
+    refused: str | None = None
+    fingerprint: bytes | None = None
+    own: dict[str, Any] = field(default_factory=dict)
 
     @property
     def accepted(self) -> list[Draft]:

@@ -14,6 +14,8 @@ from raygen.steps.scores import Scorer
 
 
 class EntailmentScorer(AsksEntailment, Scorer):
+    """Gives the probability of the label."""
+
     Config = Annotated[Entailment, Field(description="the probability; its threshold is not used")]
 
     async def scores(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[float]:

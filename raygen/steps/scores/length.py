@@ -14,6 +14,8 @@ from raygen.steps.scores import Scorer
 
 
 class LengthScorer(Scorer):
+    """Counts words, characters or sentences."""
+
     Config = Annotated[Unit, Field(description="what is counted in the sample")]
 
     config: Unit

@@ -11,7 +11,7 @@ from raygen.steps.base import Step
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.scores import Scorer
-from raygen.steps.tools.vectors import unit_rows
+from raygen.steps.tools.farthest import unit_rows
 
 
 class Similarity(Frozen):
@@ -23,6 +23,8 @@ class Similarity(Frozen):
 
 
 class SimilarityScorer(Scorer):
+    """Embeds each text once a row, however many samples it is compared with."""
+
     Config = Similarity
 
     config: Similarity

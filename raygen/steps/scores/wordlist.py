@@ -48,6 +48,8 @@ class WordList(Frozen):
 
 
 class WordListScorer(Scorer):
+    """Finds the longest phrase at each place; overlapping ones count each word once."""
+
     Config = WordList
 
     config: WordList

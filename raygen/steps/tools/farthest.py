@@ -1,8 +1,15 @@
-"""Farthest first: a few things of many that are far from each other; each next one is farthest from all chosen so far."""
+"""Farthest first: a few things of many that are far from each other; each next one is farthest from all chosen so far.
+
+How far texts are from each other: by their characters (Jaccard), or by their vectors (1 less the cosine).
+"""
+
+# Shape letters: N = texts, D = width.
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 GRAM = 4  # characters
 LONGEST = 20_000  # characters of a text that are compared, from the beginning
@@ -53,3 +60,13 @@ def jaccard_distance(one: frozenset[str], other: frozenset[str]) -> float:
     common = len(one & other)
     whole = len(one) + len(other) - common
     return 1 - common / whole if whole else 0.0
+
+
+def unit_rows(vectors_ND: np.ndarray) -> np.ndarray:
+    """Return the rows with length 1, float64; row by row, so that none depends on the others. Zeros stay zeros."""
+    unit_ND = np.zeros(vectors_ND.shape, np.float64)
+    for row, vector_D in enumerate(vectors_ND.astype(np.float64)):
+        length = float(np.sqrt(np.square(vector_D).sum()))
+        if length:
+            unit_ND[row] = vector_D / length
+    return unit_ND
