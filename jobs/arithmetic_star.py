@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from raygen.cli.app import main
-from raygen.cli.options import Quiet, say
+from raygen.cli.options import Quiet
 from raygen.config.files import override, validate
 from raygen.improve.course import Course
 from raygen.improve.rounds import improve
@@ -33,7 +33,7 @@ def arithmetic_star(
 ) -> None:
     """Let a model improve itself on word problems, and report its accuracy on held-out ones, round by round."""
     given: dict[str, Any] = override({"output": output}, sets)
-    improved = improve(validate(given, Course, "--set"), inline=inline, quiet=quiet, say=say)
+    improved = improve(validate(given, Course, "--set"), inline=inline, quiet=quiet)
     print(f"base: {100 * improved.base:.1f}% of the held-out problems exact")
     for each in improved.rounds[1:]:
         print(f"round {each.number}: {100 * each.score.accuracy:.1f}%")

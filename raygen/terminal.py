@@ -1,7 +1,7 @@
 """The terminal: messages a line each, progress as a panel that is redrawn in place or as a line every ten seconds.
 
 Everything here goes to standard error: standard output is for what a command was asked for. raygen's messages are log records
-(logger `raygen`); `show_messages` makes the terminal one of their handlers.
+(messages.py); `show_messages` makes the terminal one of their handlers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from raygen.formatting import visible
+from raygen.messages import LOGGER
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LINE_S = 10.0
-LOGGER = logging.getLogger("raygen")
 Shown = TypeVar("Shown")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from raygen.terminal import LOGGER, MessageHandler, show_messages
+from raygen.messages import LOGGER
+from raygen.terminal import MessageHandler, show_messages
 
 
 @pytest.fixture(autouse=True)

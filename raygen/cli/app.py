@@ -90,7 +90,6 @@ def run(
         inline=inline,
         budget=budget_of(found, budget_tokens, budget_s, budgets),
         display=make_display(quiet),
-        say=say,
     )
     _finish(result, bool(reuse))
 
@@ -166,7 +165,7 @@ def retry(
     if not errors_only:
         raise UserError("say what to retry: --errors-only")
     overrides = execution_sets(sets, max_failed=max_failed)
-    result = retry_run(run_uri, overrides, inline=inline, display=make_display(quiet), say=say)
+    result = retry_run(run_uri, overrides, inline=inline, display=make_display(quiet))
     _finish(result)
 
 

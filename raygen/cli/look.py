@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from raygen.cli.options import Json, RunUri, print_json, say, tell
+from raygen.cli.options import Json, RunUri, print_json, tell
 
 
 def status(run_uri: RunUri, as_json: Json = False) -> None:
@@ -96,7 +96,7 @@ def verify(
     """
     from raygen.review.verify import verify_run
 
-    found = verify_run(run_uri, replay, say=say)
+    found = verify_run(run_uri, replay)
     if as_json:
         print_json(found.as_dict())
     else:

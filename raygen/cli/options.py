@@ -11,6 +11,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from raygen.formatting import visible
+from raygen.messages import sayer
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="a job's YAML file", show_default=False)]
 RunUri = Annotated[
@@ -58,14 +59,13 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress")]
 
 
+say = sayer()
+
+
 def execution_sets(sets: list[str] | None, **values: str | None) -> list[str]:
     """Return the overrides with those that options of their own name: `execution.<name>`."""
     given = [f"execution.{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
     return [*(sets or ()), *given]
-
-
-def say(line: str) -> None:
-    print(visible(line), file=sys.stderr, flush=True)
 
 
 def tell(lines: Iterable[str]) -> None:

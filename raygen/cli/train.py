@@ -41,12 +41,12 @@ def train(
     if sweep is not None:
         from raygen.train.sweep import load_sweep, run_sweep
 
-        found = run_sweep(loaded, load_sweep(sweep, loaded), say=say)
+        found = run_sweep(loaded, load_sweep(sweep, loaded))
         tell(found.lines())
         return
     from raygen.train.run import train as run_training
 
-    _finish(run_training(loaded, display=make_train_display(quiet), say=say))
+    _finish(run_training(loaded, display=make_train_display(quiet)))
 
 
 def _finish(result: TrainResult) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
 from raygen.formatting import count
 from raygen.improve.course import PLAIN, SHOWN, Course, check, job_of, recipe_of, with_examples
 from raygen.improve.solutions import KEPT, Score, kept_solutions, score_of, split_solutions
+from raygen.messages import Say, sayer
 from raygen.pipeline.progress import make_display
 from raygen.pipeline.run import run_job
 from raygen.reports.improvement import BASE, BASE_SHOWN, render_page
@@ -39,8 +40,6 @@ from raygen.train.driver.progress import make_train_display
 
 REPORT_KEY, PAGE_KEY = "report.json", "report.html"
 TEST, TEST_SHOWN = "test", "test-with-examples"  # the runs of a round's test
-
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -84,15 +83,13 @@ class Improved:
         return self.rounds[-1].score.accuracy - self.base
 
 
-def improve(
-    course: Course, *, inline: bool = False, quiet: bool = True, say: Say = lambda line: None
-) -> Improved:
+def improve(course: Course, *, inline: bool = False, quiet: bool = True, say: Say | None = None) -> Improved:
     """Do all rounds, or go on where an earlier session stopped; writes report.json and report.html.
 
     Args:
         inline: sample in this process instead of on Ray; training is on Ray in any case.
         quiet: show no progress of the runs and trainings on standard error.
-        say: takes a line for each round, and what it consists of.
+        say: takes a line for each round, and what it consists of; None: they are logged (messages.py).
 
     Raises:
         UserError: refused. RunConflictError: the output holds another course.
@@ -104,6 +101,7 @@ def improve(
     store = open_store(course.output)
     check(course, store)
     claim(store, COURSE_KEY, course.name, course.identity())
+    say = say or sayer(run=course.output)
     classroom = _Classroom(course, store, inline, quiet, say)
     with connected():  # once: every round trains on Ray
         first = classroom.round(0)

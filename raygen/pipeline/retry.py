@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from raygen.config.files import override, validate
 from raygen.errors import UserError
+from raygen.messages import Say, sayer
 from raygen.pipeline.monitor import Display
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.run import drive
@@ -24,15 +25,21 @@ def retry_run(
     run_uri: str,
     overrides: Sequence[str],
     *,
-    inline: bool,
-    display: Display | None,
-    say: Callable[[str], None],
+    inline: bool = False,
+    display: Display | None = None,
+    say: Say | None = None,
 ) -> RunResult:
     """Generate the failed rows again, as a child run; the result counts the merged run.
+
+    Args:
+        overrides: `PATH=VALUE` each: what the job says for these rows instead.
+        inline: work in this process instead of on Ray.
+        say: takes lines for people; None: they are logged (messages.py).
 
     Raises:
         UserError: no run, an unfinished one, or overrides that change which rows there are.
     """
+    say = say or sayer(run=run_uri)
     store = open_store(run_uri)
     plan = planned(store)
     for each in overrides:

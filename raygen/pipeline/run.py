@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from raygen.engines.figures import missing_lines
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
 from raygen.formatting import count, duration
+from raygen.messages import Say, sayer
 from raygen.pipeline.budget import Budget
 from raygen.pipeline.monitor import Display, Monitor
 from raygen.pipeline.result import RunResult
@@ -38,18 +39,19 @@ def run_job(
     inline: bool = False,
     budget: Budget | None = None,
     display: Display | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say | None = None,
 ) -> RunResult:
     """Run a job to its end, or go on where an earlier session stopped.
 
     Args:
         inline: work in this process instead of on Ray.
-        say: takes lines for people, such as what a resume found.
+        say: takes lines for people, such as what a resume found; None: they are logged (messages.py).
 
     Raises:
         UserError: refused before any work. StorageError: the store stopped answering; run again to resume.
         EngineError: a model broke; run again to resume.
     """
+    say = say or sayer(run=job.output_uri)
     return drive(prepare(job, say), inline=inline, budget=budget, display=display, say=say)
 
 
@@ -59,7 +61,7 @@ def drive(
     inline: bool,
     budget: Budget | None = None,
     display: Display | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
 ) -> RunResult:
     """Do what is left of a prepared run."""
     store, plan = run.store, run.plan
@@ -127,7 +129,7 @@ def drive(
     return _finished(run, manifest, say)
 
 
-def _say_missing(monitor: Monitor, say: Callable[[str], None]) -> None:
+def _say_missing(monitor: Monitor, say: Say) -> None:
     for line in missing_lines(monitor.figures):
         say(line)
 
@@ -144,7 +146,7 @@ def _reusing(run: Prepared, reuse: Reuse) -> str:
     return f"reusing {reuse.uri}: {there:,} of {chunks} committed there"
 
 
-def _duplicates(run: Prepared, commits: dict[int, Commit], say: Callable[[str], None]) -> Duplicates | None:
+def _duplicates(run: Prepared, commits: dict[int, Commit], say: Say) -> Duplicates | None:
     """Find the duplicates in the whole merged run, and write them down."""
     config = deduplication_of(run.plan)
     if config is None:
@@ -172,7 +174,7 @@ def _pass(
     store: Store,
     monitor: Monitor,
     target: Target,
-    say: Callable[[str], None],
+    say: Say,
     overlap: Overlap | None,
 ) -> str | None:
     """Work once through all chunks that are left; returns the last problem. Marks what was committed in `done`."""
@@ -216,7 +218,7 @@ def _pass(
     return problem
 
 
-def _patiently(look: Callable[[], None], monitor: Monitor, say: Callable[[str], None]) -> None:
+def _patiently(look: Callable[[], None], monitor: Monitor, say: Say) -> None:
     """Look at the store, which may be away for a while: what was not committed meanwhile is for the next pass."""
     until_s, told = time.monotonic() + STORE_PATIENCE_S, False
     while True:
@@ -257,7 +259,7 @@ def _load(store: Store, chunks: list[int], known: dict[int, Commit], monitor: Mo
             monitor.loaded(commit)
 
 
-def _finished(run: Prepared, manifest: Manifest, say: Callable[[str], None]) -> RunResult:
+def _finished(run: Prepared, manifest: Manifest, say: Say) -> RunResult:
     """The result of a finished run, with its report; a session may have died before it wrote one."""
     store, plan, tolerance = run.store, run.plan, run.job.execution.tolerance
     rows, report = manifest.rows, None

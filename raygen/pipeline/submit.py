@@ -8,11 +8,12 @@ import logging
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from raygen.errors import ConfigError, RaygenError
+from raygen.messages import Say
 from raygen.program.job import Job, load_job
 
 EXCLUDED = [
@@ -36,7 +37,7 @@ def submit_job(
     working_dir: Path,
     *,
     wait: bool,
-    say: Callable[[str], None],
+    say: Say,
 ) -> int:
     """Submit `raygen run JOB ARGUMENTS`; with `wait`, follow its logs and return its exit code.
 
@@ -121,7 +122,7 @@ def _submit(client: Any, command: list[str], working_dir: Path) -> str:
     return submission
 
 
-def _follow(client: Any, submission: str, say: Callable[[str], None]) -> int:
+def _follow(client: Any, submission: str, say: Say) -> int:
     """Pass on the job's log until it ends, then return its exit code."""
 
     async def log() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from raygen.data.sources import open_source
 from raygen.data.sources.exact import JSON_TEXT
 from raygen.errors import KeyNotFoundError
+from raygen.messages import Say
 from raygen.models.resolved import ResolvedModel
 from raygen.program.asks import check_asks
 from raygen.program.job import Job
@@ -41,7 +41,7 @@ class Prepared:
 def plan_job(
     job: Job,
     models: dict[str, ResolvedModel],
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
     program: Program | None = None,
 ) -> Plan:
     """Read the source's metadata and describe the run.
@@ -79,7 +79,7 @@ def _reused_date(job: Job) -> str | None:
         return None
 
 
-def prepare(job: Job, say: Callable[[str], None] = lambda line: None) -> Prepared:
+def prepare(job: Job, say: Say = lambda line: None) -> Prepared:
     """Check everything that can be checked before work starts, and pin the plan.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,6 +22,7 @@ from raygen.errors import (
     RunConflictError,
 )
 from raygen.formatting import count
+from raygen.messages import Say, sayer
 from raygen.program.host import EngineHost
 from raygen.program.job import Job
 from raygen.program.program import Program
@@ -87,11 +87,10 @@ def parse_share(text: str) -> float:
     return share
 
 
-def verify_run(
-    run_uri: str, replay: str = "0", say: Callable[[str], None] = lambda line: None
-) -> Verification:
+def verify_run(run_uri: str, replay: str = "0", say: Say | None = None) -> Verification:
     """Check a run. What is wrong is listed, not raised. Raises UserError: no run there."""
     share = parse_share(replay)
+    say = say or sayer(run=run_uri)
     store = open_store(run_uri)
     chunks = list(chunks_of(store))
     plan = Plan.load(store)
@@ -224,9 +223,7 @@ def _against_source(found: Verification, plan: Plan, job: Job, ids: dict[int, st
         found.notes.append(f"the source could not be compared: {error}")
 
 
-def _replay(
-    found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Table], say: Callable[[str], None]
-) -> None:
+def _replay(found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Table], say: Say) -> None:
     for name, spec in job.models.items():
         if not engine_facts(spec.engine).replayable:
             found.notes.append(f"model {name!r}: engine {spec.engine!r} does not promise the same text twice")

@@ -11,6 +11,7 @@ from typing import Any
 
 from raygen.errors import StorageError
 from raygen.extras import require
+from raygen.messages import Say, sayer
 from raygen.models.families import family_of
 from raygen.models.fetch.reference import resolve
 from raygen.models.fetch.weights import ResolvedWeights
@@ -53,7 +54,7 @@ def train(
     recipe: Recipe,
     *,
     display: TrainDisplay | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say | None = None,
     listen: Callable[[dict[str, Any]], None] | None = None,
     prepared_uri: str | None = None,
 ) -> TrainResult:
@@ -62,7 +63,7 @@ def train(
     Args:
         listen: is told every evaluation on the validation split, those of earlier sessions too.
         prepared_uri: the directory with what was prepared, if it is not the run's own (several trainings may share it).
-        say: takes lines for people, such as what was prepared.
+        say: takes lines for people, such as what was prepared; None: they are logged (messages.py).
 
     Raises:
         UserError: refused: configuration, source, base model, or a directory that holds another training.
@@ -71,6 +72,7 @@ def train(
         StorageError: the store stopped answering.
     """
     require("train", "training")
+    say = say or sayer(training=recipe.output_uri)
     store = open_store(recipe.output_uri, recipe.source.storage)
     base = checked_base(recipe)
     identity = {**recipe.identity(), "base_digest": base.digest}
@@ -149,7 +151,7 @@ def checked_base(recipe: Recipe) -> ResolvedWeights:
 
 
 def prepare_shown(
-    recipe: Recipe, base: Path, store: Store, display: TrainDisplay | None, say: Callable[[str], None]
+    recipe: Recipe, base: Path, store: Store, display: TrainDisplay | None, say: Say
 ) -> Prepared:
     """Prepare, with progress. See raygen.train.prepare.prepare."""
     from raygen.train.prepare.prepare import prepare
@@ -164,9 +166,7 @@ def prepare_shown(
     return prepare(recipe, base, store, say=display.say if display else say, progress=progress)
 
 
-def _finished(
-    store: Store, recipe: Recipe, finished: dict[str, Any], say: Callable[[str], None]
-) -> TrainResult:
+def _finished(store: Store, recipe: Recipe, finished: dict[str, Any], say: Say) -> TrainResult:
     """The result of a finished training, with its report; a session may have died before it wrote one."""
     evaluated = finished["evaluated"]
     baselines = finished.get("baselines", {})

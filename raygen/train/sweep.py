@@ -7,7 +7,6 @@ import math
 import os
 import random
 import tempfile
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from raygen.config.base import Frozen
 from raygen.config.files import override, read_config, validate
 from raygen.errors import ConfigError, InterruptedRunError, RaygenError, TrainingError
 from raygen.formatting import count
+from raygen.messages import Say, sayer
 from raygen.models.fetch.reference import resolve
 from raygen.storage import Store, open_store
 from raygen.train.driver.claim import RECIPE_KEY, claim
@@ -148,12 +148,16 @@ def draw(sweep: Sweep) -> list[dict[str, Any]]:
     ]
 
 
-def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Callable[[str], None] = lambda line: None) -> SweepResult:
+def run_sweep(recipe: Recipe, sweep: Sweep, *, say: Say | None = None) -> SweepResult:
     """Train with every drawn setting, below trials/ of the recipe's directory; the same call goes on with a killed one.
+
+    Args:
+        say: takes lines for people, such as what became of a trial; None: they are logged (messages.py).
 
     Raises:
         UserError: refused. TrainingError: every trial failed. InterruptedRunError: Ctrl-C.
     """
+    say = say or sayer(training=recipe.output_uri)
     store = open_store(recipe.output_uri, recipe.source.storage)
     trainer = trainer_class(recipe.family)
     metric = sweep.metric or recipe.evaluation.metric
@@ -205,7 +209,7 @@ def _tune(
     metric: str,
     mode: str,
     prepared_uri: str | None,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[int, str]:
     """Run the trials; returns what went wrong, by number."""
     os.environ.setdefault(

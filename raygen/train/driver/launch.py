@@ -14,6 +14,7 @@ from raygen.cluster.private import raised_in_worker
 from raygen.cluster.quiet import quieten
 from raygen.engines.worker import OPENMP
 from raygen.errors import ConfigError, TrainingError
+from raygen.messages import Say
 from raygen.train.recipe import Recipe
 
 # About 3 ms, OpenMP's own measure. Between a step's many parallel regions the engines' 0.1 ms are too short: the threads of
@@ -50,7 +51,7 @@ def launch(
     *,
     tick: Callable[[int], int],
     stopped: Callable[[], bool],
-    say: Callable[[str], None],
+    say: Say,
 ) -> bool:
     """Run the workers to the training's end; False when `stopped` says that they were to be left.
 

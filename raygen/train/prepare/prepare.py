@@ -17,6 +17,7 @@ import orjson
 
 from raygen.errors import SourceError
 from raygen.formatting import count
+from raygen.messages import Say
 from raygen.models.text.chat_template import reads_clock
 from raygen.storage import Store
 from raygen.storage.sealed import digest_of
@@ -42,7 +43,6 @@ FINER = 4  # slices to a bucket: they are put together by what they turn out to 
 MOST_SLICES = 8192
 SHOWN = 5  # broken rows that an error names
 
-Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
 
 
