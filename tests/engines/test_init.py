@@ -77,6 +77,6 @@ def test_what_is_no_engine_is_refused(tmp_path: Path, engine: str, words: str):
 
 
 def test_a_family_that_an_engine_does_not_take_is_refused():
-    spec = {"family": "diffusion", "engine": "torch", "ref": "./here"}
-    with pytest.raises(ValueError, match="engine 'torch' takes models of family causal_lm, not 'diffusion'"):
+    spec = {"family": "embedder", "engine": "torch", "ref": "./here"}
+    with pytest.raises(ValueError, match="engine 'torch' takes models of family causal_lm, not 'embedder'"):
         Job.model_validate(echo_job("in", "out").model_dump(mode="json") | {"models": {"writer": spec}})

@@ -4,15 +4,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
+from raygen.engines.torch.sample import Draw
 from raygen.errors import RowError
-
-if TYPE_CHECKING:
-    from raygen.engines.torch.sampling import Draw
 
 FORBIDDEN = float("-inf")
 

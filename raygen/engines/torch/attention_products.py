@@ -283,3 +283,19 @@ def _tiled(
     ]
     whole_BKRN = torch.cat(found)[:slots, :, :rows]
     return whole_BKRN[..., :keys] if keys_of_right == 3 else whole_BKRN
+
+
+class Products:
+    """The products of all attention layers of a model, by size."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._by_size: dict[Sizes, AttentionProducts] = {}
+
+    def of(self, sizes: Sizes) -> AttentionProducts:
+        if sizes not in self._by_size:
+            self._by_size[sizes] = AttentionProducts(sizes, self.device.type == "cpu")
+        return self._by_size[sizes]
+
+    def facts(self) -> list[Fact]:
+        return [fact for each in self._by_size.values() for fact in each.facts()]

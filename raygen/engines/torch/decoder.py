@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
-from raygen.engines.torch.attention import ATTENTION, Pass, Products, Span
+from raygen.engines.torch.attention import ATTENTION
+from raygen.engines.torch.attention_products import Products
 from raygen.engines.torch.memory.arena import STEP, Slot, round_up
 from raygen.engines.torch.memory.kv_cache import KVCache
+from raygen.engines.torch.passes import Pass, Span
 from raygen.errors import EngineError
 from raygen.models.stable.products import StableProducts
 from raygen.models.stable.rows import stabilise_rows

@@ -82,7 +82,7 @@ class Scoring:
 
     def take(self, fed: int, logits_NV: torch.Tensor) -> None:
         """Take in what a pass over the next `fed` tokens told, by the logits after those from `first_wanted` on."""
-        from raygen.engines.torch.logprobs import token_logprobs
+        from raygen.engines.torch.sampling import token_logprobs
 
         self.computed += fed
         for logits_V in logits_NV:
@@ -183,7 +183,7 @@ class Likelihoods:
 
     def _compute(self) -> int:
         """Compute one pass; return how many tokens it had."""
-        from raygen.engines.torch.attention import Span
+        from raygen.engines.torch.passes import Span
 
         assert self._now is not None
         assert self._holder is not None

@@ -85,7 +85,7 @@ class Stepper:
 
     def _forward(self, step: Step) -> tuple[torch.Tensor, dict[Sample, int]]:
         """Return logits, and the row of each sample whose next token, if it is not known, they tell."""
-        from raygen.engines.torch.attention import Span
+        from raygen.engines.torch.passes import Span
 
         slot = self._memory.slot
         decode = [

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from raygen.config.sampling import Sampling
 from raygen.engines.requests import TokenMask
+from raygen.engines.torch.memory.prefixes import Node
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import RowError
 
-if TYPE_CHECKING:
-    from raygen.engines.torch.memory.prefixes import Node
-    from raygen.engines.torch.sampling import Choice
+
+class Draw(Protocol):
+    """What sampling reads of a sample."""
+
+    prompt: list[int]
+    tokens: list[int]  # so far
+    sampling: Sampling
+    seed: int  # in [0, 2**64)
+    rule: StopRule
+    token_mask: TokenMask | None
+
+
+@dataclass(slots=True)
+class Choice:
+    """A row's next token. Log-probabilities (natural) if its sampling asks for them."""
+
+    token: int
+    logprob: float | None = None
+    top: list[tuple[int, float]] = field(default_factory=list)  # most probable first; the lower id of equals
 
 
 @dataclass(slots=True, eq=False)

@@ -1,7 +1,7 @@
 """Sampling: from logits to token ids. What a row gets depends on its own logits, settings, tokens and seed alone.
 
 In this order, as transformers and vLLM have it:
-- log-probabilities are those of the model's own logits (logprobs.py);
+- log-probabilities are those of the model's own logits (token_logprobs);
 - token mask, min_tokens, logit bias and penalties change logits (adjust.py);
 - temperature divides them; 0 means the most probable token, the lowest id of equals;
 - top_k keeps the tokens whose logit is at least the k-th largest;
@@ -18,42 +18,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from raygen.config.sampling import Sampling
-from raygen.engines.requests import TokenMask
 from raygen.engines.torch.adjust import adjust, needs_adjusting
-from raygen.engines.torch.logprobs import token_logprobs
-from raygen.engines.torch.stopping import StopRule
+from raygen.engines.torch.sample import Choice, Draw
 from raygen.errors import RowError
 
 BLOCK = 256  # arg-max and cumulative sums go over blocks first: several times faster over a long vocabulary
 # top_p looks at so many most probable tokens, and sorts the vocabulary only if they do not suffice
 NUCLEUS = 512
-
-
-class Draw(Protocol):
-    """What sampling reads of a sample."""
-
-    prompt: list[int]
-    tokens: list[int]  # so far
-    sampling: Sampling
-    seed: int  # in [0, 2**64)
-    rule: StopRule
-    token_mask: TokenMask | None
-
-
-@dataclass(slots=True)
-class Choice:
-    """A row's next token. Log-probabilities (natural) if its sampling asks for them."""
-
-    token: int
-    logprob: float | None = None
-    top: list[tuple[int, float]] = field(default_factory=list)  # most probable first; the lower id of equals
 
 
 def uniforms(seeds: Sequence[int], indices: Sequence[int]) -> np.ndarray:
@@ -140,6 +115,25 @@ def choose_tokens(logits_BV: torch.Tensor, draws: Sequence[Draw]) -> list[Choice
                 raw_BV[row], choice.token, draws[i].sampling.logprobs or 0
             )
     return found
+
+
+def token_logprobs(logits_V: torch.Tensor, token: int, top: int) -> tuple[float, list[tuple[int, float]]]:
+    """Return the natural log-probability of a token, and of the `top` most probable ones with their ids.
+
+    Args:
+        logits_V: one row, float32 (V,), with a finite maximum. Sums are float64, over this row alone.
+    """
+    exact_V = logits_V.double()
+    total = torch.logsumexp(exact_V, 0)
+    best: list[tuple[int, float]] = []
+    if top:
+        least = exact_V.topk(min(top, len(exact_V))).values[-1]
+        ids = (
+            (exact_V >= least).nonzero()[:, 0].tolist()
+        )  # with all equals of the last: the lower ids are taken
+        ids.sort(key=lambda i: (-float(exact_V[i]), i))
+        best = [(i, float(exact_V[i] - total)) for i in ids[:top]]
+    return float(exact_V[token] - total), best
 
 
 def _column(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from raygen.config.sampling import Sampling
-from raygen.engines.torch.sample import Sample
-from raygen.engines.torch.sampling import Choice, choose_tokens, uniforms
+from raygen.engines.torch.sample import Choice, Sample
+from raygen.engines.torch.sampling import choose_tokens, uniforms
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import RowError
 

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from raygen.config.sampling import Sampling
-from raygen.engines.torch.attention import ATTENTION, Span
+from raygen.engines.torch.attention import ATTENTION
 from raygen.engines.torch.decoder import Decoder
 from raygen.engines.torch.facts import PIECE
 from raygen.engines.torch.memory.arena import Memory, Slot, least
 from raygen.engines.torch.memory.prefixes import Prefixes
+from raygen.engines.torch.passes import Span
 from raygen.engines.torch.runner import Stepper
-from raygen.engines.torch.sample import Sample
-from raygen.engines.torch.sampling import Choice, choose_tokens
+from raygen.engines.torch.sample import Choice, Sample
+from raygen.engines.torch.sampling import choose_tokens
 from raygen.engines.torch.scheduler import Scheduler
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineError

@@ -11,8 +11,8 @@ import torch
 
 from raygen.config.sampling import Sampling
 from raygen.engines.torch import sampling as module
-from raygen.engines.torch.sample import Sample
-from raygen.engines.torch.sampling import NUCLEUS, Choice, _invert, uniforms
+from raygen.engines.torch.sample import Choice, Sample
+from raygen.engines.torch.sampling import NUCLEUS, _invert, uniforms
 from raygen.engines.torch.stopping import StopRule
 
 MASK = 2**64 - 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +9,7 @@ import torch
 from raygen.engines.torch.memory.arena import STEP, least, round_up
 from raygen.engines.torch.memory.prefixes import BLOCK
 from raygen.errors import EngineConfigError
+from raygen.limits import read_limits
 
 GIB = 2**30
 CPU_GIB = 4.0  # unless a job says otherwise, and a quarter of what is free if that is less
@@ -27,7 +26,7 @@ def kv_budget(
         given_gib: the job's word; None: by what is free.
 
     Raises:
-        EngineConfigError: one sample of the whole context does not fit. Says how much would do.
+        EngineConfigError: one sample of the whole context does not fit. The message names the memory needed.
     """
     each = position_bytes(model)
     free = _free_bytes(next(model.parameters()).device)
@@ -63,21 +62,9 @@ def position_bytes(model: Any) -> int:
 def _free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass  # not Linux
-    for limit, used in (  # of a container
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):
-            pass  # no such limit, or `max`
-    return float(max(free, 0))
+    free = read_limits().free_bytes
+    # Where the system does not say, a small machine is assumed.
+    return float(free) if free is not None else CPU_GIB * GIB
 
 
 def _gib(size: float) -> str:

@@ -12,16 +12,14 @@ import math
 import mmap
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from raygen.engines.torch.memory.arena import Slot
 from raygen.engines.torch.memory.prefixes import BLOCK
-
-if TYPE_CHECKING:
-    from raygen.engines.torch.attention import Pass
+from raygen.engines.torch.passes import Pass
 
 
 class KVLayer(CacheLayerMixin):
@@ -34,9 +32,8 @@ class KVLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.heads = key_states.shape[1]
-        rows = (
-            self._cache.positions + 1
-        ) * self.heads  # one position more, for tokens that only fill up a pass
+        # One position more, for tokens that only fill up a pass.
+        rows = (self._cache.positions + 1) * self.heads
         blocks = self._cache.blocks
         self.keys = _zeros(key_states, rows, key_states.shape[3])
         self.values = _zeros(value_states, rows, value_states.shape[3])
@@ -51,7 +48,7 @@ class KVLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         now = self._cache.now
-        now.layer = self
+        now.turn_to(self)
         rows = now.rows(self.heads)
         self.keys.index_copy_(0, rows, key_states[0].transpose(0, 1).reshape(len(rows), -1))
         self.values.index_copy_(0, rows, value_states[0].transpose(0, 1).reshape(len(rows), -1))
