@@ -107,6 +107,22 @@ class Schedule(Frozen):
     floor: float = Field(0.0, ge=0, le=1, description="share of the learning rate at the end")
 
 
+class PhaseSettings(Frozen):
+    """What one phase of a family that has several does otherwise than the recipe says for all."""
+
+    optimizer: Optimizer | None = Field(None, description="unset: the recipe's")
+    schedule: Schedule | None = Field(None, description="unset: the recipe's")
+
+
+class Ema(Frozen):
+    """A moving average of the weights, evaluated and saved in their place."""
+
+    decay: float = Field(0.999, gt=0, lt=1, description="share of the average that a step keeps")
+    warmup: int = Field(
+        10, ge=0, description="the larger, the longer the first steps keep less; 0: `decay` from the first"
+    )
+
+
 class Checkpoints(Frozen):
     """When the state of a training is saved, and how many of them stay."""
 
@@ -158,6 +174,10 @@ class Recipe(Frozen):
     trained: Trained = Trained()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
+    phases: dict[str, PhaseSettings] | None = Field(
+        None, description="settings of single phases, of families with several, such as discriminator"
+    )
+    ema: Ema | None = Field(None, description="evaluate and save a moving average of the weights")
     dropout: float | None = Field(None, ge=0, lt=1, description="of the base's layers; unset: as it says")
     batch: SerializeAsAny[Batch] = Field(
         {}, validate_default=True, description="how much is computed at once, in the family's unit"
@@ -239,7 +259,8 @@ class Recipe(Frozen):
             "threads",
             "checkpoints",
         }
-        unset = {key for key in ("template", "date") if getattr(self, key) is None}
+        later = ("template", "date", "phases", "ema")  # keys that earlier trainings did not have
+        unset = {key for key in later if getattr(self, key) is None}
         return {
             **self.model_dump(mode="json", exclude=outside | unset),
             "objective": self.objective.identity(),

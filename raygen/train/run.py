@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raygen.errors import StorageError
+from raygen.errors import ConfigError, StorageError
 from raygen.extras import require
 from raygen.messages import Say, sayer
 from raygen.models.families import family_of
@@ -145,9 +145,20 @@ def checked_base(recipe: Recipe) -> ResolvedWeights:
     """Find a recipe's base, and refuse what its family cannot learn from it. Raises UserError."""
     base = resolve(recipe.base, recipe.source.storage)
     trainer = trainer_class(recipe.family)
+    check_phases(recipe)
     trainer.check_base(base.path)
     trainer(recipe, base.path).check()
     return base
+
+
+def check_phases(recipe: Recipe) -> None:
+    """Refuse settings of phases that the family does not have. Raises ConfigError."""
+    known = trainer_class(recipe.family).PHASES
+    for name in recipe.phases or {}:
+        if name not in known:
+            raise ConfigError(
+                f"phases.{name}: family {recipe.family} has no such phase; allowed: {', '.join(known)}"
+            )
 
 
 def prepare_shown(

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 
 from raygen.train.families.base import Block, Trainer, trainer_class
-from raygen.train.families.packing import blocks_of
 from raygen.train.families.text_units import UNITS, TextExample
 from raygen.train.recipe import Recipe
 from tests.tiny_encoders import save_encoder, tiny_encoder
@@ -85,15 +84,14 @@ def table_of(units: Sequence[Sequence[TextExample]]) -> pa.Table:
 def tables_of(
     recipe: Recipe, trainer: Trainer, rows: Sequence[Mapping[str, Any]], name: str
 ) -> list[pa.Table]:
+    units = trainer.units
     examples = [trainer.encode(f"{name}-{n}", row) for n, row in enumerate(rows)]
-    batch = recipe.batch
-    blocks = blocks_of(
-        [len(example.input_ids) for example in examples],
-        packs=trainer.packs,
-        most=batch.unit_cost,
-        block_cost=batch.block_cost,
+    encoded = pa.Table.from_pylist(
+        [{"row_id": example.row_id, **units.record(example)} for example in examples],
+        schema=pa.schema([("row_id", pa.string()), *units.columns]),
     )
-    return [table_of([[examples[i] for i in unit] for unit in block]) for block in blocks]
+    blocks = units.blocks(units.costs(encoded), recipe.batch, packs=trainer.packs)
+    return [units.unite(encoded, block) for block in blocks]
 
 
 def block_of(trainer: Trainer, number: int, table: pa.Table) -> Block:

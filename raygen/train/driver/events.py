@@ -66,6 +66,10 @@ class Events:
             for name in ("loss", "learning_rate", "grad_norm"):
                 if (value := number(record, name)) is not None:
                     self._writer.add_scalar(f"train/{name}", value, step)
+            for phase, taken in record.get("phases", {}).items():
+                for name in ("loss", "learning_rate", "grad_norm"):
+                    if (value := number(taken, name)) is not None:
+                        self._writer.add_scalar(f"train/{phase}/{name}", value, step)
             if record.get("seconds"):
                 self._writer.add_scalar(f"train/{unit}_per_s", record[unit] / record["seconds"], step)
 

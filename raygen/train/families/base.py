@@ -41,6 +41,22 @@ class Block:
     weight: int
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What a step does with some of the weights: it changes them, by an optimizer of their own, to lower a loss of their own.
+
+    A step takes the due phases one after the other, over the same blocks.
+    """
+
+    name: str
+    # By their names in the model. Every weight that is learnt is of exactly one phase.
+    weights: Mapping[str, torch.nn.Parameter]
+    # As Trainer.loss: summed over the batch.
+    loss: Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor]
+    # The phase is taken in every n-th step, from the training's first. The first phase is taken in all.
+    every: int = 1
+
+
 @dataclass(slots=True)
 class Evaluated:
     """What an evaluation found."""
@@ -60,6 +76,8 @@ class Trainer(ABC):
 
     # How its examples are kept.
     units: ClassVar[Units]
+    # The names of its phases, for recipes that set an optimizer of their own for one.
+    PHASES: ClassVar[tuple[str, ...]] = ("model",)
     # Whether short examples share a unit; this may depend on the base.
     packs: bool = False
     # Metrics that are better when higher; all others are better when lower.
@@ -70,13 +88,11 @@ class Trainer(ABC):
         self.directory = directory
         self.labels = labels
 
-    @classmethod
-    @abstractmethod
+    @classmethod  # noqa: B027 - a family may take any base
     def check_base(cls, directory: Path) -> None:
         """Refuse a base of another family, from its config alone. Raises ConfigError."""
 
-    @abstractmethod
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 - a family may have nothing to refuse
         """Refuse, before anything is started, what the base cannot do. Loads no weights.
 
         Raises:
@@ -115,6 +131,12 @@ class Trainer(ABC):
     @abstractmethod
     def loss(self, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return the loss summed over the batch: divided by the weight of its blocks, it is the mean."""
+
+    def phases(self, model: torch.nn.Module) -> list[Phase]:
+        """Return the phases of a step, in their order; one for all weights, unless a family has more."""
+        from raygen.train.families.learnable import trainable
+
+        return [Phase(self.PHASES[0], trainable(model), lambda model, batch: self.loss(model, batch))]
 
     @abstractmethod
     def new_meter(self) -> Meter:

@@ -1,7 +1,8 @@
 """Checkpoint: a training at a step, complete or not there. What makes it count, its digests, is written last.
 
-`checkpoints/<step>/`: model.safetensors (what is learnt; the rest is the base), optimizer.safetensors, state.json, and
-digests.json with the SHA-256 and size of each, sealed. Nothing is pickled.
+`checkpoints/<step>/`: model.safetensors (what is learnt; the rest is the base), optimizer.safetensors, average.safetensors
+if an average of the weights is kept, state.json, and digests.json with the SHA-256 and size of each, sealed. Nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 FOLDER = "checkpoints/"
-MODEL, OPTIMIZER, STATE, DIGESTS = "model.safetensors", "optimizer.safetensors", "state.json", "digests.json"
+MODEL, OPTIMIZER, AVERAGE = "model.safetensors", "optimizer.safetensors", "average.safetensors"
+STATE, DIGESTS = "state.json", "digests.json"
 
 
 @dataclass(slots=True)
@@ -36,14 +38,17 @@ class Snapshot:
     optimizer: dict[str, torch.Tensor]
     state: dict[str, Any]  # JSON
     metric: float | None = None  # of the validation split, if it was evaluated at this step
+    average: dict[str, torch.Tensor] | None = None  # of the weights, if one is kept
 
     def on_cpu(self) -> Snapshot:
         """Return a copy that no later step changes."""
-        copies = [
-            {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in each.items()}
-            for each in (self.weights, self.optimizer)
-        ]
-        return Snapshot(self.step, copies[0], copies[1], self.state, self.metric)
+        weights, optimizer = _copied(self.weights), _copied(self.optimizer)
+        average = None if self.average is None else _copied(self.average)
+        return Snapshot(self.step, weights, optimizer, self.state, self.metric, average)
+
+
+def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
 def folder_of(step: int) -> str:
@@ -67,6 +72,8 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
 
     yield MODEL, save_tensors(snapshot.weights)
     yield OPTIMIZER, save_tensors(snapshot.optimizer)
+    if snapshot.average is not None:
+        yield AVERAGE, save_tensors(snapshot.average)
     yield STATE, orjson.dumps(snapshot.state)
 
 
@@ -91,6 +98,7 @@ def read(store: Store, step: int) -> Snapshot:
             load_tensors(found[OPTIMIZER]),
             orjson.loads(found[STATE]),
             record["metric"],
+            load_tensors(found[AVERAGE]) if AVERAGE in found else None,
         )
     except (KeyNotFoundError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CorruptDataError(f"{store.uri_of(folder)} is no complete checkpoint: {error}") from None

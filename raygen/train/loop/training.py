@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,12 @@ from raygen.limits import usable_cores
 from raygen.storage import open_store
 from raygen.train.driver.board import Posts
 from raygen.train.families.base import Block, Trainer, trainer_class
+from raygen.train.loop.average import Average
 from raygen.train.loop.checkpoint import Saver, Snapshot, latest, read
 from raygen.train.loop.context import Context
 from raygen.train.loop.evaluation import Best, measure
 from raygen.train.loop.feed import feed
 from raygen.train.loop.finish import finish
-from raygen.train.loop.optimizer import load_state, rate_at, state_tensors
 from raygen.train.loop.optimizer_step import Stepper
 from raygen.train.loop.order import steps_of, total_steps
 from raygen.train.loop.ranks import Ranks
@@ -60,7 +61,8 @@ class Training:
         self.at = Position()
         self.best = Best()
         self.model = trainer.load_model(context.device)
-        self.stepper = Stepper(recipe, trainer, self.model, context.ranks, context.device)
+        self.stepper = Stepper(recipe, trainer, self.model, context.ranks, context.device, self.total)
+        self.average = Average(self.stepper.weights, recipe.ema) if recipe.ema is not None else None
 
     def run(self) -> dict[str, Any]:
         """Train to the end; return what finished.json says.
@@ -111,20 +113,21 @@ class Training:
         recipe, context, done = self._recipe, self._context, self.at.done
         blocks = [self._blocks["train"][member] for member in members]
         weight = sum(block.weight for block in blocks)
-        rate = rate_at(done, self.total, recipe.schedule, recipe.optimizer.learning_rate)
         mine = range(context.ranks.rank, len(members), context.ranks.world)
-        stepped = self.stepper.step((epoch, number), stream, mine, weight, rate, stopping=context.stopping())
+        stepped = self.stepper.step((epoch, number), done, stream, mine, weight, stopping=context.stopping())
         self.at = Position(epoch, number + 1, done + 1)
-        record = {
+        if self.average is not None:
+            self.average.update(done + 1)
+        record: dict[str, Any] = {
             "step": done + 1,
             "epoch": epoch,
-            "loss": stepped.loss,
-            "learning_rate": rate,
-            "grad_norm": stepped.grad_norm,
+            **stepped.main.record(),
             recipe.batch.unit: sum(block.cost for block in blocks),
             "weight": weight,
             "seconds": time.perf_counter() - began_s,
         }
+        if len(self._trainer.PHASES) > 1:
+            record["phases"] = {name: taken.record() for name, taken in stepped.phases.items()}
         self._context.say(record)
         self._look(saver, stopping=stepped.stopping)
         return record
@@ -136,7 +139,8 @@ class Training:
         metric, better = None, False
         if (done % recipe.evaluation.every_steps == 0 or last) and self._blocks.get("validation"):
             blocks = len(self._blocks["validation"])
-            meter = measure(recipe, self._trainer, self.model, "validation", blocks, self._context)
+            with self.average.in_place() if self.average is not None else nullcontext():
+                meter = measure(recipe, self._trainer, self.model, "validation", blocks, self._context)
             metrics = meter.result().metrics
             self._context.say({"step": done, "split": "validation", "metrics": metrics})
             metric = metrics[recipe.evaluation.metric]
@@ -161,10 +165,11 @@ class Training:
         if self.best.step is not None and self.best.step != kept:
             kept = self.best.step
             self._load_weights(read(context.store, kept))
+        if self.average is not None:
+            self.average.swap()
         return finish(self._recipe, self._trainer, self.model, self._blocks, context, self.at.done, kept)
 
     def _snapshot(self, metric: float | None) -> Snapshot:
-        weights, optimizer = self.stepper.weights, self.stepper.optimizer
         state = {
             "recipe": self._recipe.digest(),
             "epoch": self.at.epoch,
@@ -174,7 +179,10 @@ class Training:
             "best": self.best.as_json(),
             "random": _random_state(),
         }
-        return Snapshot(self.at.done, dict(weights), state_tensors(optimizer, weights), state, metric)
+        average = self.average.tensors if self.average is not None else None
+        return Snapshot(
+            self.at.done, dict(self.stepper.weights), self.stepper.state(), state, metric, average
+        )
 
     def _load(self, snapshot: Snapshot) -> None:
         state = snapshot.state
@@ -183,7 +191,7 @@ class Training:
                 f"{self._context.store.uri} holds a checkpoint of another recipe or of other data; choose another --output"
             )
         self._load_weights(snapshot)
-        load_state(self.stepper.optimizer, self.stepper.weights, snapshot.optimizer)
+        self.stepper.load(snapshot.optimizer)
         self.at = Position(state["epoch"], state["step"], state["done"])
         self.best = Best(**state["best"])
         torch.set_rng_state(torch.frombuffer(bytearray(base64.b64decode(state["random"])), dtype=torch.uint8))
@@ -197,6 +205,8 @@ class Training:
         with torch.no_grad():
             for name, tensor in snapshot.weights.items():
                 weights[name].copy_(tensor)
+        if self.average is not None and snapshot.average is not None:
+            self.average.load(snapshot.average)
 
 
 def train_worker(config: dict[str, Any]) -> None:

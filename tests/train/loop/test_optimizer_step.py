@@ -17,8 +17,8 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("clip", [None, 0.01])
 def test_a_step_goes_down_the_gradient_of_its_mean_loss(tmp_path: Path, clip: float | None) -> None:
-    sgd = {"name": "sgd", "momentum": 0, "weight_decay": 0, "clip_norm": clip}
-    recipe = recipe_of(llama(tmp_path), optimizer=sgd)
+    sgd = {"name": "sgd", "learning_rate": 0.1, "momentum": 0, "weight_decay": 0, "clip_norm": clip}
+    recipe = recipe_of(llama(tmp_path), optimizer=sgd, schedule={"kind": "constant", "warmup": 0})
     trainer = trainer_of(recipe)
     blocks = InMemory(recipe, trainer, train=questions(12)).tables["train"]
     targets = sum(
@@ -33,8 +33,8 @@ def test_a_step_goes_down_the_gradient_of_its_mean_loss(tmp_path: Path, clip: fl
     torch.optim.SGD(plain.parameters(), lr=0.1).step()
 
     model = trainer.load_model(CPU)
-    stepper = Stepper(recipe, trainer, model, Ranks(), CPU)
-    found = stepper.step((0, 0), iter(blocks), range(len(blocks)), targets, rate=0.1)
+    stepper = Stepper(recipe, trainer, model, Ranks(), CPU, total=1)
+    found = stepper.step((0, 0), 0, iter(blocks), range(len(blocks)), targets).main
     assert found.loss == pytest.approx(loss.item(), rel=1e-5)
     assert found.grad_norm == pytest.approx(norm.item(), rel=1e-4)
     for one, other in zip(model.parameters(), plain.parameters(), strict=True):
