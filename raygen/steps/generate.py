@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from raygen.config.base import Frozen, Tools, Variable, exactly_one, pattern_of
+from raygen.config.base import Frozen, Tools, Variable
 from raygen.config.constraint import Constraint
 from raygen.config.media import RenderSettings
 from raygen.config.sampling import Sampling
@@ -16,7 +16,7 @@ from raygen.data.paths import fields_of, is_in_text
 from raygen.data.text.messages import checked_messages
 from raygen.data.text.tools import checked_tools, unread_tools, whole_tools
 from raygen.engines.requests import GenerateRequest
-from raygen.json_text import read_json, write_json
+from raygen.json_text import read_json
 from raygen.steps.base import Ask, Step, check_constraint
 from raygen.steps.rendering import Rendering
 from raygen.steps.row.calls import Calls
@@ -24,32 +24,13 @@ from raygen.steps.row.pictures import image_part
 from raygen.steps.row.seeds import seed_of
 from raygen.steps.row.story import Draft, Story
 from raygen.steps.row.usable import fault_of
+from raygen.steps.tools.answers import Answer, answer_in
 from raygen.steps.tools.constrained import KeepsTo
-from raygen.steps.tools.patterns import Pattern
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from raygen.steps.context import Context
-
-
-class Answer(Frozen):
-    """Where a sample's final answer stands: the last match of a pattern (its first group, if it has one), or a JSON field."""
-
-    pattern: str | None = Field(
-        None, description="the last match in the text counts: its first group, if it has one"
-    )
-    json_field: str | None = Field(
-        None,
-        description="a key, or several with dots between: `result.value`; lists have numbers: `steps.0.text`",
-    )
-
-    _compiles = field_validator("pattern")(lambda text: text if text is None else pattern_of(text))
-
-    @model_validator(mode="after")
-    def _one(self) -> Answer:
-        exactly_one(self, "pattern", "json_field")
-        return self
 
 
 class Generate(Frozen):
@@ -142,7 +123,16 @@ class GenerateStep(Step):
         self.tools_key = f"{where}.tools" if config.tools else None
         self._rendering = None
         if config.render is not None:
-            self._rendering = Rendering(config, name, context.seed, self._prompt, context.max_sample_bytes)
+            self._rendering = Rendering(
+                name,
+                context.seed,
+                config.model,
+                config.render,
+                config.samples,
+                config.images,
+                self._prompt,
+                context.max_sample_bytes,
+            )
             return
         self.asks.append(Ask(where, config.model, config.system is not None, config.sampling, self.tools_key))
 
@@ -276,20 +266,6 @@ class GenerateStep(Step):
         if self._system is not None:
             messages.insert(0, {"role": "system", "content": self._system.render(row)})
         return messages
-
-
-def answer_in(text: str, where: Answer) -> str | None:
-    """Return the final answer that stands in a text, or None."""
-    if where.pattern is not None:
-        answer = next(reversed(Pattern(where.pattern).found(text)), None)
-        return answer.strip() if answer is not None else None
-    try:
-        value = _json_in(text)
-        for key in (where.json_field or "").split("."):
-            value = value[int(key) if isinstance(value, list) else key]
-    except (ValueError, KeyError, IndexError, TypeError):
-        return None
-    return value if isinstance(value, str) else write_json(value).decode()
 
 
 def _json_in(text: str) -> Any:

@@ -1,1 +1,1 @@
-"""Tools that several steps use: patterns with a time limit, excerpts, JSON schemas, vectors far apart."""
+"""Tools that several steps use: patterns with a time limit, answers, constraints, excerpts, JSON schemas, what lies far apart."""

@@ -13,8 +13,8 @@ from raygen.config.constraint import Constraint
 from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult
 from raygen.errors import RowError
 from raygen.program.job import Job
-from raygen.steps.generate import Answer, answer_in
 from raygen.steps.row.calls import Calls
+from raygen.steps.tools.answers import Answer, answer_in
 from raygen.steps.tools.constrained import KeepsTo
 from raygen.steps.tools.schemas import Schema
 from tests.steps.scripted import ECHO, NLI, Writer, job_of, run
