@@ -27,7 +27,7 @@ from raygen.program.program import Program, Tally, unkept
 from raygen.program.resolve import identity_of
 from raygen.runs.commit import StoredObject, no_calls
 from raygen.runs.outcome import SCHEMA_VERSION, Outcome, outcome_table
-from raygen.runs.shelf import Shelf
+from raygen.runs.shelf import Bin, Shelf
 from raygen.steps.row.record import RecordedRows
 from raygen.usage import Usage
 from raygen.version import __version__
@@ -132,7 +132,7 @@ class EngineHost:
         return "; ".join(f"{name}: {words}" if named else str(words) for name, words in known.items()) or None
 
     def run_chunk(
-        self, rows: pa.Table, known: RecordedRows | None = None, shelf: Shelf | None = None
+        self, rows: pa.Table, known: RecordedRows | None = None, shelf: Shelf | Bin | None = None
     ) -> ChunkResult:
         """Turn a chunk's rows into outcomes, in order. Blocks; call it from several threads at once.
 
@@ -225,7 +225,7 @@ class EngineHost:
         errors: dict[int, RowError],
         tally: Tally,
         known: RecordedRows | None,
-        shelf: Shelf | None,
+        shelf: Shelf | Bin | None,
     ) -> list[Outcome]:
         """A few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
         own = asyncio.current_task()

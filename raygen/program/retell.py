@@ -24,6 +24,9 @@ from raygen.engines.requests import (
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
+    MediaSample,
+    RenderRequest,
+    RenderResult,
 )
 from raygen.errors import RowError
 from raygen.models.resolved import ResolvedAdapter, ResolvedModel
@@ -40,6 +43,7 @@ from raygen.steps.row.story import DROPPED, GOES_ON, SELECTED, Draft, Story
 from raygen.steps.spec import step_names
 
 NOT_RECORDED = "not_recorded"
+NOT_READ = b"-"  # in place of media, which no step looks into
 
 
 @dataclass(slots=True)
@@ -48,12 +52,19 @@ class Prompt:
 
     step: str
     at: int  # how many decisions stood before its step began
-    request: GenerateRequest
+    request: GenerateRequest | RenderRequest
     model: str
     samples: list[int]  # numbers of what it gave; none: that is not kept
     proven: bool | None = (
         None  # is it, by the digest of its call, what was sent? None: nothing to compare with
     )
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What was asked, as chat messages; of a model that renders its prompt."""
+        if isinstance(self.request, RenderRequest):
+            return [{"role": "user", "content": self.request.prompt or self.request.label or ""}]
+        return self.request.messages
 
 
 @dataclass(slots=True)
@@ -127,13 +138,7 @@ class RecordedEngine(Engine):
         self._told = told
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
-        told = self._told
-        found = [told.by_seed[seed] for seed in request.seeds if seed in told.by_seed]
-        whole = len(found) == len(request.seeds)
-        numbers = [each["number"] for each in found] if whole else []
-        told.found.prompts.append(Prompt(told.step, told.at, request, self.model.name, numbers))
-        if not whole:
-            raise _not_recorded(self.model.name)
+        found = self._samples(request)
         samples = [
             GeneratedSample(
                 each["text"] or "",
@@ -145,6 +150,32 @@ class RecordedEngine(Engine):
             for each in found
         ]
         return GenerateResult(samples, found[0]["usage"]["prompt_tokens"] if found else None)
+
+    async def render(self, request: RenderRequest) -> RenderResult:
+        found = self._samples(request)
+        samples = [
+            MediaSample(
+                NOT_READ,
+                each["media_type"],
+                each["width"],
+                each["height"],
+                each["seconds"],
+                finish_reason=each["finish_reason"],
+            )
+            for each in found
+        ]
+        return RenderResult(samples, found[0]["usage"]["prompt_tokens"] if found else None)
+
+    def _samples(self, request: GenerateRequest | RenderRequest) -> list[Mapping[str, Any]]:
+        """Return the recorded samples that a request asked for, and keep the request. Raises RowError."""
+        told = self._told
+        found = [told.by_seed[seed] for seed in request.seeds if seed in told.by_seed]
+        whole = len(found) == len(request.seeds)
+        numbers = [each["number"] for each in found] if whole else []
+        told.found.prompts.append(Prompt(told.step, told.at, request, self.model.name, numbers))
+        if not whole:
+            raise _not_recorded(self.model.name)
+        return found
 
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
         raise _not_recorded(self.model.name)

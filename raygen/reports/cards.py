@@ -14,7 +14,7 @@ from raygen.errors import RaygenError, RowError
 from raygen.program.job import Job
 from raygen.program.program import Program
 from raygen.program.retell import Judged, Retold, retell
-from raygen.review.beside import beside
+from raygen.review.beside import beside, medium
 from raygen.review.explain import attributions
 from raygen.runs.commit import Commit
 from raygen.runs.outcome import outcome_rows
@@ -102,7 +102,7 @@ class ReportCards:
 
         several = len(self.job.steps) > 1
         told = self._told(row, read, error) if several and read else Retold()
-        outputs = [(s["text"], s["finish_reason"], s["seed"]) for s in row["samples"]]
+        outputs = [(_shown(s), s["finish_reason"], s["seed"]) for s in row["samples"]]
         failure = (row["error"]["code"], row["error"]["message"]) if row["error"] else None
         return SampleRow(
             row["row_id"],
@@ -143,7 +143,7 @@ class ReportCards:
         shown = {row["samples"][0]["number"]} if row["samples"] else set()
         for prompt in told.prompts:
             if prompt.proven and shown.intersection(prompt.samples):
-                return _as_sent(prompt.request.messages)
+                return _as_sent(prompt.messages)
         names = {**read, **row["variables"]}
         try:
             first = self._program.first.request(row["row_id"], names) if read else None
@@ -205,4 +205,10 @@ def _discarded(row: dict[str, Any]) -> list[tuple[int, str, str | None, str | No
         for each in row["attempts"]
         if each["sample"] is not None and each["decision"] not in GOES_ON
     }
-    return [(s["number"], s["step"], s["text"], findings.get(s["number"])) for s in row["discarded"]]
+    return [(s["number"], s["step"], _shown(s), findings.get(s["number"])) for s in row["discarded"]]
+
+
+def _shown(sample: dict[str, Any]) -> str | None:
+    """Return a sample's text; of a medium what it is."""
+    text: str | None = sample["text"]
+    return medium(sample) if sample["media_type"] is not None else text

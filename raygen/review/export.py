@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import tarfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,12 +10,14 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from raygen.data.media.shards import safe_name, suffix_of
 from raygen.errors import ConfigError, UserError
 from raygen.json_text import write_json
 from raygen.review.show import check_status, plain
 from raygen.runs.commit import encode_data
+from raygen.runs.media import with_media
 from raygen.runs.outcome import OWN_COLUMNS, outcome_rows
-from raygen.runs.view import open_run
+from raygen.runs.view import RunView, open_run
 from raygen.storage import open_store
 
 FILE_ROWS = 100_000
@@ -38,7 +39,7 @@ def export_run(run_uri: str, as_format: str, to: str, status: str | None) -> tup
         raise UserError(f"--to {to}: not empty; name a new place")
     suffix, encode = WRITERS[as_format]
     rows = files = 0
-    for table in _parts(view.tables(), status):
+    for table in _parts(view, status):
         target.put(f"part-{files:05d}{suffix}", encode(table))
         rows, files = rows + table.num_rows, files + 1
     mark = {
@@ -53,17 +54,17 @@ def export_run(run_uri: str, as_format: str, to: str, status: str | None) -> tup
     return rows, files
 
 
-def _parts(tables: Iterator[pa.Table], status: str | None) -> Iterator[pa.Table]:
-    """Bundle chunks into files of bounded size."""
+def _parts(view: RunView, status: str | None) -> Iterator[pa.Table]:
+    """Bundle chunks into files of bounded size; media that stand beside the tables are put into them."""
     held: list[pa.Table] = []
-    for table in tables:
+    for (store, commit), table in zip(view.chunks, view.tables(), strict=True):
         if status is not None:
             table = table.filter(pa.compute.equal(table.column("status"), status))
-        if table.num_rows:
-            held.append(table)
-        if sum(t.num_rows for t in held) >= FILE_ROWS or sum(t.nbytes for t in held) >= FILE_BYTES:
-            yield pa.concat_tables(held)
-            held = []
+        for piece in with_media(store, commit, table, FILE_BYTES // 4):
+            held.append(piece)
+            if sum(t.num_rows for t in held) >= FILE_ROWS or sum(t.nbytes for t in held) >= FILE_BYTES:
+                yield pa.concat_tables(held)
+                held = []
     if held:
         yield pa.concat_tables(held)
 
@@ -83,14 +84,16 @@ def _webdataset(table: pa.Table) -> bytes:
     with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for number, row in enumerate(_rows(table)):
             # Row ids are anybody's text: the member's name keeps what is safe of them, the JSON has all of it.
-            name = f"{number:08d}-{re.sub(r'[^A-Za-z0-9_-]', '_', row['row_id'])[:80]}"
+            name = safe_name(number, row["row_id"])
             for sample in row["samples"]:
                 media = sample.pop("media")
                 if media is not None:
-                    kind = re.sub(r"[^a-z0-9]", "", (sample["media_type"] or "bin").split("/")[-1].lower())
+                    kind = suffix_of(sample["media_type"])
                     _add(archive, f"{name}.{sample['index']}.{kind}", media)
                 elif sample["text"] is not None:
                     _add(archive, f"{name}.{sample['index']}.txt", sample["text"].encode("utf-8", "replace"))
+            for sample in row["discarded"]:
+                sample["media"] = None
             kept = {
                 key: value
                 for key, value in row.items()

@@ -12,7 +12,7 @@ from raygen.engines.finish import LENGTH
 from raygen.errors import ConfigError, KeyNotFoundError
 from raygen.formatting import visible
 from raygen.json_text import write_json
-from raygen.review.beside import beside
+from raygen.review.beside import beside, medium
 from raygen.runs.commit import Commit, committed_chunks, read_commits, read_data
 from raygen.runs.outcome import OWN_COLUMNS, STATUSES, outcome_rows
 from raygen.runs.retries import Merged, read_merged
@@ -97,7 +97,7 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     elif (finding := _finding(row)) is not None:
         yield f"    {finding['step']}: {_in_a_line(finding['detail'], FOUND)}"
     for sample in row["samples"]:
-        text = shown(sample["text"], MOST) if sample["text"] is not None else f"[{sample['media_type']}]"
+        text = shown(sample["text"], MOST) if sample["text"] is not None else medium(sample)
         if sample["answer"] is not None:
             text += f"  => {shown(sample['answer'], MOST)}"
         if sample["finish_reason"] == LENGTH:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from raygen.engines.requests import GenerateRequest, RenderRequest
 from raygen.errors import RaygenError
 from raygen.program.job import Job
 from raygen.program.program import Program
@@ -21,6 +22,9 @@ from raygen.steps.spec import step_names
 from raygen.storage import open_store
 
 ATTRIBUTED = 16  # verdicts of one row that are taken apart, the last ones
+
+# What is told of a sample that is no text.
+MEDIUM = ("media_type", "width", "height", "seconds", "size_bytes", "digest")
 
 
 def trace_row(run_uri: str, row_id: str, *, attribute: bool = False) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def _blocks(record: Mapping[str, Any], job: Job | None, told: Retold) -> list[di
             decision["made"] = {
                 **{
                     key: sample[key]
-                    for key in ("text", "answer", *BESIDE, "finish_reason", "seed", "usage", "media_type")
+                    for key in ("text", "answer", *BESIDE, "finish_reason", "seed", "usage", *MEDIUM)
                 },
                 "call": sample["call"],
                 "mends": sample["parent"],
@@ -175,14 +179,25 @@ def _as_dict(prompt: Prompt) -> dict[str, Any]:
     return {
         "model": prompt.model,
         "adapter": request.adapter,
-        "messages": [
-            {**message, "content": _content(message.get("content"))} for message in request.messages
-        ],
+        "messages": [{**message, "content": _content(message.get("content"))} for message in prompt.messages],
+        **_how(request),
+        "samples": prompt.samples,
+        "proven": prompt.proven,
+    }
+
+
+def _how(request: GenerateRequest | RenderRequest) -> dict[str, Any]:
+    """Return with what settings a model was asked."""
+    if isinstance(request, RenderRequest):
+        return {
+            "tools": None,
+            "constraint": None,
+            "render": request.settings.model_dump(mode="json", exclude_none=True),
+        }
+    return {
         "tools": request.tools,
         "sampling": request.sampling.model_dump(mode="json"),
         "constraint": request.constraint and request.constraint.model_dump(mode="json", exclude_none=True),
-        "samples": prompt.samples,
-        "proven": prompt.proven,
     }
 
 

@@ -11,7 +11,7 @@ import orjson
 from raygen.data.text.messages import told_calls
 from raygen.formatting import as_text, count, visible
 from raygen.json_text import write_json
-from raygen.review.beside import beside
+from raygen.review.beside import beside, medium
 from raygen.review.show import plain, shown
 from raygen.usage import unit_of
 
@@ -192,7 +192,7 @@ def _sample(tree: Tree, decision: Mapping[str, Any], fates: Mapping[int, str]) -
     )
     if made["because"]:
         branch.add(_text(f"because of sample {made['mends']}: {made['because']}", "italic"))
-    branch.add(_text((made["text"] or "(empty)") if made["text"] is not None else f"[{made['media_type']}]"))
+    branch.add(_text((made["text"] or "(empty)") if made["text"] is not None else medium(made)))
     for name, words in beside(made):
         branch.add(_text(f"{name}: ", "cyan").append_text(_text(words, "not bold default")))
 

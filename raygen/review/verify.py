@@ -33,9 +33,11 @@ from raygen.runs.duplicate_finder import find_duplicates
 from raygen.runs.duplicates import deduplication_of, per_chunk, read_duplicates
 from raygen.runs.enough import Target
 from raygen.runs.manifest import MANIFEST_KEY
+from raygen.runs.media import media_problems
 from raygen.runs.outcome import OWN_COLUMNS, STATUSES
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
+from raygen.runs.shelf import Bin
 from raygen.storage import Store, open_store
 
 READERS = 16  # commits read at once
@@ -110,6 +112,7 @@ def verify_run(run_uri: str, replay: str = "0", say: Say | None = None) -> Verif
             except (CorruptDataError, KeyNotFoundError) as error:
                 found.problems.append(str(error))
                 continue
+            found.problems += media_problems(where, commit, table)
             found.chunks += 1
             found.rows += table.num_rows
             if (
@@ -248,7 +251,7 @@ def _replay(found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Tabl
         tables = reader.read(plan.inputs, [plan.chunks[chunk] for chunk in wanted], Program(job).columns)
         for table, before in zip(tables, wanted.values(), strict=True):
             mask = pa.compute.is_in(table.column(ROW_ID), value_set=before.column("row_id").combine_chunks())
-            again = host.run_chunk(table.filter(mask)).outcomes
+            again = host.run_chunk(table.filter(mask), shelf=Bin()).outcomes
             for old, new in zip(before.to_pylist(), again.to_pylist(), strict=True):
                 found.replayed += 1
                 if _generated(old) != _generated(new):
@@ -294,5 +297,7 @@ def _generated(row: dict[str, Any]) -> Any:
     )
     error = row["error"]  # its words may be another version's
     kept = {name: value for name, value in row.items() if name not in OWN_COLUMNS}
+    for sample in (*row["samples"], *row["discarded"]):  # their digest says whether media are the same
+        sample["media"] = sample["shard"] = sample["offset"] = None
     # As text: NaN equals nothing.
     return [error and (error["code"], error["step"]), repr(kept), *(row[name] for name in names)]

@@ -11,10 +11,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from raygen.config.base import is_number
 from raygen.errors import KeyNotFoundError
 from raygen.runs import duplicates
-from raygen.runs.commit import DATA, committed_chunks, read_commits
+from raygen.runs.commit import DATA, chunk_of, committed_chunks, read_commits
 from raygen.runs.manifest import Manifest
 from raygen.runs.plan import Plan
 from raygen.runs.retries import retry_prefixes
@@ -45,9 +44,7 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
     for prefix in ["", *retry_prefixes(store)]:
         # The listing of data comes first: whatever is committed after it cannot make a listed object an orphan wrongly,
         # because the commits are read afterwards.
-        objects = [
-            (_chunk_of(info.key.removeprefix(prefix + DATA)), info) for info in store.list(prefix + DATA)
-        ]
+        objects = [(chunk_of(info.key.removeprefix(prefix)), info) for info in store.list(prefix + DATA)]
         objects += [(DUPLICATES, info) for info in store.list(prefix + duplicates.PREFIX)]
         part = store.child(prefix) if prefix else store
         chunks = committed_chunks(part)
@@ -86,9 +83,3 @@ def collect(store: Store, grace_s: float, *, dry_run: bool = False, now_s: float
             if not dry_run:
                 store.delete(info.key)
     return Collected(removed, removed_bytes, young, pending)
-
-
-def _chunk_of(name: str) -> int | None:
-    """Return the chunk that a table or an archive is of; None for a file that is not ours, which stays."""
-    chunk, dash, _ = name.partition("-")
-    return int(chunk) if dash and name.endswith((".parquet", ".tar")) and is_number(chunk) else None

@@ -44,6 +44,12 @@ def chunk_name(chunk: int) -> str:
     return f"{chunk:08d}"
 
 
+def chunk_of(key: str) -> int | None:
+    """Return the chunk that a table or an archive is of, by its key; None for a file that is not ours."""
+    chunk, dash, _ = key.removeprefix(DATA).partition("-")
+    return int(chunk) if dash and key.endswith((".parquet", ".tar")) and is_number(chunk) else None
+
+
 @dataclass(slots=True)
 class Attempt:
     """One try at a chunk. It ends itself at its limit, so that nobody writes long after the run has moved on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -84,11 +84,34 @@ def carried(objects: tuple[StoredObject, ...], prefix: str) -> tuple[StoredObjec
     )
 
 
-def with_media(store: Store, commit: Commit, table: pa.Table) -> pa.Table:
-    """Return a chunk's outcomes, or some of them, with all media inside. Raises CorruptDataError, KeyNotFoundError."""
+def with_media(store: Store, commit: Commit, table: pa.Table, most_bytes: int) -> Iterator[pa.Table]:
+    """Yield a chunk's outcomes, or some of them, with all media inside, in pieces of whole rows.
+
+    Args:
+        most_bytes: of media in a piece; a row with more of them is a piece of its own.
+
+    Raises:
+        CorruptDataError: media are others than were committed. KeyNotFoundError: an archive is gone.
+    """
+    sizes = [0] * table.num_rows
     for name in SAMPLE_COLUMNS:
-        if not len(_beside(table, name)):
-            continue
+        lists = table.column(name).combine_chunks()
+        samples, rows = pc.list_flatten(lists), pc.list_parent_indices(lists).to_pylist()
+        beside = pc.is_valid(samples.field("shard")).to_pylist()
+        for row, is_beside, size in zip(rows, beside, samples.field("size_bytes").to_pylist(), strict=True):
+            sizes[row] += size if is_beside else 0
+    begin = held = 0
+    for row, size in enumerate(sizes):
+        if held and held + size > most_bytes:
+            yield _filled(store, commit, table.slice(begin, row - begin))
+            begin, held = row, 0
+        held += size
+    if begin < table.num_rows:
+        yield _filled(store, commit, table.slice(begin)) if any(sizes) else table
+
+
+def _filled(store: Store, commit: Commit, table: pa.Table) -> pa.Table:
+    for name in SAMPLE_COLUMNS:
         rows = table.column(name).to_pylist()
         for sample in (sample for row in rows for sample in row):
             sample["media"] = read_media(store, commit, sample)
@@ -96,12 +119,6 @@ def with_media(store: Store, commit: Commit, table: pa.Table) -> pa.Table:
         place = table.schema.get_field_index(name)
         table = table.set_column(place, table.schema.field(place), pa.array(rows, pa.list_(SAMPLE)))
     return table
-
-
-def _beside(table: pa.Table, column: str) -> pa.Array:
-    """Return the samples of a column whose media stand beside the table."""
-    samples = pc.list_flatten(table.column(column).combine_chunks())
-    return samples.filter(pc.is_valid(samples.field("shard")))
 
 
 def media_problems(store: Store, commit: Commit, table: pa.Table) -> list[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 
 from raygen.config.source import StorageOptions
-from raygen.errors import KeyNotFoundError, UserError
+from raygen.errors import CorruptDataError, KeyNotFoundError, UserError
 from raygen.formatting import count
-from raygen.runs.commit import Commit, read_data
+from raygen.runs.commit import Commit, chunk_of, read_data
 from raygen.runs.duplicates import mark, packed, unpacked
 from raygen.runs.manifest import Manifest
+from raygen.runs.media import read_media
 from raygen.runs.outcome import outcome_rows, outcome_schema
 from raygen.runs.plan import Plan
 from raygen.runs.retries import Merged, read_merged
@@ -63,9 +65,31 @@ class RunView:
         return self._merged.tables()
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield all outcomes as dicts: maps as dicts, kept columns of JSON as their values. Raises CorruptDataError."""
+        """Yield all outcomes as dicts: maps as dicts, kept columns of JSON as their values. Raises CorruptDataError.
+
+        Media that stand beside the tables are not read: `media` gives the bytes of a sample.
+        """
         for table in self.tables():
             yield from outcome_rows(table)
+
+    def media(self, sample: Mapping[str, Any]) -> bytes | None:
+        """Return the bytes of a sample's picture, sound or video, read now and checked; None: it is a text.
+
+        Args:
+            sample: one of a row's `samples` or `discarded`.
+
+        Raises:
+            CorruptDataError: they are others than were committed. KeyNotFoundError: the archive is gone.
+        """
+        shard = sample.get("shard")
+        place = self.chunks[0] if shard is None else self._by_chunk.get(chunk_of(shard))
+        if place is None:
+            raise CorruptDataError(f"{self.uri}: no chunk of it has an archive {shard!r}")
+        return read_media(*place, sample)
+
+    @cached_property
+    def _by_chunk(self) -> dict[int | None, tuple[Store, Commit]]:
+        return {place[1].chunk: place for place in self.chunks}
 
     def to_arrow(self) -> pa.Table:
         """Return all outcomes as one table, in the order of the input, checked. Raises CorruptDataError."""
