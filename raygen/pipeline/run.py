@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from raygen.engines.figures import missing_lines
-from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
+from raygen.errors import KeyNotFoundError, StorageError
 from raygen.formatting import count, duration
 from raygen.messages import Say, sayer
 from raygen.pipeline.budget import Budget
 from raygen.pipeline.monitor import Display, Monitor
 from raygen.pipeline.result import RunResult
-from raygen.pipeline.work import Work, grouped, todos_of
+from raygen.pipeline.work import Report, Work, grouped, todos_of
 from raygen.program.job import Job
 from raygen.program.prepare import Prepared, prepare
 from raygen.reports.summary import REPORT_KEY, write_report
-from raygen.runs.commit import Commit, committed_chunks, put_commit, read_commit, read_commits
+from raygen.runs.commit import Commit, committed_chunks, put_commit
 from raygen.runs.duplicate_finder import find_duplicates
 from raygen.runs.duplicates import Duplicates, deduplication_of, write_duplicates
-from raygen.runs.enough import Target, acceptance
+from raygen.runs.enough import acceptance
+from raygen.runs.ledger import Ledger
 from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
 from raygen.runs.overlap import Overlap
-from raygen.runs.plan import Plan
 from raygen.runs.reuse import Reuse
-from raygen.storage import Store, open_store
+from raygen.storage import open_store
+
+if TYPE_CHECKING:
+    from raygen.pipeline.execute import RayExecution
+    from raygen.pipeline.inline import InlineExecution
 
 STORE_PATIENCE_S, STORE_PAUSE_S = 600.0, 5.0
 MAX_GROUPS = 512  # reading tasks a pass: each is an object in Ray's store before the first row is read
@@ -68,65 +71,47 @@ def drive(
     if store.exists(MANIFEST_KEY):
         say(f"{store.uri} is finished; nothing to do")
         return _finished(run, Manifest.load(store), say)
+    work = _work_of(run, say)
+    ledger = Ledger(store, plan, lambda commits: _count_duplicates(run, commits))
+    if run.resumed:
+        say(
+            f"resuming {store.uri}: {len(ledger.done):,} of {count(len(plan.todo), 'chunk is', 'chunks are')} committed"
+        )
+    monitor = Monitor(store, plan, display, budget, run.job.execution.tolerance)
+    monitor.found(len(ledger.done))
+    ledger.read_earlier(monitor.loaded)
+    with monitor.session():
+        if not ledger.over:
+            with _cluster(inline):
+                _passes(work, ledger, monitor, run.overlap, inline, say)
+        manifest = ledger.settle()
+        if manifest is None:
+            if not ledger.over:
+                _say_missing(monitor, say)
+                return monitor.interrupted()
+            commits = ledger.commits()
+            manifest = finish(store, plan, commits.values(), _duplicates(run, commits, say))
+        monitor.finished()
+    _say_missing(monitor, say)
+    return _finished(run, manifest, say)
+
+
+def _work_of(run: Prepared, say: Say) -> Work:
+    """Return what workers need to know, and say how the run goes about it."""
+    store, plan = run.store, run.plan
     single_committer = not store.has_conditional_put()
     if single_committer:
         say(
             f"{store.uri} has no conditional writes: only this driver commits. Never start two drivers on this run"
         )
-    work = Work.of(
-        run.job, plan, run.models, store, single_committer=single_committer, carried=run.carried,
-        reuse=run.reuse,
-    )  # fmt: skip
     if run.reuse is not None:
         say(_reusing(run, run.reuse))
     if not plan.rows:
         say(f"the source holds no rows ({', '.join(run.job.source.uris)}): there is nothing to do")
-    done = committed_chunks(store) & set(plan.todo)
-    if run.resumed:
-        say(
-            f"resuming {store.uri}: {len(done):,} of {count(len(plan.todo), 'chunk is', 'chunks are')} committed"
-        )
-    known: dict[int, Commit] = {}
-    tolerance = run.job.execution.tolerance
-    monitor = Monitor(store, plan, display, budget, tolerance)
-    monitor.found(len(done))
-    earlier = threading.Thread(target=_load, args=(store, sorted(done), known, monitor), daemon=True)
-    earlier.start()
-    target = Target(plan, lambda commits: _count_duplicates(run, commits))
-    if target.wanted is not None:
-        earlier.join()  # first: whether there is anything left to do depends on what they accepted
-        target.add(known.values())
-    with monitor.session():
-        if len(done) < len(plan.todo) and not target.reached:
-            with _cluster(inline):
-                while not monitor.stopping:
-                    before = len(done)
-                    problem = _pass(work, inline, plan, done, known, store, monitor, target, say, run.overlap)
-                    if len(done) == len(plan.todo) or target.reached:
-                        break
-                    if len(done) == before and not monitor.stopping:
-                        raise StorageError(f"no chunk could be committed: {problem}")
-        earlier.join()
-        if target.wanted is not None:
-            if store.exists(MANIFEST_KEY):  # another driver has decided which chunks are in
-                monitor.finished()
-                return _finished(run, Manifest.load(store), say)
-            _see(store, plan, done, known, target)
-        if len(done) < len(plan.todo) and not target.reached:
-            _say_missing(monitor, say)
-            return monitor.interrupted()
-        if missing := done - committed_chunks(store):
-            raise StorageError(
-                f"{store.uri}: {count(len(missing), 'chunk was', 'chunks were')} committed on other nodes "
-                "but cannot be seen from here; "
-                "the output has to be s3:// or a path that all nodes share"
-            )
-        unread = sorted(done - known.keys())
-        known.update((commit.chunk, commit) for commit in read_commits(store, unread))
-        manifest = finish(store, plan, known.values(), _duplicates(run, known, say))
-        monitor.finished()
-    _say_missing(monitor, say)
-    return _finished(run, manifest, say)
+    return Work.of(
+        run.job, plan, run.models, store, single_committer=single_committer, carried=run.carried,
+        reuse=run.reuse,
+    )  # fmt: skip
 
 
 def _say_missing(monitor: Monitor, say: Say) -> None:
@@ -165,26 +150,40 @@ def _count_duplicates(run: Prepared, commits: Iterable[Commit]) -> int:
     return int(find_duplicates(((run.store, commit) for commit in commits), config).num_rows)
 
 
+def _passes(
+    work: Work,
+    ledger: Ledger,
+    monitor: Monitor,
+    overlap: Overlap | None,
+    inline: bool,
+    say: Say,
+) -> None:
+    """Work through what is left, again and again, until there is enough or the session is to stop.
+
+    Raises:
+        StorageError: a whole pass has brought no chunk.
+    """
+    while not monitor.stopping:
+        before = len(ledger.done)
+        problem = _pass(work, ledger, monitor, overlap, inline, say)
+        if ledger.over:
+            return
+        if len(ledger.done) == before and not monitor.stopping:
+            raise StorageError(f"no chunk could be committed: {problem}")
+
+
 def _pass(
     work: Work,
-    inline: bool,
-    plan: Plan,
-    done: set[int],
-    known: dict[int, Commit],
-    store: Store,
+    ledger: Ledger,
     monitor: Monitor,
-    target: Target,
-    say: Say,
     overlap: Overlap | None,
+    inline: bool,
+    say: Say,
 ) -> str | None:
-    """Work once through all chunks that are left; returns the last problem. Marks what was committed in `done`."""
+    """Work once through all chunks that are left; return the last problem."""
     problem = None
-    todos = grouped(work.job, plan, todos_of(plan, done, overlap), MAX_GROUPS)
-    if inline:
-        from raygen.pipeline.inline import InlineExecution as Execution
-    else:
-        from raygen.pipeline.execute import RayExecution as Execution  # type: ignore[assignment]
-    execution = Execution(work, todos)
+    todos = todos_of(ledger.plan, ledger.done, overlap)
+    execution = _execution(inline)(work, grouped(work.job, ledger.plan, todos, MAX_GROUPS))
     try:
         execution.start()
         monitor.watch(execution)
@@ -194,28 +193,39 @@ def _pass(
                 continue
             if report.note is not None:
                 say(report.note)
-            commit, mine = report.commit, report.mine
-            if commit is None and target.wanted is not None:
-                try:
-                    commit = read_commit(store, report.chunk)  # another driver's: its rows count too
-                except KeyNotFoundError:
-                    monitor.stop("another driver has finished the run")
-                    continue
-            elif commit is not None and work.single_committer:
-                commit, mine = put_commit(store, commit)
-            if commit is not None:
-                known[report.chunk] = commit
-            done.add(report.chunk)
-            monitor.committed(commit, mine)
-            target.add([commit] if commit is not None else [])
-            if target.reached:
-                monitor.stop(f"enough: {target.accepted:,} accepted of {target.wanted:,} wanted")
+            _take(report, work, ledger, monitor)
     finally:
         monitor.unwatch()
         execution.close()
     if not monitor.stopping:
-        _patiently(lambda: _see(store, plan, done, known, target), monitor, say)
+        _patiently(ledger.look, monitor, say)
     return problem
+
+
+def _take(report: Report, work: Work, ledger: Ledger, monitor: Monitor) -> None:
+    """Take note of a chunk that a worker says is committed, or commit it, where only the driver commits."""
+    commit, mine = report.commit, report.mine
+    if commit is not None and work.single_committer:
+        commit, mine = put_commit(ledger.store, commit)
+    try:
+        commit = ledger.take(report.chunk, commit)
+    except KeyNotFoundError:
+        monitor.stop("another driver has finished the run")
+        return
+    monitor.committed(commit, mine)
+    if ledger.goal.reached:
+        monitor.stop(f"enough: {ledger.goal.line}")
+
+
+def _execution(inline: bool) -> type[InlineExecution | RayExecution]:
+    """Return what carries out the work; Ray is only imported where it is used."""
+    if inline:
+        from raygen.pipeline.inline import InlineExecution
+
+        return InlineExecution
+    from raygen.pipeline.execute import RayExecution
+
+    return RayExecution
 
 
 def _patiently(look: Callable[[], None], monitor: Monitor, say: Say) -> None:
@@ -234,29 +244,12 @@ def _patiently(look: Callable[[], None], monitor: Monitor, say: Say) -> None:
             time.sleep(STORE_PAUSE_S)
 
 
-def _see(store: Store, plan: Plan, done: set[int], known: dict[int, Commit], target: Target) -> None:
-    """Take note of what another driver committed meanwhile; what it accepted only matters where a number is wanted."""
-    done |= committed_chunks(store) & set(plan.todo)
-    if target.wanted is not None:
-        unread = sorted(done - known.keys())
-        known.update((commit.chunk, commit) for commit in read_commits(store, unread))
-        target.add(known.values())
-
-
 def _cluster(inline: bool):  # type: ignore[no-untyped-def]
     if inline:
         return nullcontext()
     from raygen.cluster.connect import connected
 
     return connected()
-
-
-def _load(store: Store, chunks: list[int], known: dict[int, Commit], monitor: Monitor) -> None:
-    """Read the commits of earlier sessions beside the work: a resume of many chunks starts at once."""
-    with contextlib.suppress(StorageError, CorruptDataError):  # what is missing is read again at the end
-        for commit in read_commits(store, chunks):
-            known[commit.chunk] = commit
-            monitor.loaded(commit)
 
 
 def _finished(run: Prepared, manifest: Manifest, say: Say) -> RunResult:

@@ -31,7 +31,7 @@ from raygen.review.show import chunks_of, merged_of
 from raygen.runs.commit import Commit, digest_of_ids, read_commit, read_data
 from raygen.runs.duplicate_finder import find_duplicates
 from raygen.runs.duplicates import deduplication_of, per_chunk, read_duplicates
-from raygen.runs.enough import Target
+from raygen.runs.enough import goal_of
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.media import media_problems
 from raygen.runs.outcome import OWN_COLUMNS, STATUSES
@@ -151,15 +151,13 @@ def _leave_out_unneeded(
     """Find chunks that are missing: a run that has reached its target may leave chunks out, and no other run may."""
     merged = merged_of(found_in)
     told = merged.duplicates if merged is not None else None
-    target = Target(plan, lambda commits: told[1].rows if told is not None else 0)
-    target.add(commit for _, commit in chunks)
-    if not target.reached:
+    goal = goal_of(plan, lambda commits: told[1].rows if told is not None else 0)
+    goal.add(commit for _, commit in chunks)
+    if not goal.reached:
         return
     found.rows_planned = sum(plan.chunks[commit.chunk].rows for _, commit in chunks)
     if spared := plan.rows - found.rows_planned:
-        found.notes.append(
-            f"{count(spared, 'row was', 'rows were')} not needed: {target.accepted:,} accepted of {target.wanted:,} wanted"
-        )
+        found.notes.append(f"{count(spared, 'row was', 'rows were')} not needed: {goal.line}")
 
 
 def _chosen(row_ids: pa.ChunkedArray, share: float) -> pa.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from raygen.formatting import count
 from raygen.runs.commit import Commit
@@ -52,16 +53,58 @@ def rows_left(plan: Plan, rows: Mapping[str, int], total: int) -> float:
     return min(left, max(0, plan.target - rows[ACCEPTED]) * done / rows[ACCEPTED])
 
 
+class Goal(Protocol):
+    """When a run has enough before all its chunks are committed."""
+
+    counts_rows: bool  # whether it matters what commits say, and not only that they stand
+
+    def add(self, commits: Iterable[Commit]) -> None:
+        """Take note of commits; a chunk counts once."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether no more chunks are needed."""
+
+    @property
+    def line(self) -> str:
+        """How far it is, for people."""
+
+
+def goal_of(plan: Plan, duplicates: Callable[[Iterable[Commit]], int] = lambda commits: 0) -> Goal:
+    """Return what a run is for: a number of accepted rows, or all its rows. (A retry has its rows, and does them all.)
+
+    Args:
+        duplicates: counts the duplicates among the accepted rows of some commits.
+    """
+    return AllRows() if plan.target is None else Target(plan.target, duplicates)
+
+
+class AllRows:
+    """The goal of a run that wants every row: nothing but the last chunk's commit is enough."""
+
+    counts_rows = False
+    reached = False
+    line = ""
+
+    def add(self, commits: Iterable[Commit]) -> None:
+        """All the same what they say."""
+
+
 class Target:
     """Counts accepted rows towards what a run wants. A chunk counts once, whoever committed it.
 
     Args:
-        duplicates: how many accepted rows of these commits are duplicates, which nobody wants. It is asked when there are
-            enough rows without it.
+        wanted: accepted rows.
+        duplicates: counts the duplicates among the accepted rows of some commits, which are not wanted. It is asked when
+            there are enough rows without it.
     """
 
-    def __init__(self, plan: Plan, duplicates: Callable[[Iterable[Commit]], int] = lambda commits: 0) -> None:
-        self.wanted = plan.target
+    counts_rows = True
+
+    def __init__(
+        self, wanted: int, duplicates: Callable[[Iterable[Commit]], int] = lambda commits: 0
+    ) -> None:
+        self.wanted = wanted
         self._duplicates = duplicates
         self._found = 0  # duplicates, when they were last looked for
         self._looked: int | None = None  # how many chunks there were then
@@ -80,8 +123,12 @@ class Target:
 
     @property
     def reached(self) -> bool:
-        if self.wanted is None or self.accepted < self.wanted:
+        if self.accepted < self.wanted:
             return False
         if self._looked != len(self._counted):
             self._found, self._looked = self._duplicates(self._counted.values()), len(self._counted)
         return self.accepted >= self.wanted
+
+    @property
+    def line(self) -> str:
+        return f"{self.accepted:,} accepted of {self.wanted:,} wanted"

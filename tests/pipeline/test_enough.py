@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import raygen
-from raygen.pipeline import run as driver
 from raygen.pipeline.monitor import Budget
 from raygen.pipeline.retry import retry_run
 from raygen.pipeline.run import RunResult, run_job
@@ -22,6 +21,7 @@ from raygen.program.host import EngineHost
 from raygen.program.job import Job
 from raygen.program.resolve import resolve_models
 from raygen.review.verify import verify_run
+from raygen.runs import ledger
 from raygen.runs.commit import committed_chunks, read_commits
 from raygen.runs.manifest import Manifest, finish
 from raygen.runs.plan import Plan
@@ -205,7 +205,7 @@ def test_what_another_driver_commits_counts(
         looks.append(1)
         return committed_chunks(store) if len(looks) > 1 else set()
 
-    monkeypatch.setattr(driver, "committed_chunks", late)
+    monkeypatch.setattr(ledger, "committed_chunks", late)
     result, _ = run(job_of(source, 12))
     assert (result.state, result.rows) == ("finished", first.rows)
 

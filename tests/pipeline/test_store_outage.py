@@ -11,6 +11,7 @@ import pytest
 from raygen.errors import StorageError
 from raygen.pipeline import run as run_module
 from raygen.pipeline.run import run_job
+from raygen.runs import ledger
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.storage import open_store
 from tests.echo_jobs import echo_job
@@ -22,8 +23,8 @@ class Away:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
         self.left = times
         self._looks = 0
-        self._committed = run_module.committed_chunks
-        monkeypatch.setattr(run_module, "committed_chunks", self)
+        self._committed = ledger.committed_chunks
+        monkeypatch.setattr(ledger, "committed_chunks", self)
 
     def __call__(self, store: object) -> set[int]:
         self._looks += 1

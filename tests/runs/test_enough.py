@@ -9,7 +9,7 @@ import pytest
 from raygen.errors import ChunkIntegrityError
 from raygen.runs.collect import collect
 from raygen.runs.commit import Commit, committed_chunks, read_commits
-from raygen.runs.enough import Acceptance, Target, acceptance, rows_left
+from raygen.runs.enough import Acceptance, Target, acceptance, goal_of, rows_left
 from raygen.runs.manifest import finish
 from raygen.runs.plan import Plan, pin
 from raygen.runs.retries import plan_retry, read_merged
@@ -95,13 +95,13 @@ def test_data_that_no_attempt_can_commit_any_more_is_collected() -> None:
 
 def test_accepted_rows_count_once() -> None:
     _, commits = begun("aar", "afr")
-    target = Target(PLAN)
+    target = Target(4)
     for _ in range(2):
         target.add(commits)
     assert (target.accepted, target.reached) == (3, False)
     target.add([dataclasses.replace(commits[0], chunk=2)])
     assert (target.accepted, target.reached) == (5, True)
-    none = Target(a_plan())
+    none = goal_of(a_plan())
     none.add(commits)
     assert not none.reached
 
