@@ -23,6 +23,8 @@ RaygenError                     anything raygen raises on purpose               
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class RaygenError(Exception):
     exit_code = 1
@@ -72,11 +74,25 @@ class RowError(RaygenError):
 
 
 class EngineError(RaygenError):
-    pass
+    """An engine is broken as a whole.
+
+    Its message is for whoever runs the job: it may name paths and addresses, and say what a library or an endpoint said. A
+    run prints and records it. A server keeps it to its log, and tells its clients `code` and `public` instead.
+
+    Attributes:
+        code: a stable word that programs match on.
+        public: a sentence for people who only asked the model something.
+    """
+
+    code: ClassVar[str] = "engine_failed"
+    public: ClassVar[str] = "the model cannot answer now"
 
 
 class EngineConfigError(UserError, EngineError):
-    pass
+    """An engine cannot do what the job says."""
+
+    code = "engine_misconfigured"
+    public = "the model is not set up to answer this"
 
 
 class StorageError(RaygenError):

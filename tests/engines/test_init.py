@@ -9,10 +9,12 @@ import pytest
 from raygen.engines import ENGINES, engine_class, engine_facts
 from raygen.engines.base import Engine
 from raygen.engines.echo import EchoEngine
+from raygen.models.families import FAMILIES, family_of
 from raygen.program.job import Job
 from tests.echo_jobs import echo_job
 
 JOB = """
+from raygen.models.families import FAMILIES, family_of
 from raygen.program.job import Job
 models = {
     "torch": {"family": "causal_lm", "engine": "torch", "ref": "./here"},
@@ -80,3 +82,12 @@ def test_a_family_that_an_engine_does_not_take_is_refused():
     spec = {"family": "embedder", "engine": "torch", "ref": "./here"}
     with pytest.raises(ValueError, match="engine 'torch' takes models of family causal_lm, not 'embedder'"):
         Job.model_validate(echo_job("in", "out").model_dump(mode="json") | {"models": {"writer": spec}})
+
+
+@pytest.mark.parametrize("name", FAMILIES.own)
+def test_families_and_engines_say_the_same_of_each_other(name: str):
+    family = family_of(name)
+    loaded_by = {engine for engine in ENGINES.own if name in engine_facts(engine).families}
+    assert loaded_by == set(family.engines)
+    answered = [engine_facts(engine).families[name] for engine in family.engines]
+    assert frozenset().union(*answered) <= family.verbs

@@ -50,6 +50,8 @@ class ReplicaLostError(Exception):
 class PoolLostError(EngineError):
     """A pool's replicas keep ending: this pass over the run's chunks is over; another may go on."""
 
+    code = "engine_lost"
+
 
 @dataclass(frozen=True)
 class Ready:
