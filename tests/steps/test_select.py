@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raygen.steps.tools.farthest import farthest_first, grams_of, jaccard_distance
 from tests.steps.scripted import ECHO, NLI, Embedder, Writer, job_of, run, run_with, texts
 
 MODELS = {"writer": ECHO, "nli": NLI, "embedder": Embedder.spec}
@@ -47,22 +46,6 @@ def test_equals_are_chosen_by_order_and_no_more_than_there_are() -> None:
     assert [each["text"] for each in found.samples] == ["same", "other"]
     assert len(run(job(9, 3), Writer(lambda prompt, n: "same")).samples) == 3
     assert len(run(job(1, 3), Writer(lambda prompt, n: str(n))).samples) == 1
-
-
-def test_each_is_farthest_from_all_that_were_chosen() -> None:
-    places = [0, 1, 10, 4, 6]
-    found = farthest_first(5, 4, lambda n: [abs(place - places[n]) for place in places])
-    assert found == [(0, None), (2, 10), (3, 4), (4, 2)]
-    assert farthest_first(0, 3, lambda n: []) == []
-    assert farthest_first(3, 2, lambda n: [0, 0, 0]) == [(0, None), (1, 0)]
-
-
-def test_n_grams_and_their_distance() -> None:
-    assert grams_of("ABCDE") == {"abcd", "bcde"}
-    assert grams_of("ab") == {"ab"}
-    assert grams_of("a\n  b") == {"a b"}
-    assert jaccard_distance(grams_of("abcde"), grams_of("bcdef")) == pytest.approx(2 / 3)
-    assert jaccard_distance(grams_of("x"), grams_of("x")) == 0
 
 
 @pytest.mark.parametrize(
