@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from raygen.formatting import visible
 from raygen.messages import LOGGER
@@ -19,7 +19,22 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 LINE_S = 10.0
+BAR_CHARS = 60
 Shown = TypeVar("Shown")
+Shown_contra = TypeVar("Shown_contra", contravariant=True)
+
+
+class Display(Protocol[Shown_contra]):
+    """Where progress is shown, every tick, and lines beside it."""
+
+    def update(self, progress: Shown_contra) -> None:
+        """Show how far it is."""
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
 
 
 class MessageHandler(logging.Handler):
@@ -103,8 +118,24 @@ class LiveDisplay(Generic[Shown]):
 
 def fitting_display(
     line: Callable[[Shown], str], panel: Callable[[Shown], RenderableType], quiet: bool = False
-) -> LineDisplay[Shown] | LiveDisplay[Shown] | None:
+) -> Display[Shown] | None:
     """Return the display that fits standard error; None when nothing is to be shown."""
     if quiet:
         return None
     return LiveDisplay(panel) if sys.stderr.isatty() else LineDisplay(line)
+
+
+def progress_panel(
+    title: str, done: float, total: float, *below: RenderableType, warnings: Iterable[str] = ()
+) -> RenderableType:
+    """Return a panel for a LiveDisplay: a title, warnings, a bar, and what stands below it."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    return Group(
+        Text(title, style="bold"),
+        *(Text(line, style="bold yellow") for line in warnings),
+        ProgressBar(total=max(1, total), completed=done, width=BAR_CHARS),
+        *below,
+    )

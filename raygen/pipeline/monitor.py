@@ -23,7 +23,9 @@ from raygen.runs.outcome import STATUSES
 from raygen.runs.pace import Rate, pace_of
 from raygen.runs.plan import Plan
 from raygen.runs.session import BEAT_S, Session
+from raygen.signals import catch_signals, on_main_thread
 from raygen.storage import Store
+from raygen.terminal import Display
 from raygen.usage import Usage
 
 TICK_S = 0.5
@@ -52,14 +54,6 @@ class Progress:
     engine: dict[str, float]
 
 
-class Display(Protocol):
-    def update(self, progress: Progress) -> None: ...
-
-    def say(self, line: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class Execution(Protocol):
     def stop(self) -> None: ...
 
@@ -73,7 +67,7 @@ class Monitor:
         self,
         store: Store,
         plan: Plan,
-        display: Display | None,
+        display: Display[Progress] | None,
         budget: Budget | None,
         tolerance: Tolerance | None = None,
     ) -> None:
@@ -106,7 +100,8 @@ class Monitor:
         """Watch for the length of a `with`; whatever ends it, the session's last state is saved."""
         self._session.write(self._store)
         thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
-        handlers = self._catch_signals()
+        self._handles_signals = on_main_thread()
+        release = catch_signals(self._interrupted)
         thread.start()
         try:
             yield
@@ -122,8 +117,7 @@ class Monitor:
             ) from None
         finally:
             self._ended.set()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            release()
             if self._session.state == "running":
                 self._session.state = "interrupted"
             self._tick(last=True)
@@ -209,18 +203,12 @@ class Monitor:
             if self._execution is not None:
                 threading.Thread(target=self._execution.stop, daemon=True).start()
 
-    def _catch_signals(self) -> dict[int, Any]:
-        if threading.current_thread() is not threading.main_thread():
-            return {}
-        self._handles_signals = True
-
-        def caught(number: int, frame: Any) -> None:
-            if self.stopping and (self._session.note == BY_SIGNAL or self._silent):
-                raise KeyboardInterrupt
-            self.stopping = False
-            self.stop(BY_SIGNAL)
-
-        return {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    def _interrupted(self) -> None:
+        """Stop at the first signal; abandon the chunks in flight at the second."""
+        if self.stopping and (self._session.note == BY_SIGNAL or self._silent):
+            raise KeyboardInterrupt
+        self.stopping = False
+        self.stop(BY_SIGNAL)
 
     def _loop(self) -> None:
         saved_s = time.monotonic()

@@ -9,24 +9,24 @@ from raygen.engines.figures import kv_use, pool_figures, prefix_hit_rate
 from raygen.engines.silence import silences
 from raygen.errors import ConfigError
 from raygen.formatting import count, duration
-from raygen.pipeline.monitor import Display, Progress
+from raygen.pipeline.monitor import Progress
 from raygen.pipeline.result import RunResult
 from raygen.runs.enough import Acceptance
 from raygen.runs.status import Status
-from raygen.terminal import fitting_display
+from raygen.terminal import Display, fitting_display, progress_panel
 from raygen.usage import Usage, unit_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def make_display(quiet: bool = False) -> Display | None:
+def make_display(quiet: bool = False) -> Display[Progress] | None:
     """Return what fits standard error; None when nothing is to be shown."""
     return fitting_display(summary, panel, quiet)
 
 
 def summary(progress: Progress) -> str:
-    """One line: rows by status, chunks, speed, occupancy, time left."""
+    """Return one line: rows by status, chunks, speed, occupancy, time left."""
     done = sum(progress.rows.values())
     parts = [
         f"{done:,}/{count(progress.rows_total, 'row')}",
@@ -59,7 +59,7 @@ def made_rate(progress: Progress) -> str:
 
 
 def engine_parts(progress: Progress) -> list[str]:
-    """What engines say beyond tokens: only what is worth a place in the line."""
+    """Return what engines say beyond tokens: only what is worth a place in the line."""
     figures, parts = progress.engine, []
     for name, (replicas, full) in pool_figures(figures).items():
         parts.append(f"{name} ×{replicas}" + ("" if full is None else f" {full:.0%} full"))
@@ -80,9 +80,7 @@ def engine_parts(progress: Progress) -> list[str]:
 
 
 def panel(progress: Progress) -> RenderableType:
-    """The same as a panel."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
+    """Return the same as a panel."""
     from rich.table import Table
     from rich.text import Text
 
@@ -103,21 +101,18 @@ def panel(progress: Progress) -> RenderableType:
     )
     engine = Text(" · ".join(engine_parts(progress)), style="dim")
     state = " (stopping)" if progress.stopping else "" if progress.replicas else " (starting engines)"
-    title = Text(
-        f"{progress.name}{state}  {done:,}/{count(progress.rows_total, 'row')}  {duration(progress.elapsed_s, whole=True)}"
-    )
-    title.stylize("bold")
-    return Group(
-        title,
-        *(Text(line, style="bold yellow") for line in silences(progress.engine)),
-        ProgressBar(total=max(1, progress.rows_total), completed=done, width=60),
+    return progress_panel(
+        f"{progress.name}{state}  {done:,}/{count(progress.rows_total, 'row')}  {duration(progress.elapsed_s, whole=True)}",
+        done,
+        progress.rows_total,
         figures,
         engine,
+        warnings=silences(progress.engine),
     )
 
 
 def status_lines(status: Status) -> list[str]:
-    """What `raygen status` prints."""
+    """Return what `raygen status` prints."""
     rows = status.rows
     partly = ", in committed chunks" if status.state in ("running", "interrupted") else ""
     lines = [

@@ -8,7 +8,7 @@ from dataclasses import replace
 from raygen.config.files import override, validate
 from raygen.errors import UserError
 from raygen.messages import Say, sayer
-from raygen.pipeline.monitor import Display
+from raygen.pipeline.monitor import Progress
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.run import drive
 from raygen.program.job import Job
@@ -19,6 +19,7 @@ from raygen.runs.enough import acceptance
 from raygen.runs.retries import read_merged
 from raygen.runs.status import planned
 from raygen.storage import open_store
+from raygen.terminal import Display
 
 
 def retry_run(
@@ -26,7 +27,7 @@ def retry_run(
     overrides: Sequence[str],
     *,
     inline: bool = False,
-    display: Display | None = None,
+    display: Display[Progress] | None = None,
     say: Say | None = None,
 ) -> RunResult:
     """Generate the failed rows again, as a child run; the result counts the merged run.

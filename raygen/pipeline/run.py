@@ -12,7 +12,7 @@ from raygen.errors import KeyNotFoundError, StorageError
 from raygen.formatting import count, duration
 from raygen.messages import Say, sayer
 from raygen.pipeline.budget import Budget
-from raygen.pipeline.monitor import Display, Monitor
+from raygen.pipeline.monitor import Monitor, Progress
 from raygen.pipeline.result import RunResult
 from raygen.pipeline.work import Report, Work, grouped, todos_of
 from raygen.program.job import Job
@@ -27,6 +27,7 @@ from raygen.runs.manifest import MANIFEST_KEY, Manifest, finish
 from raygen.runs.overlap import Overlap
 from raygen.runs.reuse import Reuse
 from raygen.storage import open_store
+from raygen.terminal import Display
 
 if TYPE_CHECKING:
     from raygen.pipeline.execute import RayExecution
@@ -41,7 +42,7 @@ def run_job(
     *,
     inline: bool = False,
     budget: Budget | None = None,
-    display: Display | None = None,
+    display: Display[Progress] | None = None,
     say: Say | None = None,
 ) -> RunResult:
     """Run a job to its end, or go on where an earlier session stopped.
@@ -63,7 +64,7 @@ def drive(
     *,
     inline: bool,
     budget: Budget | None = None,
-    display: Display | None = None,
+    display: Display[Progress] | None = None,
     say: Say = lambda line: None,
 ) -> RunResult:
     """Do what is left of a prepared run."""

@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from raygen.errors import CorruptDataError, KeyNotFoundError, StorageError
 from raygen.storage import Store
@@ -66,12 +66,23 @@ class Session:
             store.put(f"{PROGRESS}{self.id}.json", seal(asdict(self)))
 
 
-def read_sessions(store: Store) -> list[Session]:
-    """Return the sessions of a run, oldest first; a broken one is left out."""
+Kept = TypeVar("Kept", bound=Session)
+
+
+@overload
+def read_sessions(store: Store) -> list[Session]: ...
+
+
+@overload
+def read_sessions(store: Store, kind: type[Kept]) -> list[Kept]: ...
+
+
+def read_sessions(store: Store, kind: type[Session] = Session) -> list[Any]:
+    """Return the sessions of a run (or of a training: another `kind`), oldest first; a broken one is left out."""
     found = []
     for info in list(store.list(PROGRESS)):
         with contextlib.suppress(CorruptDataError, KeyNotFoundError, TypeError):
             record: dict[str, Any] = unseal(store.get(info.key), info.key)
             record["points"] = [tuple(point) for point in record["points"]]
-            found.append(Session(**with_usage(record)))
+            found.append(kind(**with_usage(record)))
     return found

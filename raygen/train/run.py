@@ -15,10 +15,12 @@ from raygen.messages import Say, sayer
 from raygen.models.families import family_of
 from raygen.models.fetch.reference import resolve
 from raygen.models.fetch.weights import ResolvedWeights
+from raygen.runs.session import read_sessions
 from raygen.storage import Store, open_store
+from raygen.terminal import Display
 from raygen.train.driver.claim import RECIPE_KEY, claim
-from raygen.train.driver.progress import TrainDisplay, TrainProgress
-from raygen.train.driver.session import at_work, read_train_sessions, session
+from raygen.train.driver.progress import TrainProgress
+from raygen.train.driver.session import TrainSession, at_work, session
 from raygen.train.driver.status import read_finished
 from raygen.train.families.base import trainer_class
 from raygen.train.loop.order import total_steps
@@ -53,7 +55,7 @@ class TrainResult:
 def train(
     recipe: Recipe,
     *,
-    display: TrainDisplay | None = None,
+    display: Display[TrainProgress] | None = None,
     say: Say | None = None,
     listen: Callable[[dict[str, Any]], None] | None = None,
     prepared_uri: str | None = None,
@@ -96,7 +98,7 @@ def train(
     from raygen.train.driver.launch import launch, width
     from raygen.train.driver.watch import Watch
 
-    if (other := at_work(read_train_sessions(store))) is not None:
+    if (other := at_work(read_sessions(store, TrainSession))) is not None:
         say(
             f"{store.uri}: process {other.pid} on {other.host} seems to be training here too; both compute the same"
         )
@@ -162,7 +164,7 @@ def check_phases(recipe: Recipe) -> None:
 
 
 def prepare_shown(
-    recipe: Recipe, base: Path, store: Store, display: TrainDisplay | None, say: Say
+    recipe: Recipe, base: Path, store: Store, display: Display[TrainProgress] | None, say: Say
 ) -> Prepared:
     """Prepare, with progress. See raygen.train.prepare.prepare."""
     from raygen.train.prepare.prepare import prepare

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from raygen.formatting import count, duration
-from raygen.terminal import fitting_display
+from raygen.terminal import Display, fitting_display, progress_panel
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,21 +36,13 @@ class TrainProgress:
     evaluating: bool = False  # in place of computing steps
 
 
-class TrainDisplay(Protocol):
-    def update(self, progress: TrainProgress) -> None: ...
-
-    def say(self, line: str) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def make_train_display(quiet: bool = False) -> TrainDisplay | None:
+def make_train_display(quiet: bool = False) -> Display[TrainProgress] | None:
     """Return what fits standard error; None when nothing is to be shown."""
     return fitting_display(line, panel, quiet)
 
 
 def line(progress: TrainProgress) -> str:
-    """One line: steps, loss, speed, validation, time left."""
+    """Return one line: steps, loss, speed, validation, time left."""
     if progress.phase != "training":
         counted = f" · {progress.done:,}/{progress.total:,}" if progress.total else ""
         return f"{progress.phase}{counted} · {duration(progress.elapsed_s, whole=True)}"
@@ -76,7 +68,7 @@ def figures(progress: TrainProgress) -> list[str]:
 
 
 def validation(progress: TrainProgress) -> list[str]:
-    """The metric that decides, as it is and at its best; and the loss beside it."""
+    """Return the metric that decides, as it is and at its best; and the loss beside it."""
     found = progress.validation
     if progress.metric not in found:
         return []
@@ -88,22 +80,20 @@ def validation(progress: TrainProgress) -> list[str]:
 
 
 def panel(progress: TrainProgress) -> RenderableType:
-    """The same as a panel."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
+    """Return the same as a panel."""
     from rich.text import Text
 
     state = "" if progress.phase == "training" else f" ({progress.phase})"
     workers = count(progress.workers, "worker") if progress.workers else ""
     unit = "parts" if progress.phase == "preparing" else "steps"
     counted = f"  {progress.done:,}/{progress.total:,} {unit}" if progress.total else ""
-    title = Text(f"{progress.name}{state}{counted}  {duration(progress.elapsed_s, whole=True)}", style="bold")
     rest = [workers] if workers else []
     if progress.phase == "training":
         rest += [f"epoch {progress.epoch + 1}", f"ETA {duration(progress.eta_s, whole=True)}"]
-    return Group(
-        title,
-        ProgressBar(total=max(1, progress.total), completed=progress.done, width=60),
+    return progress_panel(
+        f"{progress.name}{state}{counted}  {duration(progress.elapsed_s, whole=True)}",
+        progress.done,
+        progress.total,
         Text(" · ".join(figures(progress))),
         Text(" · ".join(validation(progress)), style="green"),
         Text(" · ".join(rest), style="dim"),

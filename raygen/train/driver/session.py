@@ -6,13 +6,10 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from raygen.errors import CorruptDataError, KeyNotFoundError
-from raygen.runs.session import PROGRESS, Session
+from raygen.runs.session import Session
 from raygen.runs.status import is_alive
 from raygen.storage import Store
-from raygen.storage.sealed import unseal
 
 BEAT_S = 5.0  # well below runs.session.LOST_S, after which a silent driver is taken for dead
 MAX_NOTE = 300  # characters of what ended it
@@ -20,9 +17,17 @@ MAX_NOTE = 300  # characters of what ended it
 
 @dataclass
 class TrainSession(Session):
-    phase: str = "preparing"  # preparing | training
-    step: int = 0  # the last one that it saw; 0 before the first
-    total: int = 0  # of the whole training; 0 while it is not known
+    """What one driver of a training did and does.
+
+    Attributes:
+        phase: preparing | training.
+        step: the last one that it saw; 0 before the first.
+        total: steps of the whole training; 0 while it is not known.
+    """
+
+    phase: str = "preparing"
+    step: int = 0
+    total: int = 0
 
     def begin(self, store: Store, total: int = 0) -> None:
         """Say that all is prepared."""
@@ -57,16 +62,6 @@ def session(store: Store) -> Iterator[TrainSession]:
         if current.state == "running":
             current.state = "interrupted"
         current.write(store)
-
-
-def read_train_sessions(store: Store) -> list[TrainSession]:
-    """Return the sessions of a training, oldest first; a broken one is left out."""
-    found = []
-    for info in list(store.list(PROGRESS)):
-        with contextlib.suppress(CorruptDataError, KeyNotFoundError, TypeError):
-            record: dict[str, Any] = unseal(store.get(info.key), info.key)
-            found.append(TrainSession(**record))
-    return found
 
 
 def at_work(sessions: Sequence[TrainSession]) -> TrainSession | None:

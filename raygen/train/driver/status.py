@@ -8,10 +8,11 @@ from typing import Any
 
 from raygen.errors import CorruptDataError, KeyNotFoundError
 from raygen.formatting import count, duration
+from raygen.runs.session import read_sessions
 from raygen.storage import Store
 from raygen.storage.sealed import read_sealed
 from raygen.train.driver.claim import RECIPE_KEY
-from raygen.train.driver.session import TrainSession, at_work, read_train_sessions
+from raygen.train.driver.session import TrainSession, at_work
 from raygen.train.loop.checkpoint import complete_steps, read_state
 from raygen.train.loop.records import MetricsLog, is_evaluation, number, validations
 
@@ -78,7 +79,7 @@ def read_train_status(store: Store) -> TrainStatus:
         if is_training(trial := store.child(f"{TRIALS}{number}"))
     ]
     finished = read_finished(store) or {}
-    sessions = read_train_sessions(store)
+    sessions = read_sessions(store, TrainSession)
     alive = at_work(sessions)
     records = MetricsLog(store).records
     steps = [record for record in records if not is_evaluation(record)]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from raygen.errors import StorageError
+from raygen.signals import catch_signals
 from raygen.storage import Store
+from raygen.terminal import Display
 from raygen.train.driver.events import Events
-from raygen.train.driver.progress import TrainDisplay, TrainProgress
+from raygen.train.driver.progress import TrainProgress
 from raygen.train.loop.records import MetricsLog, is_evaluation, number, validations
 from raygen.train.recipe import Recipe
 
@@ -38,7 +38,7 @@ class Watch:
         store: Store,
         total: int,
         higher: bool,
-        display: TrainDisplay | None = None,
+        display: Display[TrainProgress] | None = None,
         listen: Callable[[dict[str, Any]], None] | None = None,
         *,
         validates: bool = True,
@@ -77,14 +77,13 @@ class Watch:
     def session(self, board: Any) -> Iterator[None]:
         """Watch for the length of a `with`; whatever ends it, what the workers said is kept."""
         self._board = board
-        handlers = self._catch_signals()
+        release = catch_signals(self._interrupted)
         try:
             yield
         finally:
             with contextlib.suppress(Exception):  # Ray may be gone
                 self._read()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            release()
             if self._display:
                 self._display.close()
             self._log.close()
@@ -174,20 +173,15 @@ class Watch:
             self._validates and self._step % self._recipe.evaluation.every_steps == 0
         )
 
-    def _catch_signals(self) -> dict[int, Any]:
-        if threading.current_thread() is not threading.main_thread():
-            return {}
-
-        def caught(number: int, frame: Any) -> None:
-            if self.stopping:
-                self._abandoned = True
-                return
-            self._stopped_s = time.monotonic()
-            if self._display:
-                self._display.say(
-                    "interrupted: writing a checkpoint (Ctrl-C again leaves it at the last one)"
-                    if self._step
-                    else "interrupted before a step was computed"
-                )
-
-        return {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    def _interrupted(self) -> None:
+        """Stop at the first signal; leave the workers at the second."""
+        if self.stopping:
+            self._abandoned = True
+            return
+        self._stopped_s = time.monotonic()
+        if self._display:
+            self._display.say(
+                "interrupted: writing a checkpoint (Ctrl-C again leaves it at the last one)"
+                if self._step
+                else "interrupted before a step was computed"
+            )

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from raygen.errors import InterruptedRunError
+from raygen.runs.session import read_sessions
 from raygen.storage import LocalStore, Store
 from raygen.storage.sealed import seal
 from raygen.train.driver import session as sessions
 from raygen.train.driver.claim import RECIPE_KEY, claim
-from raygen.train.driver.session import TrainSession, at_work, read_train_sessions, session
+from raygen.train.driver.session import TrainSession, at_work, session
 from raygen.train.driver.status import BEST_KEY, FINISHED_KEY, read_train_status, train_status_lines
 from raygen.train.loop.checkpoint import STATE, Snapshot, folder_of, write
 from raygen.train.loop.records import MetricsLog
@@ -112,15 +113,15 @@ def test_a_session_beats_and_forgives_a_broken_one(store: Store, monkeypatch: py
     monkeypatch.setattr(sessions, "BEAT_S", 0.01)
     with session(store) as current:
         current.step = 7
-        while not (found := read_train_sessions(store)) or found[0].step != 7:
+        while not (found := read_sessions(store, TrainSession)) or found[0].step != 7:
             pass
         assert (found[0].state, found[0].pid) == ("running", os.getpid())
-        other = at_work(read_train_sessions(store))
+        other = at_work(read_sessions(store, TrainSession))
         assert other is not None
         assert other.id == current.id
         store.put("progress/0.json", b"{}")
-    assert [each.state for each in read_train_sessions(store)] == ["interrupted"]
-    assert at_work(read_train_sessions(store)) is None
+    assert [each.state for each in read_sessions(store, TrainSession)] == ["interrupted"]
+    assert at_work(read_sessions(store, TrainSession)) is None
 
 
 def test_a_finished_one_by_the_command(store: Store, cli: Cli) -> None:
