@@ -16,7 +16,7 @@ _HIDDEN = re.compile(
 
 
 def visible(text: str) -> str:
-    """Return `text` with every character that shows nothing replaced by its escape: \\x00, \\u202e."""
+    r"""Return `text` with every character that shows nothing replaced by its escape: \x00, \u202e."""
     return _HIDDEN.sub(_sign, text)
 
 

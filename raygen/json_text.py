@@ -83,7 +83,7 @@ def _finite(digits: str) -> float:
 
 
 def _whole(value: Any) -> Any:
-    """A value with integers over 64 bits as finished pieces of JSON."""
+    """Return a value with integers over 64 bits as finished pieces of JSON."""
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         return orjson.Fragment(str(value).encode())
     if isinstance(value, dict):

@@ -74,6 +74,7 @@ def tell(lines: Iterable[str]) -> None:
 
 
 def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
     import orjson
 
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")

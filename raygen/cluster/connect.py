@@ -117,7 +117,7 @@ def _calm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _native_logs_off() -> Iterator[None]:
-    """What Ray's native code says on standard error is for its developers; what matters comes as an exception.
+    """Hide what Ray's native code says on standard error. It is for its developers; what matters comes as an exception.
 
     It reads its level as this process connects. Ray's own processes get their environment from os.environ: changed beside
     it, the level is this process's alone, and their log files stay complete. That the level was set is said on standard
@@ -155,6 +155,7 @@ class Capacity:
 
 
 def capacity() -> Capacity:
+    """Return what the cluster has of CPUs, GPUs and memory."""
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"]]

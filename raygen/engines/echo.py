@@ -31,6 +31,7 @@ from raygen.usage import OUTPUT_TOKENS, PROMPT_TOKENS
 
 
 def echo_text(row_id: str, prompt: str, seed: int) -> str:
+    """Return the text that the echo engine answers with: a hash of its arguments."""
     return hashlib.sha256(f"{row_id}\x00{prompt}\x00{seed}".encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -36,10 +36,12 @@ def usage_of(figures: Mapping[str, float]) -> Usage:
 
 
 def is_gauge(key: str) -> bool:
+    """Return whether a figure is a state of now, and no sum."""
     return key in GAUGES or key.startswith((POOL, ENDPOINT))
 
 
 def endpoint_key(model: str, figure: str) -> str:
+    """Return the key of a figure about a model's endpoint."""
     return f"{ENDPOINT}{model}.{figure}"
 
 

@@ -44,6 +44,6 @@ def _line(model: str, figures: Mapping[str, float]) -> str:
 
 
 def at(epoch_s: float) -> str:
-    """The time of day here, with the date if that is another one: `14:03:20`."""
+    """Return the time of day here, with the date if that is another one: `14:03:20`."""
     then, now = time.localtime(epoch_s), time.localtime()
     return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M:%S", then)

@@ -65,7 +65,7 @@ class Course(Frozen):
         return {steps: share + (steps - low < rest) for steps in range(low, high + 1)}
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result; more rounds may follow."""
+        """Return what decides the result; more rounds may follow."""
         return self.model_dump(mode="json", exclude={"name", "output", "rounds", "engine"})
 
 

@@ -144,7 +144,7 @@ class RayExecution:
         )
 
     def _taken(self) -> ray.data.ExecutionResources:
-        """What the pools hold for certain: Ray Data counts what the whole cluster has."""
+        """Return what the pools hold for certain: Ray Data counts what the whole cluster has."""
         pools = self._groups[1:]
         return ray.data.ExecutionResources(
             cpu=sum(pool.low * pool.cpus for pool in pools), gpu=sum(pool.low * pool.gpus for pool in pools)

@@ -47,7 +47,7 @@ def _fates(rows: Mapping[str, int]) -> str:
 
 
 def _rate(per_s: float | None, digits: int = 0) -> str:
-    """A slow rate keeps two significant digits: 0.0 rows/s would be said of a run that moves."""
+    """Return a rate for people. A slow one keeps two significant digits: 0.0 rows/s would be said of a run that moves."""
     if per_s is None:
         return "-"
     return f"{per_s:,.{digits}f}" if per_s >= 1 or not per_s else f"{per_s:.2g}"
@@ -59,7 +59,7 @@ def made_rate(progress: Progress) -> str:
 
 
 def engine_parts(progress: Progress) -> list[str]:
-    """Return what engines say beyond tokens: only what is worth a place in the line."""
+    """Return what engines say beyond their usage: only what is worth a place in the line."""
     figures, parts = progress.engine, []
     for name, (replicas, full) in pool_figures(figures).items():
         parts.append(f"{name} ×{replicas}" + ("" if full is None else f" {full:.0%} full"))
@@ -80,7 +80,7 @@ def engine_parts(progress: Progress) -> list[str]:
 
 
 def panel(progress: Progress) -> RenderableType:
-    """Return the same as a panel."""
+    """Return the progress as a panel."""
     from rich.table import Table
     from rich.text import Text
 
@@ -138,7 +138,7 @@ def status_lines(status: Status) -> list[str]:
 
 
 def result_lines(result: RunResult, reusing: bool) -> list[str]:
-    """What `raygen run` and `raygen retry` print at the end.
+    """Return what `raygen run` and `raygen retry` print at the end.
 
     Args:
         reusing: was a run to be reused? Then it is said even if nothing of it was.

@@ -254,7 +254,7 @@ def _cluster(inline: bool):  # type: ignore[no-untyped-def]
 
 
 def _finished(run: Prepared, manifest: Manifest, say: Say) -> RunResult:
-    """The result of a finished run, with its report; a session may have died before it wrote one."""
+    """Return the result of a finished run, with its report; a session may have died before it wrote one."""
     store, plan, tolerance = run.store, run.plan, run.job.execution.tolerance
     rows, report = manifest.rows, None
     if plan.only is None:  # a retry is reported with the run that it mends

@@ -63,12 +63,12 @@ _PARCEL = pa.schema(
 
 
 def pack_group(todos: list[Todo]) -> bytes:
-    """References to the chunks of one reading task."""
+    """Pack references to the chunks of one reading task."""
     return orjson.dumps([_pack_todo(todo) for todo in todos])
 
 
 def read(batch: pa.Table, *, work: Work, board: Any) -> Iterator[pa.Table]:
-    """Groups of references -> one block a chunk."""
+    """Read groups of references into one block a chunk."""
     for group in batch.column("group"):
         todos = [_unpack_todo(each) for each in orjson.loads(group.as_py())]
         try:
@@ -152,7 +152,7 @@ class Generate:
 
 
 def _models_here(work: Work, threads: int | None) -> dict[str, ResolvedModel]:
-    """The models, those that live in engine hosts as they are found on this node. Raises EngineError."""
+    """Return the models; those that live in engine hosts as they are found on this node. Raises EngineError."""
     return {
         name: model
         if model.spec.placement == "pooled"
@@ -182,7 +182,7 @@ def _commit(work: Work, todo: Todo, row: dict[str, Any], table: Any) -> pa.Table
 
 
 def reports(batch: pa.Table) -> Iterator[Report]:
-    """What became of each chunk of a block that went through `commit`. Raises RaygenError: as a stage raised it."""
+    """Yield what became of each chunk of a block that went through `commit`. Raises RaygenError: as a stage raised it."""
     for row in batch.to_pylist():
         chunk = _unpack_todo(orjson.loads(row["todo"])).chunk
         if row["state"] == ERROR:

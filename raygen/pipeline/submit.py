@@ -64,7 +64,7 @@ def submit_job(
 
 
 def _effective(job: Path, arguments: Sequence[str]) -> Job:
-    """The job as `raygen run` will see it. Raises ConfigError: better here than from the cluster."""
+    """Return the job as `raygen run` will see it. Raises ConfigError: better here than from the cluster."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--input")

@@ -114,8 +114,11 @@ class Work:
         return open_store(self.run_uri, self.storage)
 
     def host(self, pooled: Mapping[str, Engine] | None = None) -> EngineHost:
-        """Args:
-        pooled: what stands for the models that live in pools; all others live in the host."""
+        """Return a host with the job's engines and program, not started yet.
+
+        Args:
+            pooled: what stands for the models that live in pools; all others live in the host.
+        """
         return EngineHost(self.job, self.models, self.config_hash, self.kept, pooled)
 
     def read(self, todos: Sequence[Todo]) -> Iterator[Parcel]:
@@ -268,7 +271,7 @@ def _added(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
 
 
 def todos_of(plan: Plan, done: set[int], overlap: Overlap | None = None) -> list[Todo]:
-    """What is left to do, in the order of the plan."""
+    """Return what is left to do, in the order of the plan."""
     return [
         Todo(
             chunk,

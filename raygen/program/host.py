@@ -101,7 +101,7 @@ class EngineHost:
             self._call(engine.start())
 
     def lineage(self) -> dict[str, Any]:
-        """What generates now: a pool may have got replicas on other machines."""
+        """Return what generates now: a pool may have got replicas on other machines."""
         return {
             "models": [
                 {
@@ -227,7 +227,7 @@ class EngineHost:
         known: RecordedRows | None,
         shelf: Shelf | Bin | None,
     ) -> list[Outcome]:
-        """A few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
+        """Let a few workers walk over the rows; one task a row would cost more than a fast engine's answer."""
         own = asyncio.current_task()
         assert own is not None
         self._chunks.add(own)
@@ -243,7 +243,7 @@ class EngineHost:
         one_at_a_time = asyncio.Lock()
 
         async def shelve(number: int, outcome: Outcome) -> None:
-            """A row whose media are not laid away yet keeps its worker: no more media are made than fit in memory."""
+            """Lay the media of a row away. Until then it keeps its worker: no more media are made than fit in memory."""
             samples = [*outcome.samples, *outcome.discarded]
             if shelf is not None and any(sample.get("media") is not None for sample in samples):
                 async with one_at_a_time:
@@ -281,7 +281,7 @@ class EngineHost:
 
 
 def _fitting(outcome: Outcome, lineage: dict[str, Any]) -> Outcome:
-    """What was made and cannot be stored, such as a text that is no Unicode, fails its row, and its row alone."""
+    """Return an outcome that can be stored: what cannot, such as a text that is no Unicode, fails its row alone."""
     try:
         outcome_table([outcome], lineage, {})
     except UNFIT as error:

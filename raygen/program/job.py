@@ -135,7 +135,7 @@ class Job(Frozen):
         return last.config if last.verb == "deduplicate" else None
 
     def identity(self) -> dict[str, Any]:
-        """What decides the outcomes: everything but where the run lives, how wide it is, and how engines run."""
+        """Return what decides the outcomes: everything but where the run lives, how wide it is, and how engines run."""
         from raygen.engines import engine_facts
 
         whole = self.model_dump(mode="json", exclude={"execution", "output", "name"})

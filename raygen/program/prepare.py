@@ -70,7 +70,7 @@ def plan_job(
 
 
 def _reused_date(job: Job) -> str | None:
-    """A run that takes over what another one was answered asks on that one's day: else no prompt would be the same."""
+    """Return the date of the run whose answers are taken over: on another day no prompt would be the same."""
     if not job.execution.reuse:
         return None
     try:

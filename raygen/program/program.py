@@ -71,7 +71,7 @@ class Program:
         return next(step for step in self.steps if isinstance(step, GenerateStep))
 
     def _same_samples(self, number: int) -> list[Any]:
-        """The steps after this one, up to the next that makes new samples."""
+        """Return the steps after this one, up to the next that makes new samples."""
         after = self.steps[number + 1 :]
         ends = [n for n, step in enumerate(after) if isinstance(step, GenerateStep)]
         return list(after[: ends[0]] if ends else after)
@@ -211,7 +211,7 @@ class Program:
         return outcome
 
     def _outcome(self, story: Story) -> Outcome:
-        """A row is accepted with the samples that are; else it is rejected with those that were rejected last."""
+        """Return a row's outcome: accepted with the samples that are; else rejected with those that were rejected last."""
         reason = story.reason
         samples = story.accepted if reason is None else story.drafts
         discarded = [*story.discarded, *(draft for draft in story.drafts if draft not in samples)]
@@ -227,7 +227,7 @@ class Program:
         )
 
     def _failed(self, story: Story, code: str, message: str, step: str) -> Outcome:
-        """What was done before it failed stays in the outcome."""
+        """Return the outcome of a row that failed. What was done before stays in it."""
         message = message if len(message) <= MAX_MESSAGE else f"{message[: MAX_MESSAGE - 3]}..."
         story.decide(step, "failed", detail=code)
         drafts = sorted([*story.discarded, *story.drafts], key=lambda draft: draft.number)
@@ -252,7 +252,7 @@ def _steps_of(context: Context) -> list[Step]:
 
 
 def _unsealed(outcome: Outcome, step: str, error: Exception) -> Outcome:
-    """The outcome of a row that a step could not seal: with nothing in it that was made or said."""
+    """Return the outcome of a row that a step could not seal: with nothing in it that was made or said."""
     code, message = "internal_error", f"{type(error).__name__} when the outcome was sealed"
     if isinstance(error, RowError):
         code, message = error.code, error.message
@@ -260,7 +260,7 @@ def _unsealed(outcome: Outcome, step: str, error: Exception) -> Outcome:
 
 
 def unkept(outcome: Outcome, code: str, message: str, step: str) -> Outcome:
-    """The outcome of a row of which nothing may be kept, or nothing can: what was made and said is gone."""
+    """Return the outcome of a row of which nothing may be kept, or nothing can: what was made and said is gone."""
     bare = Story(outcome.row_id, {}, outcome.attempts[-1]["attempt"] if outcome.attempts else 0)
     bare.decide(step, "failed", detail=code)
     error_of: dict[str, str | None] = {"code": code, "message": message, "step": step}

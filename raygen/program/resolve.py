@@ -77,7 +77,7 @@ def _resolve_adapter(ref: str, where: str, job: Job) -> ResolvedAdapter:
 
 
 def pinned(models: dict[str, ResolvedModel]) -> dict[str, dict[str, Any]]:
-    """What a plan keeps of its models."""
+    """Return what a plan keeps of its models."""
     return {
         name: {
             "ref": model.spec.ref,

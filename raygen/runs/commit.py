@@ -36,11 +36,12 @@ _REMEDY = "remove it and run again: its chunk is then done again"
 
 
 def no_calls() -> dict[str, int]:
-    """Calls to engines: those that another run's record answered, and those that were computed."""
+    """Return counts of calls to engines: those that another run's record answered, and those that were computed."""
     return {"reused": 0, "computed": 0}
 
 
 def chunk_name(chunk: int) -> str:
+    """Return the name of a chunk, by its number, in the keys of objects."""
     return f"{chunk:08d}"
 
 
@@ -59,7 +60,7 @@ class Attempt:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
 
     def check(self, now_s: float | None = None) -> None:
-        """Raises AttemptExpiredError when this attempt must not write any more."""
+        """Refuse to go on too late. Raises AttemptExpiredError: this attempt must not write any more."""
         age_s = (time.time() if now_s is None else now_s) - self.started_s
         if age_s > self.limit_s:
             raise AttemptExpiredError(
@@ -254,7 +255,7 @@ def put_commit(store: Store, commit: Commit, attempt: Attempt | None = None) -> 
 
 
 def read_commit(store: Store, chunk: int) -> Commit:
-    """Raises KeyNotFoundError, CorruptDataError."""
+    """Return the commit of a chunk. Raises KeyNotFoundError, CorruptDataError."""
     return Commit.read(read_sealed(store, f"{COMMITS}{chunk_name(chunk)}.json", _REMEDY))
 
 
@@ -271,7 +272,7 @@ def read_commits(store: Store, chunks: list[int]) -> Iterator[Commit]:
 
 
 def committed_chunks(store: Store) -> set[int]:
-    """Which chunks have a commit, from one listing: what is left to do. (Readers go by the manifest instead.)"""
+    """Return which chunks have a commit, from one listing. Readers go by the manifest instead."""
     names = (info.key.removeprefix(COMMITS).removesuffix(".json") for info in store.list(COMMITS))
     return {int(name) for name in names if is_number(name)}
 
@@ -312,5 +313,6 @@ def read_checked(store: Store, key: str, size_bytes: int, sha256: str, about: st
 
 
 def decode_data(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """Read a data object, or some of its columns, in one thread."""
     # Without Arrow's own threads: a chunk is small, and a process that ends early must not leave them behind.
     return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False).read(columns, use_threads=False)

@@ -169,6 +169,7 @@ def packed(duplicates: pa.Table) -> bytes:
 
 
 def unpacked(data: bytes) -> pa.Table:
+    """Return the duplicates that were stored; an empty table if there are none."""
     return decode_data(data) if data else SCHEMA.empty_table()
 
 

@@ -71,7 +71,7 @@ class Goal(Protocol):
 
 
 def goal_of(plan: Plan, duplicates: Callable[[Iterable[Commit]], int] = lambda commits: 0) -> Goal:
-    """Return what a run is for: a number of accepted rows, or all its rows. (A retry has its rows, and does them all.)
+    """Return what a run is for: a number of accepted rows, or all its rows. A retry has its rows, and does them all.
 
     Args:
         duplicates: counts the duplicates among the accepted rows of some commits.

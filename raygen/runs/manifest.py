@@ -51,7 +51,7 @@ class Manifest:
 
     @classmethod
     def load(cls, store: Store) -> Manifest:
-        """Raises KeyNotFoundError while the run is unfinished, CorruptDataError."""
+        """Read the manifest. Raises KeyNotFoundError while the run is unfinished, CorruptDataError."""
         record: dict[str, Any] = read_sealed(
             store, MANIFEST_KEY, "remove it and run again: it is made from the commits"
         )

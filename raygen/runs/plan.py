@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def target(self) -> int | None:
-        """How many accepted rows are enough; None: all rows are done. (A retry has its rows, and does them all.)"""
+        """How many accepted rows are enough; None: all rows are done. A retry has its rows, and does them all."""
         return None if self.only is not None else (self.identity.get("accept") or {}).get("target")
 
     @property
@@ -147,6 +147,7 @@ def listed(source: Source) -> list[str]:
 
 
 def listing_digest(names: list[str]) -> str:
+    """Return a digest of the names of all inputs, in any order."""
     return hashlib.sha256(orjson.dumps(sorted(names))).hexdigest()
 
 

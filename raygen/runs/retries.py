@@ -77,14 +77,14 @@ class Merged:
         return self.marked(commit.chunk, read_data(store, commit))
 
     def counts(self, commit: Commit) -> dict[str, int]:
-        """A chunk's rows by status, as readers see them."""
+        """Return a chunk's rows by status, as readers see them."""
         return corrected(commit.counts, self._duplicates_in.get(commit.chunk, 0))
 
     def marked(self, chunk: int, table: pa.Table) -> pa.Table:
         return mark(table, self.duplicates_of(chunk), self.deduplicate_step)
 
     def duplicates_of(self, chunk: int) -> pa.Table:
-        """The duplicates in a chunk (duplicates.SCHEMA)."""
+        """Return the duplicates in a chunk (duplicates.SCHEMA)."""
         return of_chunk(self._table, chunk) if chunk in self._duplicates_in else DUPLICATES.empty_table()
 
     @property
@@ -104,7 +104,7 @@ class Merged:
 
 
 def read_merged(store: Store) -> Merged:
-    """Raises KeyNotFoundError while the run itself is unfinished, CorruptDataError."""
+    """Read a run with its retries merged in. Raises KeyNotFoundError while the run itself is unfinished, CorruptDataError."""
     manifest = Manifest.load(store)
     plan = Plan.load(store)
     _check_belongs(store, manifest, plan)

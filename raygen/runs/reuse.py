@@ -148,7 +148,7 @@ def _ids(plan: Plan) -> tuple[Any, Any]:
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """The settings that decide which rows there are, what they are called, and how they are cut."""
+    """Return the settings that decide which rows there are, what they are called, and how they are cut."""
     source: dict[str, Any] = plan.identity.get("source", {})
     chosen = {name: source.get(name) for name in ("format", "key", "max_rows")}
     return {"source": chosen, "sink": {"chunk_rows": plan.identity.get("sink", {}).get("chunk_rows")}}

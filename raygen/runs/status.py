@@ -77,7 +77,7 @@ def planned(store: Store) -> Plan:
 
 
 def read_status(store: Store) -> Status:
-    """Raises UserError when there is no run."""
+    """Read where a run stands. Raises UserError when there is no run."""
     plan = planned(store)
     sessions = read_sessions(store)
     retries = len(retry_prefixes(store))

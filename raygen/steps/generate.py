@@ -200,7 +200,7 @@ class GenerateStep(Step):
         return self._adapter.render(row).strip() or None if self._adapter is not None else None
 
     async def run(self, story: Story, calls: Calls) -> None:
-        """What is no answer, or does not keep to the constraint, is rejected at once."""
+        """Ask for samples, and reject at once what is no answer or does not keep to the constraint."""
         story.settle(self.config.into)
         if self._rendering is not None:
             await self._rendering.run(story, calls, self.adapter_of(story.names()))

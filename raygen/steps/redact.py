@@ -55,7 +55,7 @@ class Redact(Frozen):
     @field_validator("replacement")
     @classmethod
     def _plain(cls, text: str) -> str:
-        """What is put in must not look like what is taken out: it would be found again."""
+        """Refuse a replacement that looks like what is taken out: it would be found again."""
         rest = text.replace("{entity}", "")
         if re.search(r"[{}]", rest):
             raise ValueError("the only name in braces is {entity}")
@@ -181,7 +181,7 @@ class RedactStep(Step):
         return "".join([*parts, text[at:]]) if parts else text
 
     def _deep(self, value: Any, seen: _Seen) -> Any:
-        """The same with all the texts in a value."""
+        """Replace personal data in all the texts of a value."""
         if isinstance(value, str):
             return self._clean(self._without(value, seen), seen)
         if isinstance(value, dict):

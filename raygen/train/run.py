@@ -180,7 +180,7 @@ def prepare_shown(
 
 
 def _finished(store: Store, recipe: Recipe, finished: dict[str, Any], say: Say) -> TrainResult:
-    """The result of a finished training, with its report; a session may have died before it wrote one."""
+    """Return the result of a finished training, with its report; a session may have died before it wrote one."""
     evaluated = finished["evaluated"]
     baselines = finished.get("baselines", {})
     report = None

@@ -112,7 +112,7 @@ class SweepResult:
     best_uri: str
 
     def lines(self) -> list[str]:
-        """What `raygen train --sweep` prints."""
+        """Return what `raygen train --sweep` prints."""
         found = [_line(self.metric, trial) for trial in self.trials]
         return [*found, f"best: trial {self.best.number}", f"its recipe: {self.best_uri}"]
 
@@ -261,7 +261,7 @@ def _tune(
 
 
 def _trial(recipe: Recipe, metric: str, prepared_uri: str | None) -> None:
-    """Runs in a trial's process: a whole training, whose evaluations Tune is told."""
+    """Run a whole training in a trial's process, and tell Tune its evaluations."""
     from ray import tune
 
     def listen(record: dict[str, Any]) -> None:

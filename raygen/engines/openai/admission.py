@@ -90,11 +90,11 @@ class Admission:
         self._level, self._threshold = min(2.0, float(self._ceiling)), float(self._ceiling)
 
     def failed(self, ticket: int) -> None:
-        """A request ended in a way that says nothing about load: an error, a time-out, a cancellation."""
+        """Note a request that ended in a way that says nothing about load: an error, a time-out, a cancellation."""
         self._under_way.remove(ticket)
 
     def served(self, ticket: int, now: float) -> None:
-        """The endpoint worked on a request and answered it."""
+        """Note that the endpoint worked on a request and answered it."""
         used = 2 * self.in_flight >= self._level  # a level that nobody uses is not proven by a success
         self._under_way.remove(ticket)
         if ticket < self._signal_ticket:
@@ -110,7 +110,7 @@ class Admission:
             self._consider_probe(ticket, now)
 
     def refused(self, ticket: int, now: float, retry_after_s: float | None) -> None:
-        """The endpoint is overloaded, and asks for `retry_after_s` of silence; None: it does not say."""
+        """Note that the endpoint is overloaded, and asks for `retry_after_s` of silence; None: it does not say."""
         new_signal = ticket >= self._signal_ticket
         if new_signal:
             self._begin_signal(now)

@@ -71,9 +71,11 @@ class Fault:
 
 
 class Breaker:
-    """Args:
-    start_patience_s: how long an endpoint may be missing, when nothing was ever heard of it.
-    max_refused_s: how long it may answer nobody.
+    """Tells the faults of single rows from those of an endpoint that answers nobody.
+
+    Args:
+        start_patience_s: how long an endpoint may be missing, when nothing was ever heard of it.
+        max_refused_s: how long it may answer nobody.
     """
 
     def __init__(self, *, start_patience_s: float, max_refused_s: float) -> None:
@@ -149,12 +151,12 @@ class Breaker:
         return None
 
     def sent(self, now: float) -> None:
-        """A request goes out."""
+        """Note that a request goes out."""
         if self._first_sent is None:
             self._first_sent = now
 
     def answered(self, now: float, *, samples: bool) -> None:
-        """The endpoint worked on a request.
+        """Note that the endpoint worked on a request.
 
         Args:
             samples: it answered with some; else it found fault with the request.
@@ -173,18 +175,18 @@ class Breaker:
             self._open(now)
 
     def failed(self, now: float, fault: Fault) -> None:
-        """A request came to nothing: no connection, no answer, a server's error."""
+        """Note a request that came to nothing: no connection, no answer, a server's error."""
         self._note(now, fault, refusing=False)
         self._faults += 1
         if self._faults >= FAULTS and not self.held:
             self._hold(now)
 
     def refused(self, now: float, fault: Fault) -> None:
-        """The endpoint is there, and wants no request now."""
+        """Note that the endpoint is there, and wants no request now."""
         self._note(now, fault, refusing=True)
 
     def denied(self, now: float) -> None:
-        """The endpoint wants no such request; perhaps none at all."""
+        """Note that the endpoint wants no such request; perhaps none at all."""
         self._heard = True
         if not self.worked and not self.held:
             self._hold(now)
@@ -202,7 +204,7 @@ class Breaker:
             self.probe_at = None
 
     def probed(self, now: float, result: Probed, fault: Fault | None = None) -> None:
-        """The probe is back. `fault`: unless it was answered."""
+        """Take in what the probe found. `fault`: unless it was answered."""
         self._probing = False
         if result is Probed.ANSWERED:
             self.answered(now, samples=True)

@@ -56,7 +56,7 @@ class Circuit:
         self._shown = False
 
     def sent(self) -> None:
-        """A request goes out."""
+        """Note that a request goes out."""
         self.breaker.sent(self._loop.time())
 
     def heard(self, ticket: int, answer: Heard) -> None:
@@ -120,7 +120,7 @@ class Circuit:
             await asyncio.gather(self._probing, return_exceptions=True)
 
     def _prove(self, ticket: int, vain: int) -> None:
-        """An answer to a request that was sent later is the proof."""
+        """Take an answer to a request that was sent later as the proof."""
         for first, future in self._doubters:
             if first <= ticket and not future.done():
                 future.set_result(not vain)

@@ -13,9 +13,11 @@ AGAIN = "No row failed of it, and nothing is lost: run the same command again on
 
 @dataclass(frozen=True)
 class EndpointEnd:
-    """Args:
-    model: the job's name for it; ref: the endpoint's.
-    key: what holds the key, such as `environment variable OPENAI_API_KEY`; has_key: is there one?
+    """Words for the end of a run whose endpoint answers nobody.
+
+    Args:
+        model: the job's name for it; ref: the endpoint's.
+        key: what holds the key, such as `environment variable OPENAI_API_KEY`; has_key: is there one?
     """
 
     model: str

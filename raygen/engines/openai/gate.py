@@ -122,7 +122,7 @@ class Gate:
         self._let_in()
 
     def shut(self, message: str) -> None:
-        """The endpoint is of no use: everybody who waits or comes gets EngineConfigError(message)."""
+        """Give the endpoint up: everybody who waits or comes gets EngineConfigError(message)."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

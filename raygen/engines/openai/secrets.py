@@ -67,7 +67,7 @@ class EndpointSecrets:
 
 
 def _written(value: str) -> set[str]:
-    """A value as URLs, JSON and HTML have it: an endpoint may quote what it was sent."""
+    """Return a value as URLs, JSON and HTML have it: an endpoint may quote what it was sent."""
     from yarl import URL
 
     sent = URL.build(query={"": value}).raw_query_string.removeprefix("=")

@@ -14,6 +14,7 @@ FORBIDDEN = float("-inf")
 
 
 def needs_adjusting(draw: Draw) -> bool:
+    """Return whether the settings of a draw change logits before a token is chosen."""
     s = draw.sampling
     return (
         draw.token_mask is not None

@@ -148,7 +148,7 @@ class Likelihoods:
                 scoring.finished.set_result(None)
 
     def end(self, reason: EngineError) -> None:
-        """The engine ends: nobody may wait for ever."""
+        """Answer all that wait with the reason why the engine ends."""
         for scoring in self._asked:
             if not scoring.finished.done():
                 scoring.finished.set_exception(reason)

@@ -40,7 +40,7 @@ class OrphanGuard:
         self._told |= pids
 
     def release(self) -> None:
-        """The children have ended in good order: nothing is to be killed, as their ids may soon be others'."""
+        """Kill nothing: the children have ended in good order, and their ids may soon be others'."""
         if self._shell is not None:
             self._shell.kill()
             self._shell.communicate()

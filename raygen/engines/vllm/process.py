@@ -90,7 +90,7 @@ class VLLMProcess:
         self._guard.watch_children()
 
     def release_children(self) -> None:
-        """vLLM has ended its processes itself."""
+        """Let go of the processes, which vLLM has ended itself."""
         self._guard.release()
 
     async def ask(

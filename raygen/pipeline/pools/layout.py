@@ -170,7 +170,7 @@ def _noun(group: Group) -> str:
 
 
 def has_threads(model: ResolvedModel) -> bool:
-    """Does its engine compute with CPU threads of its own?"""
+    """Return whether a model's engine computes with CPU threads of its own."""
     return "threads" in engine_facts(model.spec.engine).Options.model_fields
 
 

@@ -93,10 +93,12 @@ class Seat:
 
 
 class PooledEngine(Engine):
-    """Args:
-    look: returns the pool's present roster, or None while there is none yet.
-    replicas: the most there will be.
-    hosts: how many hosts share them, at least.
+    """Stands for a model in an engine host, and sends its requests to the replicas of a pool.
+
+    Args:
+        look: returns the pool's present roster, or None while there is none yet.
+        replicas: the most there will be.
+        hosts: how many hosts share them, at least.
     """
 
     def __init__(

@@ -28,9 +28,11 @@ class Load:
 
 
 class Scaler:
-    """Args:
-    low, high: the fewest replicas and the most.
-    room: requests that one replica can usefully work on at once.
+    """Decides when a pool of replicas grows and shrinks.
+
+    Args:
+        low, high: the fewest replicas and the most.
+        room: requests that one replica can usefully work on at once.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ def _references(value: Any) -> Any:
 
 
 def _names_a_part(reference: str, schema: Any) -> bool:
-    """Does a JSON pointer lead anywhere? Anchors and parts with ids of their own are left to the validator."""
+    """Return whether a JSON pointer leads anywhere. Anchors and parts with ids of their own are left to the validator."""
     if (reference[1:] and not reference.startswith("#/")) or '"$id"' in json.dumps(schema):
         return True
     here = schema

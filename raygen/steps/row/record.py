@@ -143,7 +143,7 @@ class Record:
 
 
 def _sample(held: Mapping[str, Any]) -> GeneratedSample:
-    """A sample as an engine returned it, but for its token ids, which nothing reads later."""
+    """Return a sample as an engine returned it, but for its token ids, which nothing reads later."""
     tokens = held["output_tokens"] if "output_tokens" in held else held["usage"]["output_tokens"]
     logprobs = held["logprobs"]
     return GeneratedSample(

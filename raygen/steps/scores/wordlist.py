@@ -30,7 +30,7 @@ class WordList(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, given: Any) -> Any:
-        """A file's words become the job's own, so that a run is resumed and retried with the words that it began with."""
+        """Make a file's words the job's own, so that a run is resumed and retried with the words that it began with."""
         if not isinstance(given, dict) or "path" not in given:
             return given
         rest = {key: value for key, value in given.items() if key != "path"}

@@ -23,7 +23,7 @@ class Pattern:
         self._made = regex.compile(text)
 
     def occurs_in(self, text: str) -> bool:
-        """Raises RowError: it takes too long."""
+        """Return whether the pattern occurs in a text. Raises RowError: it takes too long."""
         return self._in_time(lambda: self._made.search(text, timeout=LIMIT_S), text) is not None
 
     def found(self, text: str) -> list[str | None]:

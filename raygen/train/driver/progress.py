@@ -51,6 +51,7 @@ def line(progress: TrainProgress) -> str:
 
 
 def figures(progress: TrainProgress) -> list[str]:
+    """Return the figures of a training, in words, for its progress line."""
     parts = []
     if progress.loss is not None:
         parts.append(f"loss {progress.loss:.4g}")
@@ -80,7 +81,7 @@ def validation(progress: TrainProgress) -> list[str]:
 
 
 def panel(progress: TrainProgress) -> RenderableType:
-    """Return the same as a panel."""
+    """Return the progress as a panel."""
     from rich.text import Text
 
     state = "" if progress.phase == "training" else f" ({progress.phase})"

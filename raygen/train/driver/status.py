@@ -70,7 +70,7 @@ def read_finished(store: Store) -> dict[str, Any] | None:
 
 
 def read_train_status(store: Store) -> TrainStatus:
-    """Raises KeyNotFoundError: there is no training. CorruptDataError: its own records are not what was written."""
+    """Read where a training stands. Raises KeyNotFoundError: there is none; CorruptDataError: its records are damaged."""
     claimed = read_sealed(store, RECIPE_KEY)
     sweep = claimed["identity"].get("sweep")
     trials = [
@@ -142,7 +142,7 @@ def _newest_state(store: Store) -> dict[str, Any]:
 
 
 def train_status_lines(status: TrainStatus) -> list[str]:
-    """What `raygen status` prints."""
+    """Return what `raygen status` prints."""
     lines = [f"{status.name}: {status.state}  ({status.run})"]
     rows: list[tuple[str, str | None]] = [("trials", _of_trials(status))]
     if not status.trials:

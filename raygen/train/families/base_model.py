@@ -42,7 +42,7 @@ def read_tokenizer(directory: Path) -> Any:
 
 
 def is_generative(config: Any) -> bool:
-    """Does the base continue text?"""
+    """Return whether the base continues text."""
     return not config.is_encoder_decoder and any(
         name.endswith(GENERATIVE) for name in config.architectures or ()
     )
@@ -55,7 +55,7 @@ def described(config: Any) -> str:
 
 
 def check_length(recipe: Recipe, limit: int) -> None:
-    """Raises ConfigError: examples may be longer than the base reads."""
+    """Refuse what the base cannot read. Raises ConfigError: examples may be longer than that."""
     if recipe.batch.unit_cost > limit:
         raise ConfigError(
             f"batch.{recipe.batch.LONGEST}: {recipe.batch.unit_cost}; the base reads at most {limit} tokens"
@@ -63,7 +63,7 @@ def check_length(recipe: Recipe, limit: int) -> None:
 
 
 def check_metric(recipe: Recipe, known: set[str]) -> None:
-    """Raises ConfigError: no evaluation of this family says such a metric."""
+    """Refuse an unknown metric. Raises ConfigError: no evaluation of this family says it."""
     if recipe.evaluation.metric not in known:
         raise ConfigError(
             f"evaluation.metric: family {recipe.family} has no {recipe.evaluation.metric!r}; allowed: "
@@ -110,4 +110,5 @@ def read_weights(auto: Any, directory: Path, config: Any, **more: Any) -> tuple[
 
 
 def some(names: list[str]) -> str:
+    """Return the first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -104,8 +104,10 @@ class CausalLMTrainer(Trainer):
         return config
 
     def collate(self, block: pa.Table, device: torch.device) -> dict[str, torch.Tensor]:
-        """Return input_ids (U, T); positions (U, T), from 0 in every example; `chosen` (U, T), whose next token is a
-        target; `labels` (N,), those targets. Families of models that are not packed: attention_mask (U, T) for positions.
+        """Return a block's tensors.
+
+        These are input_ids (U, T); positions (U, T), from 0 in every example; `chosen` (U, T), whose next token is a target;
+        `labels` (N,), those targets. Families of models that are not packed: attention_mask (U, T) for positions.
         """
         units = block.to_pylist()
         longest = max(len(unit["input_ids"]) for unit in units)

@@ -50,7 +50,7 @@ class ChatExamples:
         self._templates = objective.templates()
 
     def check(self) -> None:
-        """Raises ConfigError: something of the recipe would not reach the model, by its chat template."""
+        """Refuse what the chat template leaves out. Raises ConfigError: a part of the recipe would not reach the model."""
         template = self._chat.template
         if fault := template.argument_fault():
             raise ConfigError(fault)
@@ -62,7 +62,7 @@ class ChatExamples:
             raise ConfigError(f"objective.tools: {fault}")
 
     def encode(self, row_id: str, row: Mapping[str, Any]) -> TextExample:
-        """Raises RowError; see Trainer.encode."""
+        """Tokenise a row. Raises RowError; see Trainer.encode."""
         texts = {name: template.render(row) for name, template in self._templates.items()}
         if "text" in texts:
             pieces = [(self._plain(texts["text"]), True)]

@@ -179,7 +179,7 @@ class ClassifierTrainer(Trainer):
         return measure_baselines(train, test, names, sum(block.units for block in blocks[split]))
 
     def save(self, model: torch.nn.Module, directory: Path, temperature: float | None = None) -> None:
-        """The temperature goes into the last layer: whoever reads the directory gets calibrated probabilities.
+        """Save the model. The temperature goes into its last layer, so that the directory gives calibrated probabilities.
 
         An adapter is always saved merged as well: its head is new, and only a whole classifier has one.
         """
@@ -277,7 +277,7 @@ def final_layer(model: Any) -> nn.Linear:
 
 
 def _final_layers(model: Any) -> list[nn.Linear]:
-    """An adapter's model has the head twice: as it was, and as it is learnt."""
+    """Return the layers of the head. An adapter's model has it twice: as it was, and as it is learnt."""
     labels, inside = model.config.num_labels, f"{model.base_model_prefix}."
     found = [
         (name, module)

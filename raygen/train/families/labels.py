@@ -84,5 +84,6 @@ def as_number(value: Any) -> int | None:
 
 
 def listed(values: Sequence[Any]) -> str:
+    """Return the first values, and how many more there are."""
     more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     return ", ".join(str(value) for value in values[:SHOWN]) + more

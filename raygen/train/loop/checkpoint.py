@@ -52,6 +52,7 @@ def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def folder_of(step: int) -> str:
+    """Return the folder of the checkpoint after a step."""
     return f"{FOLDER}{step:08d}/"
 
 

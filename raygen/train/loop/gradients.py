@@ -14,6 +14,7 @@ EXTRAS = 2  # numbers that travel with the gradients: the loss, and whether a wo
 
 
 def make_gradients(weights: Sequence[nn.Parameter], ranks: Ranks) -> Gradients:
+    """Return what sums gradients: of one worker alone, or over all."""
     return OwnGradients(weights) if ranks.world == 1 else FlatGradients(weights, ranks)
 
 

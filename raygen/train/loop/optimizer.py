@@ -45,6 +45,7 @@ def rate_at(step: int, total: int, schedule: recipes.Schedule, learning_rate: fl
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all weights."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 

@@ -8,7 +8,7 @@ import torch
 
 
 class Ranks:
-    """This worker's number among all, and their exchange; over torch.distributed's default group if there are several.
+    """A worker's number among all, and their exchange; over torch.distributed's default group if there are several.
 
     Every worker has to make the same calls in the same order.
     """

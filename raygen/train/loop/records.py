@@ -73,6 +73,7 @@ class MetricsLog:
 
 
 def is_evaluation(record: dict[str, Any]) -> bool:
+    """Return whether a record is that of an evaluation."""
     return "split" in record
 
 

@@ -210,7 +210,7 @@ class Training:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """What every worker of Ray Train runs; a training that was told to stop ends without finished.json.
+    """Train, as every worker of Ray Train does; a training that was told to stop ends without finished.json.
 
     Args:
         config: `recipe` as JSON; `uri` of the run directory, `prepared_uri` of the one with the prepared blocks;

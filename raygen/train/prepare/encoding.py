@@ -137,7 +137,7 @@ def _record(units: Units, example: Example, copy: int, digest: bytes, answer: in
 
 
 def encode(trainer: Trainer, row_id: str, row: Mapping[str, Any]) -> Example:
-    """Raises RowError, also for what nobody foresaw: a bug that one row meets must not take the others with it."""
+    """Tokenise a row. Raises RowError, also for an unforeseen error: a bug that one row meets must not take others with it."""
     try:
         return trainer.encode(row_id, row)
     except RowError:
@@ -168,6 +168,7 @@ class Counting:
 
 
 def too_many_labels(column: str) -> ConfigError:
+    """Return the error for a column that holds too many different labels."""
     return ConfigError(
         f"objective.label: column {column!r} holds more than {MOST_LABELS} different values; "
         "a label is one of a few classes"

@@ -22,6 +22,7 @@ Spread = Callable[[Callable[[bytes], bytes], Sequence[bytes]], Iterator[bytes]]
 
 
 def in_process(work: Callable[[bytes], bytes], inputs: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the results of the work, done in this process."""
     return map(work, inputs)
 
 

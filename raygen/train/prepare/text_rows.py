@@ -18,7 +18,7 @@ _SPACES = re.compile(r"(\s+)")
 
 
 def normalise(value: Any) -> Any:
-    """Return a value with every text in it, however deep, in NFC, with \\n line ends and without control characters."""
+    r"""Return a value with every text in it, however deep, in NFC, with \n line ends and without control characters."""
     if isinstance(value, str):
         text = _CONTROLS.sub("", _LINE_ENDS.sub("\n", value))
         return text if text.isascii() else unicodedata.normalize("NFC", text)

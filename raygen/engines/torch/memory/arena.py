@@ -18,6 +18,7 @@ STEP = 16  # lengths are multiples of it
 
 
 def round_up(value: int, step: int) -> int:
+    """Return the smallest multiple of `step` that is at least `value`."""
     return -(-value // step) * step
 
 
@@ -153,6 +154,7 @@ class Memory:
 
 
 def slot_lengths(context: int) -> list[int]:
+    """Return the lengths that slots may have, up to a whole context."""
     lengths = []
     length = SHORTEST
     while length < context:

@@ -144,7 +144,7 @@ def _zeros(like: torch.Tensor, *shape: int) -> torch.Tensor:
 
 
 def _one(layer: KVLayer, slot: Slot) -> tuple[torch.Tensor, torch.Tensor]:
-    """The keys and values of one slot, (K, length, D) each."""
+    """Return the keys and values of one slot, (K, length, D) each."""
     begin = (slot.offset + slot.index * slot.length) * layer.heads
     rows = slice(begin, begin + slot.length * layer.heads)
     shape = (layer.heads, slot.length, -1)

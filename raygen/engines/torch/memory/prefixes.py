@@ -110,7 +110,7 @@ class Prefixes:
         return claimed
 
     def publish(self, nodes: Sequence[Node]) -> None:
-        """The store holds these blocks now."""
+        """Note that the store holds these blocks now."""
         now = next(self._clock)
         for node in nodes:
             node.ready, node.used = True, now
@@ -122,7 +122,7 @@ class Prefixes:
             self.version += 1
 
     def abandon(self, nodes: Sequence[Node]) -> None:
-        """These will not be computed. They are the end of their branch: nobody goes on from a block that is not ready."""
+        """Give up blocks that will not be computed: the end of their branch; nothing goes on from a block that is not ready."""
         for node in reversed(nodes):
             self._drop(node)
         if nodes:
@@ -159,7 +159,7 @@ class Prefixes:
         return found
 
     def _offer(self, node: Node) -> None:
-        """A block that may go some day."""
+        """Note a block that may be removed some day."""
         if _removable(node):
             heapq.heappush(self._leaves, (node.used, node.block, node))
             if len(self._leaves) > 4 * self._blocks + 64:  # mostly outdated
