@@ -21,7 +21,7 @@ class Sink(Frozen):
     # One PUT of S3 takes at most 5 GiB.
     chunk_bytes: int = Field(
         64 * MIB,
-        ge=MIB,
+        ge=2**16,
         le=4096 * MIB,
         description="bytes of media in one object: a chunk with more of them has several",
     )

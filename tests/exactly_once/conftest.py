@@ -42,6 +42,12 @@ def made(
     return make
 
 
+@pytest.fixture(scope="session")
+def pictures(loopback_credentials: object, tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """Runs of a program that renders: each chunk has its media in several archives."""
+    return make_templates(tmp_path_factory.mktemp("pictures"), media=True)
+
+
 @pytest.fixture(params=[False, True], ids=["one-step", "refined"])
 def templates(request: pytest.FixtureRequest, made: Callable[[bool], Templates]) -> Templates:
     """Runs of each of the two programs, to begin cases with."""

@@ -46,6 +46,8 @@ def kind_of(key: str) -> str:
         return f"retry-{kind_of('/'.join(parts[2:]))}"
     if parts[0].startswith("duplicates-"):
         return "duplicates"
+    if parts[0] == "data" and key.endswith(".tar"):
+        return "media"
     return "probe" if parts[0].startswith(".probe-") else KINDS.get(parts[0], parts[0])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import signal
@@ -185,10 +186,20 @@ def _judge_middle(place: Place, bench: Bench, expected: Expected, findings: Find
 
 
 def _texts(row: dict[str, list[dict[str, str]]]) -> tuple[str, ...]:
-    return tuple(sample["text"] for sample in row["samples"])
+    return tuple(sample["text"] or sample["digest"] for sample in row["samples"])
 
 
 def _read(bench: Bench) -> list[tuple[str, str, tuple[str, ...]]]:
     """What a reader gets. Raises UserError while the run is unfinished."""
-    table = raygen.open_run(bench.uri, bench.storage).to_arrow()
-    return [(row["row_id"], row["status"], _texts(row)) for row in table.to_pylist(maps_as_pydicts="lossy")]
+    run = raygen.open_run(bench.uri, bench.storage)
+    rows = run.to_arrow().to_pylist(maps_as_pydicts="lossy")
+    if not bench.media:
+        return [(row["row_id"], row["status"], _texts(row)) for row in rows]
+    return [
+        (
+            row["row_id"],
+            row["status"],
+            tuple(hashlib.sha256(run.media(sample) or b"").hexdigest() for sample in row["samples"]),
+        )
+        for row in rows
+    ]

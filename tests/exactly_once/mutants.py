@@ -14,7 +14,7 @@ import pytest
 from raygen.errors import UnknownResultError
 from raygen.pipeline import run, work
 from raygen.pipeline.work import Todo, todos_of
-from raygen.runs import collect, commit, retries
+from raygen.runs import collect, commit, media, retries, shelf, view
 from raygen.runs.collect import Collected
 from raygen.runs.commit import Commit, read_commits
 from raygen.runs.plan import Plan
@@ -99,6 +99,62 @@ def commit_before_data(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(commit, "_put_data", later)
     patch.setattr(commit, "put_commit", first)
+
+
+def commit_before_archives(patch: pytest.MonkeyPatch) -> None:
+    """First the claim, then the media that it names."""
+    put_commit = commit.put_commit
+    waiting: list[Callable[[], None]] = []
+
+    def later(self: shelf.Shelf) -> None:
+        if self._shard is None or self._file is None:
+            return
+        file, sha256 = self._file, self._shard.close()
+        made = commit.StoredObject(self._key, self._shard.size_bytes, sha256, shelf.SHARD)
+        waiting.append(lambda: self._store.put_file(made.key, file, sha256))
+        self._objects.append(made)
+        self._file = self._shard = None
+
+    def first(*arguments: Any) -> tuple[Commit, bool]:
+        answer = put_commit(*arguments)
+        while waiting:
+            waiting.pop()()
+        return answer
+
+    patch.setattr(shelf.Shelf, "_store_shard", later)
+    patch.setattr(commit, "put_commit", first)
+
+
+def archives_by_listing(patch: pytest.MonkeyPatch) -> None:
+    """The commit names the archives that are found beside the table: those of the attempt that came first."""
+    commit_chunk = work.commit_chunk
+
+    def listed(store: Store, chunk: int, *arguments: Any, objects: Any, **more: Any) -> tuple[Commit, bool]:
+        found: dict[str, list[commit.StoredObject]] = {}
+        for info in store.list(f"data/{commit.chunk_name(chunk)}-"):
+            if info.key.endswith(".tar"):
+                sha256 = hashlib.sha256(store.get(info.key)).hexdigest()
+                made = commit.StoredObject(info.key, info.size_bytes, sha256, shelf.SHARD)
+                found.setdefault(info.key[:30], []).append(made)
+        first = next(iter(found.values()), [])
+        return commit_chunk(store, chunk, *arguments, objects=tuple(first), **more)
+
+    patch.setattr(work, "commit_chunk", listed)
+
+
+def unchecked_media(patch: pytest.MonkeyPatch) -> None:
+    """What stands at a medium's place is taken for it."""
+
+    def trusting(store: Store, each: Commit, sample: Any) -> bytes:
+        where, held = media.object_of(store, each, sample["shard"])
+        return where.get_range(held.key, sample["offset"], sample["offset"] + sample["size_bytes"])
+
+    patch.setattr(view, "read_media", trusting)
+
+
+def collection_blind_to_archives(patch: pytest.MonkeyPatch) -> None:
+    """Only the table that a commit names is live."""
+    patch.setattr(commit.Commit, "keys", property(lambda self: [self.data]))
 
 
 def zero_grace_collection(patch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -39,6 +41,7 @@ class Expected:
         chunks: the rows of each chunk.
         retried: were the failed rows retried with success?
         refined: by which program? generate alone, or generate, verify and refine.
+        media_bytes: the size of the pictures that its samples are, told by their SHA-256; 0: they are texts.
     """
 
     chunks: tuple[tuple[Row, ...], ...]
@@ -46,20 +49,48 @@ class Expected:
     samples: int
     retried: bool = False
     refined: bool = False
+    media_bytes: int = 0
 
     def of(self, row: Row) -> tuple[str, tuple[str, ...]]:
         """Status and texts of one row."""
         if row.fails and not self.retried:
             return "failed", ()
+        if self.media_bytes:
+            seeds = [seed_of(row, self.seed, number, "generate") for number in range(self.samples)]
+            return "accepted", tuple(_picture(row.prompt, seed, self.media_bytes) for seed in seeds)
         if self.refined:
             return _refined(row, self.seed, self.samples)
         texts = (_text(row, row.prompt, self.seed, number, "generate") for number in range(self.samples))
         return "accepted", tuple(texts)
 
 
-def _text(row: Row, prompt: str, run_seed: int, number: int, step: str) -> str:
+def seed_of(row: Row, run_seed: int, number: int, step: str) -> int:
     named = "\x00".join((str(run_seed), row.id, str(number), "0", step)).encode()
-    seed = int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), "big") >> 11
+    return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest(), "big") >> 11
+
+
+@lru_cache(4096)
+def _picture(prompt: str, seed: int, size_bytes: int) -> str:
+    return hashlib.sha256(picture(prompt, seed, size_bytes)).hexdigest()
+
+
+def picture(prompt: str, seed: int, size_bytes: int) -> bytes:
+    """A PNG of 8 x 8 pixels of noise, filled up with more of it in a chunk of its own."""
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = 8 * 8 * 3
+    noise = hashlib.shake_256(f"{prompt}\x00{seed}".encode()).digest(rows + size_bytes)
+    lines = b"".join(b"\0" + noise[at : at + 24] for at in range(0, rows, 24))
+    head = b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+    head += part(b"IDAT", zlib.compress(lines, 1))
+    filling = size_bytes - len(head) - 24
+    return head + part(b"ecHo", noise[rows : rows + filling]) + part(b"IEND", b"")
+
+
+def _text(row: Row, prompt: str, run_seed: int, number: int, step: str) -> str:
+    seed = seed_of(row, run_seed, number, step)
     return hashlib.sha256("\x00".join((row.id, prompt, str(seed))).encode()).hexdigest()
 
 
@@ -106,12 +137,27 @@ class Findings:
 
 
 @lru_cache(256)
-def rows_of(data: bytes) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    """(row id, status, texts) of the rows of a data object."""
-    found = []
-    for row in pq.read_table(io.BytesIO(data), use_threads=False).to_pylist():
-        found.append((row["row_id"], row["status"], tuple(sample["text"] for sample in row["samples"])))
-    return tuple(found)
+def _table(data: bytes) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(io.BytesIO(data), use_threads=False).to_pylist()
+    return found
+
+
+@lru_cache(1024)
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def rows_of(data: bytes, archives: Mapping[str, bytes]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """(row id, status, texts) of the rows of a data object; of a picture, the SHA-256 of the bytes where it is to be."""
+
+    def said(sample: dict[str, Any]) -> str:
+        if sample["text"] is not None:
+            return str(sample["text"])
+        begin = sample["offset"]
+        held = archives.get(sample["shard"], b"")[begin : begin + sample["size_bytes"]]
+        return hashlib.sha256(held).hexdigest()
+
+    return tuple((row["row_id"], row["status"], tuple(map(said, row["samples"]))) for row in _table(data))
 
 
 def judge_rows(
@@ -154,7 +200,13 @@ def _judge_chunk(
         commit["sha256"],
     ):
         return Findings(dangling=1)
-    found, rows = rows_of(data), expected.chunks[commit["chunk"]]
+    archives = {}
+    for held in commit.get("objects", ()):
+        whole = objects.get((prefix if held["run"] is None else held["run"]) + held["key"])
+        if whole is None or (len(whole), _sha256(whole)) != (held["size_bytes"], held["sha256"]):
+            return Findings(dangling=1)
+        archives[held["key"]] = whole
+    found, rows = rows_of(data, archives), expected.chunks[commit["chunk"]]
     result = judge_rows(found, rows, expected)
     if [row[0] for row in found] != [row.id for row in rows]:
         result.other.append(f"chunk {commit['chunk']}: rows out of order")
@@ -217,5 +269,7 @@ def live_data(objects: Mapping[str, bytes]) -> set[str]:
     for key in objects:
         top, within, _ = key.rpartition("commits/")
         if within:
-            live.add(top + _record(objects, key, Findings()).get("data", ""))
+            commit = _record(objects, key, Findings())
+            live.add(top + commit.get("data", ""))
+            live |= {top + each["key"] for each in commit.get("objects", ()) if each["run"] is None}
     return live

@@ -35,9 +35,10 @@ LATE_S = 7 * 3600.0  # past every attempt's limit
 SHORT, LONG = 3, 30  # words of a prompt; the engine's first setting takes 10
 CHUNK_ROWS = 6
 SEED = 11
+MEDIA_BYTES = 12_000  # of a picture: 12 of them are a chunk, 5 an archive
 
 
-def write_source(folder: Path, refined: bool = False) -> Expected:
+def write_source(folder: Path, refined: bool = False, media: bool = False) -> Expected:
     """Write two files of JSON Lines, 36 rows, 7 chunks; in the first every fifth row has too long a prompt."""
     chunks: list[tuple[Row, ...]] = []
     folder.mkdir(parents=True)
@@ -46,7 +47,7 @@ def write_source(folder: Path, refined: bool = False) -> Expected:
         lines = [f'{{"id": "{row.id}", "text": "{row.prompt}"}}\n' for row in rows]
         (folder / f"{name}.jsonl").write_text("".join(lines))
         chunks += [tuple(rows[at : at + CHUNK_ROWS]) for at in range(0, len(rows), CHUNK_ROWS)]
-    return Expected(tuple(chunks), SEED, 2, refined=refined)
+    return Expected(tuple(chunks), SEED, 2, refined=refined, media_bytes=MEDIA_BYTES if media else 0)
 
 
 def _row(number: int, fails: bool) -> Row:
@@ -54,13 +55,24 @@ def _row(number: int, fails: bool) -> Row:
 
 
 def echo_job(
-    source: Path, output: str, storage: StorageOptions, refined: bool = False, reuse: str | None = None
+    source: Path,
+    output: str,
+    storage: StorageOptions,
+    refined: bool = False,
+    reuse: str | None = None,
+    media: bool = False,
 ) -> Job:
-    """One of the two programs that the oracle knows."""
+    """One of the programs that the oracle knows; of pictures a chunk has several archives."""
     steps: list[dict[str, Any]] = [{"generate": {"model": "m", "prompt": "{{ text }}", "samples": 2}}]
     models: dict[str, Any] = {
         "m": {"family": "causal_lm", "engine": "echo", "options": {"context_tokens": 10}}
     }
+    sink: dict[str, Any] = {"chunk_rows": CHUNK_ROWS}
+    if media:
+        models["m"]["family"] = "diffusion"
+        models["m"]["options"]["media_bytes"] = MEDIA_BYTES
+        steps[0]["generate"]["render"] = {}
+        sink |= {"media": "beside", "chunk_bytes": 2**16, "max_sample_bytes": 2**16}
     if refined:
         models["judge"] = {"family": "classifier", "engine": "echo"}
         entailment = {"model": "judge", "premise": "{{ text }}", "threshold": THRESHOLD}
@@ -73,7 +85,7 @@ def echo_job(
             "models": models,
             "steps": steps,
             "seed": SEED,
-            "sink": {"chunk_rows": CHUNK_ROWS},
+            "sink": sink,
             "execution": {"chunks_in_flight": 1, "reuse": reuse},
             "output": output,
         }
@@ -99,12 +111,13 @@ class Bench:
     storage: StorageOptions = field(default_factory=StorageOptions)
     refined: bool = False
     reuse: str | None = None
+    media: bool = False
 
     def store(self) -> Store:
         return open_store(self.uri, self.storage)
 
     def job(self, reuse: str | None = None) -> Job:
-        return echo_job(self.source, self.uri, self.storage, self.refined, reuse)
+        return echo_job(self.source, self.uri, self.storage, self.refined, reuse, self.media)
 
     def error(self) -> str:
         """What the last bug in a child said."""
@@ -157,7 +170,7 @@ class Bench:
         """Do what the first worker is about to do, whole: the same chunk, or else all of it."""
         kind = failpoint.partition(":")[2]
         if (
-            kind not in ("data", "commit", "retry-data", "retry-commit")
+            kind.removeprefix("retry-") not in ("data", "media", "commit")
             or key.endswith("/")
             or what == "collect"
         ):
@@ -185,7 +198,8 @@ def do_chunk(worker: Work, store: Store, todo: work.Todo) -> work.Report | None:
     engines = worker.host()
     engines.start()
     try:
-        return worker.write(store, parcel.ids, todo, engines.run_chunk(parcel.rows), attempt.started_s)
+        result = worker.generate(engines, store, todo, attempt, parcel.rows, None)
+        return worker.write(store, parcel.ids, todo, result, attempt.started_s)
     finally:
         engines.close()
 

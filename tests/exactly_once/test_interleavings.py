@@ -26,10 +26,10 @@ ALONE = ("finisher", "collector", "reader")  # one of each at a time
 class Interleavings(RuleBasedStateMachine):
     counts: Counter[str] = Counter()
 
-    @initialize(second=st.booleans(), refined=st.booleans())
-    def plan(self, second: bool, refined: bool) -> None:
-        """One or two drivers pin their plans at once; work begins when there is one. By the one program or the other."""
-        self.world = World(refined=refined)
+    @initialize(second=st.booleans(), what=st.sampled_from(["texts", "texts", "refined", "media"]))
+    def plan(self, second: bool, what: str) -> None:
+        """One or two drivers pin their plans at once; work begins when there is one. By one of three programs."""
+        self.world = World(refined=what == "refined", media=what == "media")
         for _ in range(1 + second):
             self.world.start("planner")
         while any(not planner.ended for planner in self.world.actors):

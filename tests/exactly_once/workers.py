@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -41,21 +42,31 @@ class Templates:
         return chunks[what]
 
     def bench(self, place: Place, notes: Path) -> Bench:
-        return Bench(place.uri, self.source, notes, place.storage, self.expected.refined, self.before)
+        return Bench(
+            place.uri,
+            self.source,
+            notes,
+            place.storage,
+            self.expected.refined,
+            self.before,
+            self.expected.media_bytes > 0,
+        )
 
 
-def make_templates(folder: Path, refined: bool = False) -> Templates:
+def make_templates(folder: Path, refined: bool = False, media: bool = False) -> Templates:
     """Play each kind of session once, without a fault.
 
     Args:
         refined: with the program of three steps and two models; its runs are also run again, reusing the first.
     """
-    expected = write_source(folder / "source", refined)
+    expected = write_source(folder / "source", refined, media)
     place, before = Directory(folder / "template"), Directory(folder / "before")
-    bench = Bench(place.uri, folder / "source", folder / "notes", refined=refined, reuse=before.uri)
+    bench = Bench(
+        place.uri, folder / "source", folder / "notes", refined=refined, reuse=before.uri, media=media
+    )
     objects: dict[str, dict[str, bytes]] = {"run": {}}
     bench.session("run")
-    if refined:
+    if refined or media:
         before.fill(place.objects())
         objects["reuse"] = {}
     finished = place.objects()
@@ -70,7 +81,7 @@ def make_templates(folder: Path, refined: bool = False) -> Templates:
     objects["collect"] = place.objects()
     for key, data in place.objects().items():
         if "data/0000000" in key:  # as if each chunk had had a second attempt
-            objects["collect"][f"{key.rpartition('-')[0]}-{'f' * 16}.parquet"] = data
+            objects["collect"][re.sub("-[0-9a-f]{16}", f"-{'f' * 16}", key)] = data
     seen = {}
     for what, start in objects.items():
         place.remove()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
+from raygen.config.sink import Sink
 from raygen.data.sources.base import InputFile, Range
 from raygen.errors import KeyNotFoundError, RaygenError, StorageError
 from raygen.runs import collect, commit, manifest, plan
 from raygen.runs.commit import (
     Attempt,
     Commit,
+    StoredObject,
     chunk_name,
     commit_chunk,
     committed_chunks,
@@ -23,9 +25,11 @@ from raygen.runs.commit import (
     read_commits,
 )
 from raygen.runs.manifest import finish
+from raygen.runs.media import read_media
 from raygen.runs.outcome import Outcome, outcome_table
 from raygen.runs.plan import Plan, pin
 from raygen.runs.retries import read_merged
+from raygen.runs.shelf import Shelf
 from raygen.storage import create, sealed
 from raygen.usage import Usage
 from tests.exactly_once.memory_store import MemoryStore
@@ -37,10 +41,14 @@ from tests.exactly_once.oracle import (
     judge_finished,
     judge_rows,
     live_data,
+    picture,
+    seed_of,
 )
 from tests.exactly_once.stepping import Actor, SteppingStore
 
 CHUNKS, ROWS = 3, 2
+MEDIA_BYTES = 40_000  # of a picture: each is an archive of its own
+BESIDE = Sink(media="beside", chunk_bytes=2**16, max_sample_bytes=2**16)
 LIMIT_S, GRACE_S = 100.0, 300.0
 ONCE = ("plan.json", "manifest.json", "commits/")  # what never changes once it is there
 
@@ -48,12 +56,14 @@ ONCE = ("plan.json", "manifest.json", "commits/")  # what never changes once it 
 class World:
     """Everything happens through `start`, `step` on an actor, `advance` and `land`; `problems` is what was broken."""
 
-    def __init__(self, store: MemoryStore | None = None, refined: bool = False) -> None:
+    def __init__(self, store: MemoryStore | None = None, refined: bool = False, media: bool = False) -> None:
         self.now_s = 1_000_000.0
         self.store = store or MemoryStore()
         self.store.clock = lambda: self.now_s
         rows = [[Row(f"r{c}-{n}", f"row {c} {n}", False) for n in range(ROWS)] for c in range(CHUNKS)]
-        self.expected = Expected(tuple(map(tuple, rows)), 5, 1, refined=refined)
+        self.expected = Expected(
+            tuple(map(tuple, rows)), 5, 1, refined=refined, media_bytes=MEDIA_BYTES if media else 0
+        )
         self.actors: list[Actor] = []
         self.late: list[tuple[str, str, Callable[[], Any]]] = []
         self.problems: list[str] = []
@@ -118,7 +128,14 @@ class World:
         if store.exists(f"commits/{chunk_name(chunk)}.json"):
             return None
         me.memo = attempt = Attempt(LIMIT_S, self.now_s)
-        table = self._table(chunk, me.name)
+        outcomes = self._outcomes(chunk)
+        objects: tuple[StoredObject, ...] = ()
+        if self.expected.media_bytes:
+            with Shelf(store, chunk, attempt, BESIDE) as shelf:
+                for place, outcome in enumerate(outcomes):
+                    shelf.take(place, outcome.row_id, outcome.samples)
+                objects = shelf.close()
+        table = outcome_table(outcomes, {"machine": me.name, "models": []}, {})
         ids = digest_of_ids(table.column("row_id"))
         return commit_chunk(
             store,
@@ -128,17 +145,22 @@ class World:
             rows=ROWS,
             attempt=attempt,
             plan=Plan.load(self.store).digest,
+            objects=objects,
             usage=Usage(prompt_tokens=1, output_tokens=1),
         )
 
-    def _table(self, chunk: int, machine: str) -> pa.Table:
+    def _outcomes(self, chunk: int) -> list[Outcome]:
         outcomes = []
         for row in self.expected.chunks[chunk]:
             status, texts = self.expected.of(row)
-            outcomes.append(
-                Outcome(row.id, status, samples=[{"index": n, "text": t} for n, t in enumerate(texts)])
-            )
-        return outcome_table(outcomes, {"machine": machine, "models": []}, {})
+            samples: list[dict[str, Any]] = [{"index": n, "text": t} for n, t in enumerate(texts)]
+            if size := self.expected.media_bytes:
+                seed = seed_of(row, self.expected.seed, 0, "generate")
+                told = {"number": 0, "step": "generate", "media_type": "image/png", "digest": texts[0]}
+                told |= {"width": 8, "height": 8, "seconds": None, "size_bytes": size}
+                samples = [{"index": 0, "media": picture(row.prompt, seed, size), **told}]
+            outcomes.append(Outcome(row.id, status, samples=samples))
+        return outcomes
 
     def _finisher(self, store: SteppingStore, me: Actor, chunk: int) -> None:
         pinned = Plan.load(store)
@@ -153,10 +175,18 @@ class World:
             merged = read_merged(store)
         except KeyNotFoundError:
             return
-        rows = [row for table in merged.tables() for row in table.to_pylist(maps_as_pydicts="lossy")]
-        seen = [(r["row_id"], r["status"], tuple(s["text"] for s in r["samples"])) for r in rows]
+        seen = [
+            (row["row_id"], row["status"], tuple(self._said(place, sample) for sample in row["samples"]))
+            for place, table in zip(merged.chunks, merged.tables(), strict=True)
+            for row in table.to_pylist(maps_as_pydicts="lossy")
+        ]
         everyone = [row for chunk_rows in self.expected.chunks for row in chunk_rows]
         self._note(judge_rows(seen, everyone, self.expected), "a reader")
+
+    def _said(self, place: tuple[Any, Commit], sample: dict[str, Any]) -> str:
+        """The text of a sample; of a picture the SHA-256 of what is read."""
+        media = read_media(*place, sample)
+        return str(sample["text"]) if media is None else hashlib.sha256(media).hexdigest()
 
     # What happens to their operations
 
