@@ -28,7 +28,8 @@ REMEDIES = {
     "kept_type": "Give the column one type in all files, or leave it out of `keep`; of JSON Lines a new run holds any value.",
     "corrupt_row_group": "Write the Parquet file again: a row group in it cannot be read.",
     "corrupt_media": "Replace the file: it cannot be decoded.",
-    "media_too_large": "Make it smaller, or raise `source.max_media_bytes` or `source.max_media_pixels`.",
+    "media_too_large": "Make it smaller, or raise `source.max_media_bytes` or `source.max_media_pixels`; of one that was made, "
+    "`sink.max_sample_bytes`.",
     "corrupt_archive": "Write the archive again: a member of it cannot be read.",
     "text_too_long": "Cut the text, or set the encoder's `options.truncate`.",
     "step_error": "Correct the step's function: the message says what it raised.",
