@@ -11,6 +11,7 @@ from raygen.cli.options import Json, RunUri, print_json, tell
 
 def status(run_uri: RunUri, as_json: Json = False) -> None:
     """Say where a run, a training or a sweep stands: from its directory alone, on any machine."""
+    from raygen.improve.directory import refuse_course
     from raygen.pipeline.progress import status_lines
     from raygen.runs.status import read_status
     from raygen.storage import open_store
@@ -24,6 +25,7 @@ def status(run_uri: RunUri, as_json: Json = False) -> None:
         else:
             tell(train_status_lines(training))
         return
+    refuse_course(store)
     found = read_status(store)
     if as_json:
         print_json(found.as_dict())

@@ -26,19 +26,19 @@ from raygen.datasets.equations import final_answer, form_of
 from raygen.errors import InterruptedRunError, KeyNotFoundError, RaygenError
 from raygen.formatting import count
 from raygen.improve.course import PLAIN, SHOWN, Course, check, job_of, recipe_of, with_examples
+from raygen.improve.directory import COURSE_KEY, FIGURES_KEY
 from raygen.improve.solutions import KEPT, Score, kept_solutions, score_of, split_solutions
 from raygen.messages import Say, sayer
 from raygen.pipeline.progress import make_display
 from raygen.pipeline.run import run_job
 from raygen.reports.improvement import BASE, BASE_SHOWN, render_page
-from raygen.runs.status import COURSE_KEY
+from raygen.reports.page import REPORT_KEY
 from raygen.runs.view import open_run
 from raygen.storage import Store, open_store
 from raygen.storage.sealed import read_sealed, seal
 from raygen.train.driver.claim import claim
 from raygen.train.driver.progress import make_train_display
 
-REPORT_KEY, PAGE_KEY = "report.json", "report.html"
 TEST, TEST_SHOWN = "test", "test-with-examples"  # the runs of a round's test
 
 
@@ -113,8 +113,8 @@ def improve(course: Course, *, inline: bool = False, quiet: bool = True, say: Sa
             say(_line(rounds[-1]))
     improved = Improved(store.uri, shown, rounds)
     record = report_of(course, improved)
-    store.put(REPORT_KEY, orjson.dumps(record, option=orjson.OPT_INDENT_2))
-    store.put(PAGE_KEY, render_page(record, store.uri, _examples(store, rounds)).encode())
+    store.put(FIGURES_KEY, orjson.dumps(record, option=orjson.OPT_INDENT_2))
+    store.put(REPORT_KEY, render_page(record, store.uri, _examples(store, rounds)).encode())
     return improved
 
 

@@ -17,7 +17,8 @@ from raygen.pipeline.result import RunResult
 from raygen.pipeline.work import Report, Work, grouped, todos_of
 from raygen.program.job import Job
 from raygen.program.prepare import Prepared, prepare
-from raygen.reports.summary import REPORT_KEY, write_report
+from raygen.reports.page import REPORT_KEY
+from raygen.reports.summary import write_report
 from raygen.runs.commit import Commit, committed_chunks, put_commit
 from raygen.runs.duplicate_finder import find_duplicates
 from raygen.runs.duplicates import Duplicates, deduplication_of, write_duplicates

@@ -13,6 +13,7 @@ from raygen.reports.remedies import remedy
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+REPORT_KEY = "report.html"  # in the directory of a run, a training, or a self-improvement
 FOLD_CHARS, FOLD_LINES = 480, 12  # a longer text is folded
 TEXT_CHARS = 4000  # of one text are shown
 

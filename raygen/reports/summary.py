@@ -12,6 +12,7 @@ import yaml
 from raygen.engines.figures import merged_figures, missing_lines
 from raygen.formatting import count
 from raygen.reports.cards import ReportCards
+from raygen.reports.page import REPORT_KEY
 from raygen.reports.step_counts import Ranking, RejectedRow, StepCounts, rejections_of, score_names
 from raygen.runs.commit import Commit
 from raygen.runs.enough import acceptance
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from raygen.reports.run import ErrorCount, ReportData
     from raygen.reports.steps import Rejection, StepReport
 
-REPORT_KEY = "report.html"
 SAMPLE_CHUNKS = 16  # chunks looked at for lengths, finish reasons and what steps did
 
 

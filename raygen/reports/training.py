@@ -9,11 +9,10 @@ from typing import Any
 import yaml
 
 from raygen import formatting as display
-from raygen.reports.page import fold, page_environment
+from raygen.reports.page import REPORT_KEY, fold, page_environment
 from raygen.reports.plots.training import Curves, reliability, training_curves, value_of
 from raygen.storage import Store
 
-REPORT_KEY = "report.html"
 SPLITS = ("test", "validation")  # the one that says most comes first
 LABELS = 24  # classes in a table; the rarest of more are put together
 LABEL_CHARS = 40

@@ -19,8 +19,6 @@ from raygen.runs.session import LOST_S, Session, read_sessions
 from raygen.storage import Store
 from raygen.usage import Usage, total
 
-COURSE_KEY = "course.json"  # of a self-improvement, which has no plan
-
 
 @dataclass(frozen=True)
 class Status:
@@ -66,11 +64,6 @@ def planned(store: Store) -> Plan:
     try:
         return Plan.load(store)
     except KeyNotFoundError:
-        if store.exists(COURSE_KEY):
-            raise UserError(
-                f"{store.uri}: a self-improvement, no run: its runs and trainings are in round-0, round-1, ...; "
-                "its figures, once all are finished, in report.html"
-            ) from None
         raise UserError(
             f"{store.uri}: no run here (no plan.json). Give the directory that `raygen run` printed"
         ) from None

@@ -15,6 +15,7 @@ from raygen.messages import Say, sayer
 from raygen.models.families import family_of
 from raygen.models.fetch.reference import resolve
 from raygen.models.fetch.weights import ResolvedWeights
+from raygen.reports.page import REPORT_KEY
 from raygen.runs.session import read_sessions
 from raygen.storage import Store, open_store
 from raygen.terminal import Display
@@ -28,8 +29,6 @@ from raygen.train.loop.records import read_metrics, validations
 from raygen.train.loop.training import train_worker
 from raygen.train.prepare.prepared import Prepared
 from raygen.train.recipe import Recipe
-
-REPORT_KEY = "report.html"
 
 
 @dataclass(frozen=True)

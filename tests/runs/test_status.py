@@ -41,13 +41,6 @@ def test_no_run_is_a_users_error() -> None:
         read_status(MemoryStore())
 
 
-def test_a_self_improvement_is_no_run() -> None:
-    store = MemoryStore()
-    store.put("course.json", b"{}")
-    with pytest.raises(UserError, match=r"a self-improvement, no run: .* round-0"):
-        read_status(store)
-
-
 def test_planned(store: MemoryStore) -> None:
     status = read_status(store)
     assert status.state == "planned"

@@ -15,7 +15,7 @@ from raygen.storage import LocalStore
 from raygen.storage.sealed import seal
 from raygen.train.driver.claim import claim
 from raygen.train.driver.progress import TrainProgress, line
-from raygen.train.driver.status import FINISHED_KEY
+from raygen.train.loop.records import FINISHED_KEY
 from raygen.train.run import TrainResult
 from tests.tiny_llama import save_tiny
 from tests.train.in_memory import bert

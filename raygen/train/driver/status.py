@@ -14,9 +14,8 @@ from raygen.storage.sealed import read_sealed
 from raygen.train.driver.claim import RECIPE_KEY
 from raygen.train.driver.session import TrainSession, at_work
 from raygen.train.loop.checkpoint import complete_steps, read_state
-from raygen.train.loop.records import MetricsLog, is_evaluation, number, validations
+from raygen.train.loop.records import FINISHED_KEY, MetricsLog, is_evaluation, number, validations
 
-FINISHED_KEY = "finished.json"  # sealed; written after the model
 BEST_KEY = "best.yaml"  # of a sweep; written last
 TRIALS = "trials/"
 RECENT = 20  # steps that loss and speed are the means of

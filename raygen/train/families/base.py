@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 SPLITS = ("train", "validation", "test")
+MOST_TEXT = 2000  # characters of a text of one of the worst examples that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,31 @@ class Meter(ABC):
     def temperature(self) -> float | None:
         """Return what to divide the logits by, so that probabilities mean what they say; None where there is no such thing."""
         return None
+
+
+class Worst:
+    """Keeps at most `size` rows, highest loss first; which ones does not depend on the order they come in."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, row_id: str, loss: float, describe: Callable[[], dict[str, Any]]) -> None:
+        """Take a row if it is bad enough; only then is it described."""
+        full = len(self.rows) >= self._size
+        if self._size and not (full and (-loss, row_id) > self._key(self.rows[-1])):
+            said = {
+                name: value[:MOST_TEXT] if isinstance(value, str) else value
+                for name, value in describe().items()
+            }
+            self.merge([{"row_id": row_id, "loss": loss, **said}])
+
+    def merge(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = sorted([*self.rows, *rows], key=self._key)[: self._size]
+
+    @staticmethod
+    def _key(row: dict[str, Any]) -> tuple[float, str]:
+        return -row["loss"], row["row_id"]
 
 
 def trainer_class(family: str) -> type[Trainer]:

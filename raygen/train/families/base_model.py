@@ -1,4 +1,4 @@
-"""Base model: what a directory's configs say of it before its weights are read, and how the weights are read."""
+"""Base model: what a directory's configs say before its weights are read, how these are read, and how a model is saved."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from raygen.train.recipe import Recipe
 
 GENERATIVE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # how such classes' names end
 LOCAL: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+MERGED = "merged"  # below an adapter's directory: the base with the adapter merged in
+SHARD_SIZE = "2GB"  # of a weights file: stores take whole objects
 NO_LIMIT = 10**6  # tokenizers that know no limit say a larger one
 
 
@@ -112,3 +114,17 @@ def read_weights(auto: Any, directory: Path, config: Any, **more: Any) -> tuple[
 def some(names: list[str]) -> str:
     """Return the first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def save_model(model: Any, tokenizer: Any, directory: Path, *, merge: bool) -> None:
+    """Write the model, or its adapter and, with `merge`, the merged model in a folder below."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(directory)
+    if not hasattr(model, "peft_config"):
+        model.save_pretrained(directory, max_shard_size=SHARD_SIZE)
+        return
+    # `auto` would ask the hub whether the vocabulary was changed.
+    model.save_pretrained(directory, save_embedding_layers=False)
+    (directory / "README.md").unlink(missing_ok=True)  # peft's empty form of a model card
+    if merge:
+        save_model(model.merge_and_unload(), tokenizer, directory / MERGED, merge=False)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from raygen.errors import ConfigError
 from raygen.models.text.chat_template import TemplateRules, reads_clock
 from raygen.models.text.chat_tokenizer import context_of, load_chat_tokenizer
-from raygen.train.families.base import Evaluated, Meter, Trainer
+from raygen.train.families.base import Evaluated, Meter, Trainer, Worst
 from raygen.train.families.base_model import (
     check_length,
     check_metric,
@@ -28,13 +28,12 @@ from raygen.train.families.base_model import (
     read_config,
     read_tokenizer,
     read_weights,
+    save_model,
     some,
 )
 from raygen.train.families.chat_examples import ChatExamples
 from raygen.train.families.learnable import find_layers, lora_targets, make_learnable, set_dropout
-from raygen.train.families.saving import save_model
 from raygen.train.families.text_units import IGNORED, TextExample, TextUnits
-from raygen.train.families.worst import Worst
 from raygen.train.recipe import Recipe
 
 # Model types that keep packed examples apart where positions start again, each held to it by a test. Others are not packed.

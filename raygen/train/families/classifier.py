@@ -20,7 +20,7 @@ from raygen.errors import ConfigError, RowError, first_line
 from raygen.metrics.calibration import fit_temperature
 from raygen.metrics.classification import classification_metrics
 from raygen.models.text.chat_tokenizer import check_known, rows_of
-from raygen.train.families.base import Block, Evaluated, Meter, Trainer
+from raygen.train.families.base import Block, Evaluated, Meter, Trainer, Worst
 from raygen.train.families.base_model import (
     NO_LIMIT,
     check_length,
@@ -31,14 +31,13 @@ from raygen.train.families.base_model import (
     read_config,
     read_tokenizer,
     read_weights,
+    save_model,
     some,
 )
 from raygen.train.families.labels import Labels
 from raygen.train.families.learnable import lora_targets, make_learnable, set_dropout
-from raygen.train.families.saving import save_model
 from raygen.train.families.text_lessons import ClassifierObjective
 from raygen.train.families.text_units import TextExample, TextUnits
-from raygen.train.families.worst import Worst
 from raygen.train.recipe import Recipe
 
 POOLERS = ("pooler", "pre_classifier")  # between encoder and head; many encoders come without one

@@ -9,11 +9,11 @@ import pyarrow as pa
 from torch import nn
 
 from raygen.storage.sealed import seal
-from raygen.train.driver.status import FINISHED_KEY
 from raygen.train.families.base import Block, Evaluated, Meter, Trainer
 from raygen.train.loop.context import Context
 from raygen.train.loop.evaluation import measure
 from raygen.train.loop.publish import publish
+from raygen.train.loop.records import FINISHED_KEY
 from raygen.train.recipe import Recipe
 
 

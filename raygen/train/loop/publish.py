@@ -8,7 +8,7 @@ from typing import Any
 
 from raygen.storage import Store
 from raygen.train.families.base import Trainer
-from raygen.train.families.saving import MERGED
+from raygen.train.families.base_model import MERGED
 
 FOLDER = "model/"
 

@@ -13,6 +13,7 @@ from raygen.errors import KeyNotFoundError
 from raygen.storage import Store
 
 METRICS_KEY = "metrics.jsonl"
+FINISHED_KEY = "finished.json"  # sealed; written after the model
 PARTS = "metrics/"  # what the first worker said up to a checkpoint: there before the checkpoint counts
 FLUSH_S = 5.0
 SHARE = 0.05  # of the time, at most, is spent on writing: a store has no append, so all is written anew

@@ -15,7 +15,6 @@ import torch
 from raygen.errors import CorruptDataError, InterruptedRunError, RunConflictError
 from raygen.limits import usable_cores
 from raygen.storage import open_store
-from raygen.train.driver.board import Posts
 from raygen.train.families.base import Block, Trainer, trainer_class
 from raygen.train.loop.average import Average
 from raygen.train.loop.checkpoint import Saver, Snapshot, latest, read
@@ -25,6 +24,7 @@ from raygen.train.loop.feed import feed
 from raygen.train.loop.finish import finish
 from raygen.train.loop.optimizer_step import Stepper
 from raygen.train.loop.order import steps_of, total_steps
+from raygen.train.loop.posts import Posts
 from raygen.train.loop.ranks import Ranks
 from raygen.train.prepare.encoding import base_here
 from raygen.train.prepare.prepared import Prepared

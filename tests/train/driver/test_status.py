@@ -19,9 +19,9 @@ from raygen.storage.sealed import seal
 from raygen.train.driver import session as sessions
 from raygen.train.driver.claim import RECIPE_KEY, claim
 from raygen.train.driver.session import TrainSession, at_work, session
-from raygen.train.driver.status import BEST_KEY, FINISHED_KEY, read_train_status, train_status_lines
+from raygen.train.driver.status import BEST_KEY, read_train_status, train_status_lines
 from raygen.train.loop.checkpoint import STATE, Snapshot, folder_of, write
-from raygen.train.loop.records import MetricsLog
+from raygen.train.loop.records import FINISHED_KEY, MetricsLog
 
 Cli = Callable[..., Any]
 

@@ -19,7 +19,6 @@ from raygen.errors import InterruptedRunError, RunConflictError, TrainingError
 from raygen.models.text.encoder import load_classifier
 from raygen.storage import LocalStore
 from raygen.storage.sealed import read_sealed
-from raygen.train.driver.status import FINISHED_KEY
 from raygen.train.families.base import Trainer
 from raygen.train.families.causal_lm import CausalLMTrainer
 from raygen.train.loop.checkpoint import complete_steps, read
@@ -28,6 +27,7 @@ from raygen.train.loop.optimizer import rate_at
 from raygen.train.loop.optimizer_step import micro_seed
 from raygen.train.loop.order import steps_of
 from raygen.train.loop.ranks import Ranks
+from raygen.train.loop.records import FINISHED_KEY
 from raygen.train.loop.training import Training
 from raygen.train.recipe import Recipe
 from tests.train.in_memory import (
