@@ -237,8 +237,8 @@ class Monitor:
             self._session.engine = engine
         # Rows of unfinished chunks count for the display; what is committed is the lower bound. (A retry commits whole
         # chunks, carried rows included: there the engines' own count is the only one that fits.)
-        mine = self._mine if self._plan.only is None else Totals()
-        earlier = self._earlier if self._plan.only is None else Totals()
+        scope = self._plan.scope
+        mine, earlier = (Totals(), Totals()) if scope.mends else (self._mine, self._earlier)
         live = {s: max(mine.rows[s], int(engine.get(f"rows_{s}", 0))) for s in STATUSES}
         rows = {s: earlier.rows[s] + live[s] for s in STATUSES}
         self._session.rows = live
@@ -255,7 +255,7 @@ class Monitor:
             self._made.setdefault(unit, Rate()).add(now_s, amount)
         self._computed.add(now_s, engine.get("prompt_tokens_computed", 0))
         self._session.add_point(done, occupancy or 0.0)
-        total = self._plan.rows if self._plan.only is None else sum(map(len, self._plan.only.values()))
+        total = scope.rows
         left = rows_left(self._plan, rows, total)
         began_s = self._session.engine_start_s or self._session.started_s
         if silent:

@@ -258,7 +258,7 @@ def _finished(run: Prepared, manifest: Manifest, say: Say) -> RunResult:
     """Return the result of a finished run, with its report; a session may have died before it wrote one."""
     store, plan, tolerance = run.store, run.plan, run.job.execution.tolerance
     rows, report = manifest.rows, None
-    if plan.only is None:  # a retry is reported with the run that it mends
+    if not plan.scope.mends:  # a retry is reported with the run that it mends
         try:
             report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else write_report(store)
         except Exception as error:  # noqa: BLE001 - the outcomes are there, whatever became of their picture

@@ -272,14 +272,15 @@ def _added(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
 
 def todos_of(plan: Plan, done: set[int], overlap: Overlap | None = None) -> list[Todo]:
     """Return what is left to do, in the order of the plan."""
+    scope = plan.scope
     return [
         Todo(
             chunk,
             plan.chunks[chunk],
-            None if plan.only is None else tuple(plan.only[chunk]),
+            scope.positions(chunk),
             None if overlap is None else overlap.of(chunk),
         )
-        for chunk in plan.todo
+        for chunk in scope.chunks
         if chunk not in done
     ]
 

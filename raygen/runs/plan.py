@@ -18,6 +18,7 @@ from raygen.config.source import Source
 from raygen.data.sources.base import InputFile, Range, SourcePlan
 from raygen.errors import RunConflictError
 from raygen.runs.job_record import JobRecord
+from raygen.runs.scope import Retry, Scope, Whole
 from raygen.storage import Store, digest_input, find_inputs, split_uri
 from raygen.storage.create import create_once
 from raygen.storage.sealed import read_sealed, seal
@@ -52,13 +53,18 @@ class Plan:
         return self.date or datetime.fromtimestamp(self.created_s, UTC).date().isoformat()
 
     @property
+    def scope(self) -> Scope:
+        """Which rows this run generates."""
+        return Whole(self.chunks) if self.only is None else Retry(self.only)
+
+    @property
     def rows(self) -> int:
         return sum(chunk.rows for chunk in self.chunks)
 
     @property
     def target(self) -> int | None:
-        """How many accepted rows are enough; None: all rows are done. A retry has its rows, and does them all."""
-        return None if self.only is not None else (self.identity.get("accept") or {}).get("target")
+        """How many accepted rows are enough; None: all rows are done."""
+        return self.scope.target((self.identity.get("accept") or {}).get("target"))
 
     @property
     def digest(self) -> str:
@@ -68,7 +74,7 @@ class Plan:
     @property
     def todo(self) -> list[int]:
         """The chunks of this run: all of them, or for a retry those with rows to mend."""
-        return list(range(len(self.chunks))) if self.only is None else sorted(self.only)
+        return self.scope.chunks
 
     def _record(self) -> dict[str, Any]:
         record = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -174,17 +180,7 @@ def check_resume(plan: Plan, job: JobRecord, models: dict[str, dict[str, Any]], 
     if not differences:
         differences = _changed_inputs(plan, job.source)
     if differences:
-        remedy = "Choose another --output, or restore the old settings"
-        if plan.only is not None:
-            remedy = (
-                "Finish this retry as it began; or, if nothing of it is wanted and no process works on it, "
-                f"remove {where} and retry anew"
-            )
-        elif not all_anew:
-            # What comes before an edited step is the same as it was, and so are the rows of a source that has grown.
-            remedy = (
-                f"Restore the old settings, or take over what still holds: --output ANOTHER --reuse {where}"
-            )
+        remedy = plan.scope.remedy(where, all_anew)
         raise RunConflictError(
             f"{where} holds another run of {plan.name!r}: {first_of(differences)}. {remedy}"
         )
