@@ -112,3 +112,7 @@ def test_every_page_has_its_place_in_the_site() -> None:
     pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
     assert {page for page in pages if not page.startswith("decisions/0")} <= named
     assert named - pages == {"readme.md", "contributing.md", "changelog.md", "security.md"}
+
+
+def test_every_public_name_is_in_the_reference(reference: ModuleType) -> None:
+    assert "::: raygen.review.verify.verify_run" in reference.api()

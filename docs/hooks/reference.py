@@ -406,8 +406,8 @@ def codes() -> str:
 
 # Rooms of what is public, by what a reader comes for.
 USES = {
-    "Runs and trainings": ("program", "pipeline", "runs", "train", "improve"),
-    "Engines": ("engines", "models"),
+    "Runs and trainings": ("program", "pipeline", "runs", "review", "train", "improve"),
+    "Engines": ("engines", "models", "usage"),
     "Steps, checks and scores": ("steps",),
     "Sources": ("data",),
     "Descriptions": ("config",),
