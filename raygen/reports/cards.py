@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raygen.data.sources import open_source
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, rows_of
@@ -14,6 +14,7 @@ from raygen.errors import RaygenError, RowError
 from raygen.program.job import Job
 from raygen.program.program import Program
 from raygen.program.retell import Judged, Retold, retell
+from raygen.reports.data import ExplainedVerdict, SampleRow
 from raygen.review.beside import beside, medium
 from raygen.review.explain import attributions
 from raygen.runs.commit import Commit
@@ -23,10 +24,6 @@ from raygen.steps.checks.entailment import EntailmentCheck
 from raygen.steps.inner import HoldingStep
 from raygen.steps.row.story import DROPPED, GOES_ON
 from raygen.storage import Store
-
-if TYPE_CHECKING:
-    from raygen.reports.run import SampleRow
-    from raygen.reports.steps import ExplainedVerdict
 
 CARDS = {"accepted": 8, "rejected": 4, "failed": 4}
 EXPLAINED = 3  # verdicts that are taken apart into words
@@ -98,8 +95,6 @@ class ReportCards:
         return list(zip(rows_of(table, self._program.columns), errors, strict=True))
 
     def _card(self, row: dict[str, Any], read: dict[str, Any], error: RowError | None) -> SampleRow:
-        from raygen.reports.run import SampleRow
-
         several = len(self.job.steps) > 1
         told = self._told(row, read, error) if several and read else Retold()
         outputs = [(_shown(s), s["finish_reason"], s["seed"]) for s in row["samples"]]
@@ -157,8 +152,6 @@ class ReportCards:
         Returns:
             Those that can be, and why others cannot.
         """
-        from raygen.reports.steps import ExplainedVerdict
-
         rejected = [each for each in self._verdicts if each.decision not in (*GOES_ON, DROPPED)]
         passed = [each for each in self._verdicts if each.decision in GOES_ON]
         chosen = [*rejected[:1], *passed[:1]]

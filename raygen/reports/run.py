@@ -3,107 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from raygen import formatting as display
-from raygen.data.media.thumbnail import thumbnail
 from raygen.engines.figures import kv_use, prefix_hit_rate
+from raygen.reports.data import ErrorCount, ReportData, Rows, SampleRow
 from raygen.reports.page import Folded, fold, page_environment
 from raygen.reports.plots import run as plots
-from raygen.reports.steps import StepReport, step_view
-from raygen.usage import Usage, unit_of
+from raygen.reports.plots.timeline import Timeline
+from raygen.reports.steps import step_view
+from raygen.usage import unit_of
 
 CARD_BYTES = 500_000  # text of all sample cards; later cards are left out, and the page says so
 IMAGE_BYTES = 400_000  # thumbnails of all sample cards
 INPUTS, OUTPUTS, ERRORS = 12, 4, 50  # shown of one sample; kinds of errors in the table
 DISCARDED = 8  # samples of one row that are shown folded
 LISTING_CHARS = 60_000  # of the manifest and of the job
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Counts of rows. Those of `total` that are neither accepted, rejected nor failed have no outcome yet."""
-
-    total: int
-    accepted: int = 0
-    rejected: int = 0
-    failed: int = 0
-
-    @property
-    def outcomes(self) -> int:
-        return self.accepted + self.rejected + self.failed
-
-    @property
-    def missing(self) -> int:
-        return self.total - self.outcomes
-
-
-@dataclass(frozen=True)
-class Chunks:
-    total: int
-    committed: int
-    recomputed: int = 0  # generated more than once, because an attempt was lost
-
-
-@dataclass(frozen=True)
-class ErrorCount:
-    """How many rows failed with `code` in `step`, and one of them."""
-
-    code: str
-    step: str | None
-    count: int
-    example_row_id: str
-    example_message: str
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """One row as it is shown: its input beside what was generated from it."""
-
-    row_id: str
-    status: str  # accepted | rejected | failed
-    reason: str | None
-    input: dict[str, Any]  # bytes of a picture are shown as one, other bytes as their size
-    prompt: str | None = None
-    outputs: Sequence[tuple[str | None, str | None, int | None]] = ()  # text, finish reason, seed
-    beside: Sequence[
-        Sequence[tuple[str, str]]
-    ] = ()  # of each output: what came beside the text, and its words
-    error: tuple[str, str] | None = None  # code, message
-    # Samples put aside on the way: number, step that made it, text, what was found.
-    discarded: Sequence[tuple[int, str, str | None, str | None]] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportData:
-    """All that a report says. What comes from rows or models may be hostile: the page shows it as text."""
-
-    title: str
-    run_uri: str
-    state: str  # one word, such as complete or interrupted
-    started: str  # ISO 8601
-    finished: str | None
-    elapsed_s: float  # seconds of running, pauses between sessions left out: rates are per second of these
-    sessions: int  # how many times the run was started or resumed
-    rows: Rows
-    chunks: Chunks
-    usage: Usage
-    calls: dict[str, int] = field(default_factory=dict)  # to engines: reused, computed
-    throughput: Sequence[
-        plots.Point
-    ] = ()  # seconds since the start, rows done, amount of the unit that leads in `usage`, occupancy 0..1
-    engine: dict[str, float] = field(default_factory=dict)  # figures of the engines, over all sessions
-    errors: Sequence[ErrorCount] = ()
-    reasons: dict[str, int] = field(default_factory=dict)  # rejected rows by reason
-    lengths: Sequence[int] = ()  # output tokens of a sample of the generated samples
-    finish_reasons: dict[str, int] = field(default_factory=dict)  # generated samples by finish reason
-    samples: Sequence[SampleRow] = ()
-    manifest: dict[str, Any] = field(default_factory=dict)
-    models: Sequence[dict[str, Any]] = ()  # name, ref, digest, adapter, engine, engine_version, dtype
-    job_yaml: str = ""
-    notes: Sequence[str] = ()
-    steps: StepReport | None = None  # of a program of more than one step
 
 
 def render_report(data: ReportData) -> str:
@@ -113,7 +28,7 @@ def render_report(data: ReportData) -> str:
     from raygen.version import __version__
 
     causes = _causes(data.errors)
-    timeline = plots.Timeline.of(data.throughput, data.sessions)
+    timeline = Timeline.of(data.throughput, data.sessions)
     limit = length_limit(data.lengths, data.finish_reasons)
     ranked = data.steps.ranked if data.steps is not None else ()
     all_cards = _cards([*(each.row for each in ranked), *data.samples])
@@ -254,6 +169,8 @@ def _ranked(counts: dict[str, int]) -> list[tuple[str, int]]:
 def _cards(samples: Sequence[SampleRow]) -> list[dict[str, Any]]:
     """Lay samples out as cards, as many as fit the page's budget of bytes."""
     from markupsafe import escape
+
+    from raygen.data.media.thumbnail import thumbnail
 
     cards: list[dict[str, Any]] = []
     text_bytes = image_bytes = 0

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raygen.program.job import Job
+from raygen.reports.data import StepFigures
 from raygen.runs.outcome import ACCEPTED, REJECTED
 from raygen.steps.row.story import DROPPED, GOES_ON, MADE
 from raygen.steps.spec import step_names
 from raygen.usage import OUTPUT_TOKENS, Usage
-
-if TYPE_CHECKING:
-    from raygen.reports.steps import StepFigures
 
 
 @dataclass(slots=True)
@@ -87,8 +85,6 @@ class StepCounts:
 
     def figures(self) -> list[StepFigures]:
         """Return each step's figures, in the order of the program."""
-        from raygen.reports.steps import StepFigures
-
         found = []
         left = self.rows - self.ended["read"]
         for name, step in zip(step_names(self.job.steps), self.job.steps, strict=True):

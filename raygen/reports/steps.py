@@ -2,81 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raygen import formatting as display
+from raygen.reports.data import ExplainedVerdict, StepFigures, StepReport
 from raygen.reports.page import fold
 from raygen.reports.plots import run as plots
 from raygen.usage import Usage, unit_of
 
-if TYPE_CHECKING:
-    from raygen.metrics.attribution import Attribution
-    from raygen.reports.run import SampleRow
-
 REASONS = 50  # listed
 STRONGEST = 6000  # characters of a premise that are drawn
-
-
-@dataclass(frozen=True)
-class StepFigures:
-    """What one step did, in the rows that were counted."""
-
-    name: str
-    verb: str
-    taken: int  # samples that came in, or that it made
-    passed: int  # of a refinement: made, and never rejected afterwards
-    rejected: int
-    dropped: int = 0  # not selected
-    rows_ended: int = 0  # rows that came no further, without an accepted sample
-    rows_left: int = 0  # rows that went on, or are done
-    made: Usage = field(default_factory=Usage)
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """How many rows were rejected by a step for a reason, and one of them."""
-
-    step: str | None
-    reason: str
-    count: int
-    example_row_id: str
-    finding: str | None
-
-
-@dataclass(frozen=True)
-class RankedRow:
-    what: str  # highest | median | lowest
-    score: float
-    row: SampleRow
-
-
-@dataclass(frozen=True)
-class ExplainedVerdict:
-    """A verdict of entailment, and which words it came from."""
-
-    row_id: str
-    step: str
-    decision: str
-    attribution: Attribution
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepReport:
-    steps: Sequence[StepFigures]
-    rows_counted: int
-    rows_total: int
-    accepted_counted: int
-    accepted_total: int = 0
-    usage: Usage = field(default_factory=Usage)  # of the whole run
-    reused: bool = False  # whether calls of another run were: their samples were not made again
-    rejections: Sequence[Rejection] = ()  # of the whole run
-    score: str | None = None
-    scored: int = 0  # accepted rows that have the score, of those counted
-    ranked: Sequence[RankedRow] = ()
-    verdicts: Sequence[ExplainedVerdict] = ()
-    notes: Sequence[str] = ()
 
 
 def step_view(report: StepReport) -> dict[str, Any]:

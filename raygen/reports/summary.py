@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import yaml
@@ -12,6 +12,15 @@ import yaml
 from raygen.engines.figures import merged_figures, missing_lines
 from raygen.formatting import count
 from raygen.reports.cards import ReportCards
+from raygen.reports.data import (
+    Chunks,
+    ErrorCount,
+    RankedRow,
+    Rejection,
+    ReportData,
+    Rows,
+    StepReport,
+)
 from raygen.reports.page import REPORT_KEY
 from raygen.reports.step_counts import Ranking, RejectedRow, StepCounts, rejections_of, score_names
 from raygen.runs.commit import Commit
@@ -20,10 +29,6 @@ from raygen.runs.outcome import ACCEPTED, FAILED, REJECTED
 from raygen.runs.retries import Merged, read_merged
 from raygen.runs.session import Session, read_sessions
 from raygen.storage import Store
-
-if TYPE_CHECKING:
-    from raygen.reports.run import ErrorCount, ReportData
-    from raygen.reports.steps import Rejection, StepReport
 
 SAMPLE_CHUNKS = 16  # chunks looked at for lengths, finish reasons and what steps did
 
@@ -38,8 +43,6 @@ def write_report(store: Store) -> str:
 
 def report_data(store: Store) -> ReportData:
     """Collect all that a run's report shows."""
-    from raygen.reports import run as report
-
     merged = read_merged(store)
     sessions = read_sessions(store)
     cards = ReportCards(merged)
@@ -60,7 +63,7 @@ def report_data(store: Store) -> ReportData:
         notes.append(f"{accept.line[0].upper()}{accept.line[1:]}.")
     engine = merged_figures(session.engine for session in sessions)
     notes += [f"{line[0].upper()}{line[1:]}." for line in missing_lines(engine)]
-    return report.ReportData(
+    return ReportData(
         title=merged.plan.name,
         run_uri=store.uri,
         state="finished",
@@ -68,8 +71,8 @@ def report_data(store: Store) -> ReportData:
         finished=_iso(merged.manifest.finished_s),
         elapsed_s=sum(s.updated_s - s.started_s for s in sessions),
         sessions=len(sessions),
-        rows=report.Rows(**rows),
-        chunks=report.Chunks(len(merged.plan.chunks), len(chunks), recomputed),
+        rows=Rows(**rows),
+        chunks=Chunks(len(merged.plan.chunks), len(chunks), recomputed),
         usage=merged.usage,
         calls=merged.calls,
         throughput=_throughput(sessions, merged.usage.lead),
@@ -137,9 +140,6 @@ def _generated(
 
 def _not_accepted(merged: Merged) -> tuple[list[ErrorCount], list[Rejection]]:
     """Count errors and rejections, reading only the chunks that have any."""
-    from raygen.reports.run import ErrorCount
-    from raygen.reports.steps import Rejection
-
     errors: dict[tuple[str, str | None], ErrorCount] = {}
     counts: Counter[tuple[str, str | None]] = Counter()
     rejected: Counter[tuple[str | None, str]] = Counter()
@@ -170,8 +170,6 @@ def _steps(
     merged: Merged, cards: ReportCards, counts: StepCounts, ranking: Ranking, rejections: list[Rejection]
 ) -> StepReport:
     """Gather what the section about a program's steps shows."""
-    from raygen.reports.steps import RankedRow, StepReport
-
     ranked, rows = ranking.ranked(), []
     spread = _spread(merged)
     for what, score, chunk, place in ranked.rows if ranked is not None else ():

@@ -10,16 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from raygen.reports.run import (
-    Chunks,
-    ErrorCount,
-    ReportData,
-    Rows,
-    SampleRow,
-    length_limit,
-    render_report,
-    verdict,
-)
+from raygen.reports.data import Chunks, ErrorCount, ReportData, Rows, SampleRow
+from raygen.reports.run import length_limit, render_report, verdict
 from raygen.usage import Usage
 
 HOSTILE = (

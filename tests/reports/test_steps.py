@@ -7,14 +7,15 @@ import dataclasses
 import pytest
 
 from raygen.metrics.attribution import Attribution, Word
-from raygen.reports.run import SampleRow, render_report
-from raygen.reports.steps import (
+from raygen.reports.data import (
     ExplainedVerdict,
     RankedRow,
     Rejection,
+    SampleRow,
     StepFigures,
     StepReport,
 )
+from raygen.reports.run import render_report
 from raygen.usage import Usage
 from tests.reports.test_run import FULL, HOSTILE, Page, check_asks_for_nothing, hostile
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raygen.reports.plots import run as plots
-from raygen.reports.plots.run import Timeline
+from raygen.reports.plots.timeline import Point, Timeline, between_posts
 
 
 def pictures(html: str) -> list[ElementTree.Element]:
@@ -90,7 +90,7 @@ def test_timeline_of_one_session_starts_with_nothing_done() -> None:
 
 
 @pytest.mark.parametrize("points", [[], [(0.0, 0, 0, 0.0)]])
-def test_timeline_without_duration_has_no_parts(points: list[plots.Point]) -> None:
+def test_timeline_without_duration_has_no_parts(points: list[Point]) -> None:
     assert Timeline.of(points, 1).parts == []
 
 
@@ -139,7 +139,7 @@ def test_a_rate_is_that_between_two_posts_and_a_pause_is_none(every: int) -> Non
         total += 10 * (tick in running)
         posted = total if tick % every == 0 else posted
         points.append((tick / 2, posted))
-    t, level, post_s = plots.between_posts(*np.array(points, float).T)
+    t, level, post_s = between_posts(*np.array(points, float).T)
     rates = np.diff(level) / np.diff(t)
     assert post_s == every / 2
     assert sum(np.diff(t)[rates == 0]) == pytest.approx(130, abs=2 * every)
