@@ -41,7 +41,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch):
         "breaker.LONGEST_PROBE_S": 0.02,
         "breaker.PROOF_S": 0.02,
     }.items():
-        monkeypatch.setattr(f"raygen.engines.{name}", seconds)
+        monkeypatch.setattr(f"raygen.engines.openai.{name}", seconds)
 
 
 class Server:
