@@ -43,9 +43,10 @@ REST_OF_RECIPE: dict[str, Any] = {
     "name": "example",
     "family": "causal_lm",
     "base": "./base",
+    "objective": {"text": "{{ text }}"},
     "source": {"format": "jsonl", "uri": "rows.jsonl"},
 }
-OF_RECIPES = {"base", "objective", "optimizer", "trained", "preparation"}
+OF_RECIPES = {"base", "ema", "objective", "optimizer", "trained", "preparation"}
 
 
 def name_of(page: Path) -> str:
@@ -206,6 +207,21 @@ def test_reading_a_finished_run_in_python_works(
     assert [row["status"] for row in names["run"].rows()] == ["accepted"]
 
 
+def test_reading_pictures_in_python_works(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"text": "a"}\n')
+    painter = {"family": "diffusion", "engine": "echo"}
+    step = {"generate": {"model": "painter", "prompt": "{{ text }}", "render": {}}}
+    Path("job.yaml").write_text(yaml.safe_dump({**REST, "models": {"painter": painter}, "steps": [step]}))
+    assert cli("run", "job.yaml", "--inline", "-q", "--output", "runs/pictures").code == 0
+    (code,) = blocks(DOCS / "outcomes.md", "python")
+    names: dict[str, Any] = {}
+    exec(compile(code, "outcomes.md", "exec"), names)
+    assert names["data"].startswith(b"\x89PNG")
+
+
 @pytest.fixture
 def house_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Write a module of the name that the pages use, where raygen finds it."""
@@ -257,6 +273,7 @@ def test_every_block_of_python_is_run_by_a_test_here() -> None:
     assert {name_of(page): len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
         "docs/checks.md": 1,
         "docs/own.md": 2,  # the second one by tests/test_project_pages.py
+        "docs/outcomes.md": 1,
         "docs/runs.md": 1,
     }
 
