@@ -25,10 +25,14 @@ check: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# What decides which rows count is tested line by line: raygen/runs and raygen/storage by their own tests alone, with a least
+# coverage (pyproject.toml) that only ever rises.
 # Ray's processes start slowly beside other work: a few Ray tests that fail are tried once more, and have to pass then. They are
 # named at the end; a test that is named there often is at fault.
 test: setup
-	$(BIN)/python -m pytest -m "not ray"
+	$(BIN)/python -m coverage run -m pytest tests/runs tests/storage
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m pytest -m "not ray" --ignore=tests/runs --ignore=tests/storage
 	$(BIN)/python -m pytest -m ray || $(BIN)/python -m tests.second_try
 
 # The full-size crash matrix and chaos runs: about an hour.
