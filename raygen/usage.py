@@ -136,9 +136,11 @@ class Usage(dict[str, float]):
         ]
 
     def _token_kinds(self) -> list[str]:
-        if not any(self[unit] for unit in _TOKEN_UNITS) and any(self.values()):
-            return []
-        return [OUTPUT_TOKENS, PROMPT_TOKENS, *([ENCODED_TOKENS] if self[ENCODED_TOKENS] else [])]
+        """Return the kinds of tokens that are shown: prompt and output always where nothing but text was counted."""
+        always = () if any(self.others.values()) else (OUTPUT_TOKENS, PROMPT_TOKENS)
+        return [
+            kind for kind in (OUTPUT_TOKENS, PROMPT_TOKENS, ENCODED_TOKENS) if self[kind] or kind in always
+        ]
 
     def tokens(self) -> list[str]:
         """Return the tokens by kind: `20 prompt`, `541 output`; nothing where only other units were counted."""
@@ -148,7 +150,7 @@ class Usage(dict[str, float]):
     def words(self) -> str:
         """Return all amounts in words: `20 prompt and 541 output tokens, 12 images`."""
         *first, last = self.tokens() or [""]
-        tokens = f"{', '.join(first)} and {last} tokens" if first else ""
+        tokens = f"{', '.join(first)} and {last} tokens" if first else last and f"{last} tokens"
         others = [unit_of(unit).words(amount) for unit, amount in self.others.items()]
         return ", ".join([tokens, *others] if tokens else others)
 

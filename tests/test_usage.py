@@ -44,7 +44,8 @@ def test_it_stays_usage_on_its_way() -> None:
             "12 images, 3 min 20 s of sound",
             "12 images, 3 min 20 s of sound",
         ),
-        (Usage(output_tokens=5, images=1), "0 prompt and 5 output tokens, 1 image", "5 tokens, 1 image"),
+        (Usage(output_tokens=5, images=1), "5 output tokens, 1 image", "5 tokens, 1 image"),
+        (Usage(prompt_tokens=12, images=2), "12 prompt tokens, 2 images", "2 images"),
         (Usage(credits=2.5, frames=3), "3 frames, 2.5 credits", "3 frames, 2.5 credits"),
     ],
 )
