@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from raygen.pipeline.retry import retry_run
     from raygen.pipeline.run import run_job
     from raygen.program.job import Job, load_job
+    from raygen.review.exports import ExportFormat
     from raygen.review.verify import Verification, verify_run
     from raygen.runs.view import RunView, open_run
     from raygen.steps.base import Step
@@ -147,6 +148,7 @@ _PUBLIC = {
     "Story": "raygen.steps.row.story",
     "Verdict": "raygen.steps.checks",
     # For formats.
+    "ExportFormat": "raygen.review.exports",
     "InputFile": "raygen.data.sources.base",
     "Range": "raygen.data.sources.base",
     "Source": "raygen.config.source",
@@ -165,15 +167,15 @@ _PUBLIC = {
 __all__ = [
     "Batch", "Block", "Calls", "Check", "ClassifyRequest", "ClassifyResult", "ConfigError", "Context",
     "Course", "Draft", "EmbedRequest", "EmbedResult", "Engine", "EngineConfigError", "EngineError",
-    "EngineFacts", "EngineStats", "Evaluated", "Family", "Frozen", "GenerateRequest", "GenerateResult",
-    "GeneratedSample", "Heard", "Improved", "InputFile", "InterruptedRunError", "Job", "LikelihoodRequest",
-    "LikelihoodResult", "ListenRequest", "ListenResult", "ListenSettings", "Media", "MediaSample", "Meter",
-    "ModelSpec", "Objective", "Phase", "Range", "RaygenError", "Recipe", "RenderRequest", "RenderResult",
-    "RenderSettings", "ResolvedModel", "RowError", "RunResult", "RunView", "Sampling", "Scorer", "Source",
-    "SourceError", "SourcePlan", "SourceReader", "SpeakRequest", "SpeakResult", "SpeakSettings", "Step",
-    "StorageError", "Story", "TokenLogprob", "TrainResult", "Trainer", "TrainingError", "Usage",
-    "UserError", "Verdict", "Verification", "__version__", "load_job", "load_recipe", "open_run",
-    "retry_run", "run_course", "run_job", "run_training", "verify_run",
+    "EngineFacts", "EngineStats", "Evaluated", "ExportFormat", "Family", "Frozen", "GenerateRequest",
+    "GenerateResult", "GeneratedSample", "Heard", "Improved", "InputFile", "InterruptedRunError", "Job",
+    "LikelihoodRequest", "LikelihoodResult", "ListenRequest", "ListenResult", "ListenSettings", "Media",
+    "MediaSample", "Meter", "ModelSpec", "Objective", "Phase", "Range", "RaygenError", "Recipe",
+    "RenderRequest", "RenderResult", "RenderSettings", "ResolvedModel", "RowError", "RunResult", "RunView",
+    "Sampling", "Scorer", "Source", "SourceError", "SourcePlan", "SourceReader", "SpeakRequest",
+    "SpeakResult", "SpeakSettings", "Step", "StorageError", "Story", "TokenLogprob", "TrainResult",
+    "Trainer", "TrainingError", "Usage", "UserError", "Verdict", "Verification", "__version__", "load_job",
+    "load_recipe", "open_run", "retry_run", "run_course", "run_job", "run_training", "verify_run",
 ]  # fmt: skip
 
 

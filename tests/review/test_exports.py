@@ -1,0 +1,57 @@
+"""Export formats: raygen's own and another package's; one that nobody writes is refused before anything is written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raygen.pipeline.run import run_job
+from raygen.review.exports import EXPORTS, ExportFormat
+from tests.echo_jobs import echo_job
+
+THEIRS = """
+from raygen import ExportFormat
+
+
+class IdsOnly(ExportFormat):
+    suffix = ".ids"
+
+    def encode(self, table):
+        return "\\n".join(table.column("row_id").to_pylist()).encode()
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    rows = {"id": ["a", "b"], "text": ["x", "y"], "topic": ["t", "t"]}
+    pq.write_table(pa.table(rows), tmp_path / "in.parquet")
+    return run_job(echo_job(tmp_path / "in.parquet", tmp_path / "run"), inline=True).uri
+
+
+def test_each_of_raygens_own_is_one() -> None:
+    for name in EXPORTS.own:
+        assert issubclass(EXPORTS.load(name), ExportFormat)
+
+
+def test_another_packages_writes_its_own_files(
+    run: str, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_exports.py").write_text(THEIRS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    done = cli("export", run, "--format", "their_exports:IdsOnly", "--to", tmp_path / "ids")
+    assert done.code == 0, done.err
+    assert (tmp_path / "ids" / "part-00000.ids").read_text() == "a\nb"
+
+
+def test_one_that_nobody_writes_is_refused(run: str, cli: Callable[..., Any], tmp_path: Path) -> None:
+    refused = cli("export", run, "--format", "xlsx", "--to", tmp_path / "out")
+    assert refused.code == 2
+    assert "--format: no export format 'xlsx'; export formats: jsonl, parquet, webdataset" in refused.err
+    assert not (tmp_path / "out").exists()
