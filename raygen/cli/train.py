@@ -39,7 +39,8 @@ def train(
 
     loaded = load_recipe(recipe, sets or (), output_uri=output)
     if sweep is not None:
-        from raygen.train.sweep import load_sweep, run_sweep
+        from raygen.train.sweep import run_sweep
+        from raygen.train.sweep_file import load_sweep
 
         found = run_sweep(loaded, load_sweep(sweep, loaded))
         tell(found.lines())

@@ -1,4 +1,5 @@
 """Improve: a model that learns from its own sound solutions, round by round (STaR). An application of run and train.
 
-Start reading: rounds.py.
+Contract: what is finished is read again, not done again; only known answers judge what is kept.
+Start reading: rounds.py, then course.py.
 """

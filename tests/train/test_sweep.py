@@ -16,7 +16,8 @@ from raygen.train import sweep as sweeps
 from raygen.train.driver.status import read_train_status
 from raygen.train.loop.records import MetricsLog
 from raygen.train.recipe import Recipe, load_recipe
-from raygen.train.sweep import Sweep, Trial, _best, _judged, draw, load_sweep, run_sweep, varied
+from raygen.train.sweep import Trial, _best, _judged, run_sweep
+from raygen.train.sweep_file import Sweep, draw, load_sweep, varied
 from tests.tiny_llama import save_tiny
 
 

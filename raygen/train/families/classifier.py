@@ -34,6 +34,7 @@ from raygen.train.families.base_model import (
     save_model,
     some,
 )
+from raygen.train.families.head import final_layer, final_layers, name_of
 from raygen.train.families.labels import Labels
 from raygen.train.families.learnable import lora_targets, make_learnable, set_dropout
 from raygen.train.families.text_lessons import ClassifierObjective
@@ -131,7 +132,7 @@ class ClassifierTrainer(Trainer):
             missing = [name for name, weight in model.named_parameters() if weight is head.weight]
             if head.bias is not None:
                 nn.init.zeros_(head.bias)
-        new_head = sorted({name.rpartition(".")[0] for name in missing} | {_name_of(model, head)})
+        new_head = sorted({name.rpartition(".")[0] for name in missing} | {name_of(model, head)})
         found: torch.nn.Module = make_learnable(
             model, self.recipe.trained, seed=self.recipe.seed, new_head=new_head
         )
@@ -184,7 +185,7 @@ class ClassifierTrainer(Trainer):
         """
         if temperature is not None:
             with torch.no_grad():
-                for layer in _final_layers(model):
+                for layer in final_layers(model):
                     layer.weight /= temperature
                     if layer.bias is not None:
                         layer.bias /= temperature
@@ -265,33 +266,6 @@ def logits_of(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.T
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     logits: torch.Tensor = model(**inputs).logits.float()
     return logits
-
-
-def final_layer(model: Any) -> nn.Linear:
-    """Return the linear layer whose outputs are the logits. Raises ConfigError: there is none."""
-    layers = _final_layers(model)
-    if not layers:
-        raise ConfigError(f"base: the head of {described(model.config)} is of a kind that is not known")
-    return layers[-1]
-
-
-def _final_layers(model: Any) -> list[nn.Linear]:
-    """Return the layers of the head. An adapter's model has it twice: as it was, and as it is learnt."""
-    labels, inside = model.config.num_labels, f"{model.base_model_prefix}."
-    found = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == labels and not name.startswith(inside)
-    ]
-    if not found:
-        return []
-    last = found[-1][0].split(".original_module")[0].split(".modules_to_save")[0]
-    return [module for name, module in found if name.startswith(last)]
-
-
-def _name_of(model: nn.Module, wanted: nn.Module) -> str:
-    name: str = next(name for name, module in model.named_modules() if module is wanted)
-    return name
 
 
 def _padded(rows: list[list[int]], filler: int) -> torch.Tensor:

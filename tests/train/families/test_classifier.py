@@ -16,7 +16,8 @@ from raygen.engines.requests import ClassifyRequest, ClassifyResult
 from raygen.errors import ConfigError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.models.text.encoder import load_classifier
-from raygen.train.families.classifier import ClassifierTrainer, final_layer, logits_of
+from raygen.train.families.classifier import ClassifierTrainer, logits_of
+from raygen.train.families.head import final_layer
 from raygen.train.families.labels import Labels
 from raygen.train.families.learnable import trainable
 from tests.tiny_encoders import KINDS, save_encoder, tiny_encoder
