@@ -11,22 +11,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.test_stairs import GROUND, the_stairs
+
 ROOT = Path(__file__).parents[1]
 MAP = ROOT / "docs" / "map.md"
-# From the door down: a room imports only rooms below its own floor.
-ROOMS = (
-    "cli",
-    *("improve", "serve", "doctor"),
-    *("pipeline", "train"),
-    "reports",
-    "review",
-    "program",
-    *("cluster", "steps"),
-    *("engines", "runs", "metrics", "datasets"),
-    *("models", "data"),
-    "storage",
-    "config",
-)
+# From the door down: a room imports only rooms below its own step.
+ROOMS = tuple(room for room in the_stairs() if room != GROUND)
 BESIDE = {
     "jobs": "Ready jobs, and recipes for training.",
     "benchmarks": "The benchmarks: every figure of [the log](log.md) is a command here.",
@@ -34,9 +24,9 @@ BESIDE = {
 HEAD = """\
 # Map
 
-Every file, one line each, in the order of the stairs: a room imports only from rooms below it. A room's own words come first:
-what it is, what it promises ("Contract"), and where to start reading. `tests/test_map.py` writes this page from the docstrings
-and checks it.
+Every file, one line each, in the order of the [stairs](stairs.md): a room imports only from rooms below it. A room's own words
+come first: what it is, what it promises ("Contract"), and where to start reading. `tests/test_map.py` writes this page from the
+docstrings and checks it.
 """
 
 

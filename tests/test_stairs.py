@@ -16,9 +16,9 @@ Imports = Mapping[str, set[str]]  # module -> the modules that it imports
 
 def stairs(page: str) -> dict[str, int]:
     """Read the table: room -> step, the ground among them."""
-    steps: dict[str, int] = {GROUND: 1}
+    steps: dict[str, int] = {}
     for step, rooms in re.findall(r"^\| (\d+) \| (.*?) \|", page, flags=re.MULTILINE):
-        steps |= dict.fromkeys(re.findall(r"`(\w+)`", rooms.partition(":")[0]), int(step))
+        steps |= dict.fromkeys(re.findall(r"`(\w+)`", rooms.partition(":")[0]) or [GROUND], int(step))
     return steps
 
 
