@@ -27,31 +27,35 @@ from typing import ClassVar
 
 
 class RaygenError(Exception):
+    """Anything that raygen raises on purpose."""
+
     exit_code = 1
 
 
 class UserError(RaygenError):
+    """A wrong configuration or input; nothing was started."""
+
     exit_code = 2
 
 
 class ConfigError(UserError):
-    pass
+    """A key, a value, a template or a step is wrong."""
 
 
 class SourceError(UserError):
-    pass
+    """The input is missing, unreadable, without the columns, or has ids twice."""
 
 
 class AccessError(UserError):
-    pass
+    """A bucket or a credential does not give access."""
 
 
 class ModelReferenceError(UserError):
-    pass
+    """A model reference does not resolve, or its weights are pickled."""
 
 
 class RunConflictError(UserError):
-    pass
+    """The output holds another job's run."""
 
 
 class RowError(RaygenError):
@@ -96,38 +100,40 @@ class EngineConfigError(UserError, EngineError):
 
 
 class StorageError(RaygenError):
-    pass
+    """The store refused or did not answer."""
 
 
 class KeyNotFoundError(StorageError):
-    pass
+    """There is no object under this key."""
 
 
 class UnknownResultError(StorageError):
-    pass
+    """The fate of a write is unknown: read before you retry."""
 
 
 class CorruptDataError(RaygenError):
-    pass
+    """Bytes do not match their recorded digest."""
 
 
 class ChunkIntegrityError(RaygenError):
-    pass
+    """A chunk came out with other rows than it went in with; nothing was committed."""
 
 
 class MetricInputError(RaygenError):
-    pass
+    """What a metric was given does not fit: shapes, labels, or values that are not finite."""
 
 
 class TrainingError(RaygenError):
-    pass
+    """A training cannot go on: the loss is not finite, or memory ran out; its last checkpoint stays."""
 
 
 class AttemptExpiredError(RaygenError):
-    pass
+    """A chunk attempt outlived its limit and must not write any more."""
 
 
 class InterruptedRunError(RaygenError):
+    """The user or a budget stopped it; the same command resumes."""
+
     exit_code = 130
 
 

@@ -26,17 +26,17 @@ def _sign(match: re.Match[str]) -> str:
 
 
 def number(value: float) -> str:
-    """`1204` is 1,204; from 10 on fractions are left out, below they keep three significant digits."""
+    """Return `1204` as 1,204; from 10 on fractions are left out, below they keep three significant digits."""
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 10 else f"{value:.3g}"
 
 
 def count(value: float, singular: str, plural: str | None = None) -> str:
-    """`1 row`, `2 rows`."""
+    """Return a number with its noun: `1 row`, `2 rows`."""
     return f"{number(value)} {singular if value == 1 else plural or singular + 's'}"
 
 
 def share(part: float, whole: float) -> str:
-    """`part` of `whole` in percent. Only all is 100% and only nothing is 0%: rounding never hides a row."""
+    """Return `part` of `whole` in percent. Only all is 100% and only nothing is 0%: rounding never hides a row."""
     if whole <= 0:
         return "–"
     percent = 100 * part / whole
@@ -76,6 +76,7 @@ def bounded(value: Any, *, items: int = 20, chars: int = 2000, depth: int = 8) -
     """Return `value` as what JSON can hold: long lists, mappings and strings cut, bytes as their size.
 
     Args:
+        value: what rows hold: JSON-like, or bytes.
         items: how many members of a list or mapping are kept.
         chars: how many characters of a string are kept.
         depth: levels of nesting that are kept.

@@ -88,6 +88,7 @@ def imported(place: str, what: str) -> Any:
     """Import `module:name`, code that is not raygen's and may do anything; also from the current directory.
 
     Args:
+        place: `module:name`.
         what: what it is, for the error.
 
     Raises:

@@ -44,6 +44,7 @@ class MessageHandler(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record's line."""
         try:
             sender = "" if record.name == LOGGER.name else "raygen: "
             print(visible(sender + record.getMessage()), file=sys.stderr, flush=True)

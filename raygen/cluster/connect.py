@@ -168,6 +168,7 @@ def fitting(most: int, *needs: tuple[float, float]) -> int:
     """Return how many processes there is room for, up to `most`.
 
     Args:
-        needs: of each resource, what a process needs and what is there.
+        most: the number that is wanted.
+        needs: for each resource, what a process needs and what is there.
     """
     return min([most, *(int(there / needed + 1e-6) for needed, there in needs if needed)])

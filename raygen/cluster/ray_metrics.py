@@ -19,6 +19,7 @@ class EngineMetrics:
         self._gauges: dict[str, Any] = {}
 
     def show(self, figures: Mapping[str, float]) -> None:
+        """Set a gauge for every figure of the engine as a whole, and for those derived from them."""
         from ray.util.metrics import Gauge
 
         derived = {"prefix_hit_rate": prefix_hit_rate(figures), "kv_use": kv_use(figures)}
