@@ -130,7 +130,7 @@ def test_every_answer_has_its_fate_and_nothing_is_lost(
         "odd": ("accepted", None),
     }
     samples = {word: row["samples"][0] for word, row in rows.items() if row["samples"]}
-    assert samples["fine"]["usage"] == {"prompt_tokens": 7, "output_tokens": 3}
+    assert samples["fine"]["usage"] == {"prompt_tokens": 7, "output_tokens": 3, "units": None}
     assert samples["mended"]["text"] == '{"a": 5}'
     assert endpoint[1]["broken"] == endpoint[1]["mended"] == 2
     assert samples["filtered"]["text"] == '{"a": 6'
