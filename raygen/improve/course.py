@@ -70,7 +70,7 @@ class Course(Frozen):
 
 
 def with_examples(problem: str, most_steps: int) -> list[dict[str, str]]:
-    """Return chat messages that show solved examples, up to so many steps long, before they ask for a problem."""
+    """Return chat messages that show solved examples of at most this many steps before they ask for a problem."""
     turns = [{"role": "system", "content": SYSTEM}]
     turns += [
         {"role": role, "content": text}

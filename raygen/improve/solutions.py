@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from raygen.datasets.equations import final_answer, sound
 
-VALIDATED = 10  # of so many problems with a kept solution, one is left to the validation
+VALIDATED = 10  # one in this many problems with a kept solution is left to the validation
 Z95 = 1.959963984540054  # of the normal distribution, 95% two-sided
 
 # A kept solution.

@@ -37,6 +37,8 @@ PREPARING = (
 
 @dataclass(frozen=True)
 class Trial:
+    """A trial of a sweep, and what it came to."""
+
     number: int
     settings: dict[str, Any]
     steps: int  # computed
@@ -46,6 +48,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepResult:
+    """What a sweep came to."""
+
     uri: str
     metric: str
     trials: list[Trial]

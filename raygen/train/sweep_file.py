@@ -57,6 +57,8 @@ class Asha(Frozen):
 
 
 class Sweep(Frozen):
+    """Which settings are varied, how many trials there are, and what is best."""
+
     parameters: dict[str, Parameter] = Field(
         min_length=1, description="by path, such as optimizer.learning_rate"
     )

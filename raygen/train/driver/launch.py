@@ -60,7 +60,7 @@ def launch(
         tick: called now and then with the number of restarts; returns the last step that was computed.
 
     Raises:
-        ConfigError: so many workers have no room. RaygenError: as a worker raised it.
+        ConfigError: there is no room for the workers. RaygenError: as a worker raised it.
         TrainingError: workers were lost again and again.
     """
     restarts = Restarts()

@@ -39,7 +39,7 @@ class TrainSession(Session):
 def session(store: Store) -> Iterator[TrainSession]:
     """Tell for the length of a `with` that a driver is at work on the training, and in the end what became of it.
 
-    Whoever uses it calls `begin`, sets `step`, and `state` to `finished` if it is.
+    The caller calls `begin`, sets `step`, and sets `state` to `finished` if the training is.
     """
     current = TrainSession()
     over = threading.Event()

@@ -24,12 +24,14 @@ PER_CLASS = ("precision_", "recall_", "f1_")  # metrics of one label each
 
 @dataclass(frozen=True)
 class TrainStatus:
+    """Where a training or a sweep stands."""
+
     name: str
     run: str
     state: str  # claimed | preparing | running | interrupted | finished
     metric: str  # of the validation split: what the best checkpoint has best
     step: int  # the last one that was computed
-    total: int | None  # None while nobody knows
+    total: int | None  # None while it is unknown
     epoch: int | None
     loss: float | None  # mean of the last steps
     learning_rate: float | None
@@ -56,7 +58,7 @@ class TrainStatus:
 
 
 def is_training(store: Store) -> bool:
-    """Is this the directory of a training, or of a sweep?"""
+    """Return whether this is the directory of a training, or of a sweep."""
     return store.exists(RECIPE_KEY)
 
 

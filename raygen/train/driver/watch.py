@@ -100,7 +100,7 @@ class Watch:
         return self._step
 
     def left(self) -> bool:
-        """Is it time to leave the workers, after Ctrl-C? At once if they have computed no step: there is nothing to keep."""
+        """Return whether to leave the workers after Ctrl-C: at once if they have computed no step."""
         return self._stopped_s is not None and (
             self._abandoned or not self._step or time.monotonic() - self._stopped_s > GRACE_S
         )
@@ -166,7 +166,7 @@ class Watch:
         )
 
     def _evaluates(self) -> bool:
-        """Do the workers evaluate? It follows a step without a word; after the last step the kept model is measured."""
+        """Return whether the workers evaluate: it follows a step unannounced; after the last step the kept model is measured."""
         if not self._step or (is_evaluation(self.records[-1]) and self._step < self._total):
             return False
         return self._step == self._total or (

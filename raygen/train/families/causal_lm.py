@@ -49,6 +49,8 @@ ROPES = {"dynamic", "longrope"}  # their frequencies depend on the longest examp
 
 
 class CausalLMTrainer(Trainer):
+    """How language models learn: the next token of what bears loss."""
+
     units = TextUnits()
 
     def __init__(self, recipe: Recipe, directory: Path, labels: tuple[str, ...] | None = None) -> None:
@@ -148,7 +150,7 @@ class CausalLMTrainer(Trainer):
 
 
 def keeps_apart(config: Any) -> bool:
-    """Do models of this config compute packed examples as if each were alone?"""
+    """Return whether models of this config compute packed examples as if each were alone."""
     if config.model_type not in PACKABLE or not ATTENTIONS.issuperset(
         getattr(config, "layer_types", None) or ()
     ):

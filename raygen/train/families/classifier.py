@@ -42,10 +42,12 @@ from raygen.train.families.text_units import TextExample, TextUnits
 from raygen.train.recipe import Recipe
 
 POOLERS = ("pooler", "pre_classifier")  # between encoder and head; many encoders come without one
-UNNAMED = "LABEL_"  # how transformers calls labels that nobody named
+UNNAMED = "LABEL_"  # how transformers calls labels without names
 
 
 class ClassifierTrainer(Trainer):
+    """How encoders learn to label texts and pairs of texts."""
+
     units = TextUnits()
     higher_is_better: ClassVar[frozenset[str]] = frozenset(
         {"accuracy", "macro_f1", "weighted_f1", "macro_precision", "macro_recall"}
@@ -206,7 +208,7 @@ class ClassifierTrainer(Trainer):
         return config
 
     def _own_labels(self) -> tuple[str, ...] | None:
-        """Return the labels of the base's own head, None if it has none or nobody named them."""
+        """Return the labels of the base's own head, None if it has none, or they have no names."""
         config = self._config
         names = tuple(str(config.id2label[number]) for number in range(config.num_labels))
         headed = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())

@@ -11,6 +11,8 @@ SHOWN = 8  # labels that a message lists
 
 
 class Labels:
+    """A classifier's classes, in the order of their numbers."""
+
     def __init__(self, names: Sequence[str], column: str) -> None:
         self.names = tuple(names)
         self._column = column

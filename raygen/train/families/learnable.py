@@ -27,7 +27,7 @@ def make_learnable(model: Any, trained: Trained, *, seed: int, new_head: Sequenc
         new_head: names of modules without pretrained weights, which are learnt whatever else is.
 
     Raises:
-        ConfigError: the model has not so many layers, or no linear layers of these names.
+        ConfigError: the model has fewer layers, or no linear layers of these names.
     """
     if trained.lora is not None:
         return _with_lora(model, trained.lora, seed, new_head)

@@ -29,7 +29,7 @@ class Units(ABC):
     columns: ClassVar[pa.Schema]
     # The columns of a unit. The first is `row_ids`: a list of the ids of its examples, in order.
     schema: ClassVar[pa.Schema]
-    # Memory of what costs 1, about: so many blocks are read ahead as fit a bound.
+    # Memory of what costs 1, about, in bytes. Blocks are read ahead up to a bound.
     cost_bytes: ClassVar[float] = 10
 
     @abstractmethod

@@ -17,7 +17,7 @@ from raygen.train.loop.ranks import Ranks
 Feed = Callable[[str, Sequence[int]], Iterator[pa.Table]]
 
 
-def _nobody(record: dict[str, Any]) -> None:
+def _unheard(record: dict[str, Any]) -> None:
     pass
 
 
@@ -29,7 +29,7 @@ class Context:
     feed: Feed
     ranks: Ranks = field(default_factory=Ranks)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    board: Callable[[dict[str, Any]], None] = _nobody  # takes a record of every step and every evaluation
+    board: Callable[[dict[str, Any]], None] = _unheard  # takes a record of every step and every evaluation
     stopping: Callable[[], bool] = lambda: False  # asked at every step; one worker's word is enough
     before_saving: Callable[[int], None] = lambda step: None  # told the step, by the first worker
 

@@ -1,4 +1,4 @@
-"""Feed: blocks on their way from the store to whoever computes them, in a given order, a few ahead.
+"""Feed: blocks on their way from the store to the worker that computes them, in a given order, a few ahead.
 
 They come in waves. Ray Data reads a wave to its end, in this process's background, while the wave before it is computed;
 then nothing of Ray Data runs until the next one. Left open, its executor would look every moment whether the training has

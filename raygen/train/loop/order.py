@@ -1,4 +1,4 @@
-"""Order: the blocks of each optimizer step. A function of the seed and the epoch alone, whoever computes it."""
+"""Order: the blocks of each optimizer step. A function of the seed and the epoch alone, on any worker."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Training:
             mine = [number for step in steps[first:] for number in step[ranks.rank :: ranks.world]]
             with self._context.blocks("train", mine) as stream:
                 for number in range(first, len(steps)):
-                    if self._is_patient_no_more():
+                    if self._out_of_patience():
                         return
                     yield self._one(epoch, number, steps[number], stream, saver)
             if self.at.done >= self.total:
@@ -153,7 +153,7 @@ class Training:
             saver.finish()
             raise InterruptedRunError(f"stopped after step {done} of {self.total}; the same command resumes")
 
-    def _is_patient_no_more(self) -> bool:
+    def _out_of_patience(self) -> bool:
         patience = self._recipe.evaluation.patience
         return patience is not None and self.best.since >= patience
 
@@ -253,7 +253,7 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def use_threads(recipe: Recipe, neighbours: int) -> None:
-    """Let torch compute on so many CPU threads: the recipe's, or this worker's share of the cores.
+    """Set the number of torch's CPU threads: the recipe's, or this worker's share of the cores.
 
     Args:
         neighbours: workers on this node, this one included.

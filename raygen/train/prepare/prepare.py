@@ -203,7 +203,7 @@ class _Preparation:
         return Prepared(keys, blocks, labels, counts, broken, digest, shown)
 
     def _check_broken(self, rows: int) -> None:
-        """As soon as it is certain: nobody waits an hour for it."""
+        """Refuse too many broken rows, as soon as that is certain. Raises SourceError."""
         broken, bound = self._counts["broken"], self._recipe.preparation.max_broken
         if broken > bound * rows:
             some = "; ".join(f"{row} ({code}: {text})" for _, row, code, text in self._broken[:SHOWN])

@@ -105,7 +105,7 @@ class Finishing:
     def _write(self, encoded: pa.Table, split: str) -> Shard:
         units, batch = self.units, self.recipe.batch
         sink, blocks = io.BytesIO(), []
-        # Only ids of tokens gain from compression; a dictionary, statistics: nobody asks for them.
+        # Numbers gain from compression alone; no reader asks for a dictionary or for statistics.
         with pq.ParquetWriter(
             sink,
             units.schema,
