@@ -140,7 +140,7 @@ def test_every_answer_has_its_fate_and_nothing_is_lost(
     assert (samples["thought"]["reasoning"], samples["thought"]["answer"]) == ("hm, 7", "7")
     assert [each["logprob"] for each in samples["old"]["logprobs"]] == [-0.1, -0.2]
     assert [each["logprob"] for each in samples["odd"]["logprobs"]] == [None]
-    assert samples["odd"]["usage"] == {"prompt_tokens": 7, "output_tokens": None}
+    assert samples["odd"]["usage"] == {"prompt_tokens": 7, "output_tokens": None, "units": None}
     assert rows["cut"]["attempts"][-1]["detail"].startswith("it was cut off at max_tokens: it is not JSON")
     assert "error" in rows["broken"]["error"]["message"]
     assert done.code == 3
