@@ -1,4 +1,4 @@
-"""Another package, once it is installed, offers engines, steps, checks and scores by name; no line of raygen knows it."""
+"""Another package, once it is installed, offers one thing of each kind by name; no line of raygen knows it."""
 
 from __future__ import annotations
 
@@ -113,3 +113,20 @@ def test_what_its_engine_counts_is_counted_and_has_budgets(installed: Path, tmp_
     assert "6 marks reach about 1 row" in planned.stdout
     refused = raygen_with(installed, tmp_path, "run", "job.yaml", "--budget", "mark=6")
     assert (refused.returncode, "no unit 'mark' (did you mean 'marks'?)" in refused.stderr) == (2, True)
+
+
+def test_its_format_family_and_export_work_in_a_run(installed: Path, tmp_path: Path) -> None:
+    models = {"shouter": {"family": "shouter", "engine": "shout"}}
+    source = {"format": "words", "uri": "words.txt"}
+    steps = [{"generate": {"model": "shouter", "prompt": "{{ text }}"}}]
+    write_job(
+        tmp_path, {**JOB, "models": models, "source": source, "steps": steps, "sink": {"chunk_rows": 2}}
+    )
+    (tmp_path / "words.txt").write_text("fire in the\n hole")
+    done = raygen_with(installed, tmp_path, "run", "job.yaml", "--inline", "-q")
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "out"
+    done = raygen_with(installed, tmp_path, "export", "runs/loud", "--format", "shouts", "--to", str(out))
+    assert done.returncode == 0, done.stderr
+    (file,) = out.glob("*.txt")
+    assert file.read_text() == "FIRE\nIN\nTHE\nHOLE\n"

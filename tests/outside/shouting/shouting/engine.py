@@ -8,6 +8,7 @@ from raygen import Engine, GeneratedSample, GenerateRequest, GenerateResult
 class ShoutEngine(Engine):
     """Answers every prompt with itself in capitals, and as many exclamation marks as the sample's place."""
 
+    families = {"causal_lm": frozenset({"generate"}), "shouter": frozenset({"generate"})}
     needs_ref = False
     has_weights = False
     units = frozenset({"marks"})
