@@ -274,7 +274,6 @@ def test_every_block_of_python_is_run_by_a_test_here() -> None:
         "docs/checks.md": 1,
         "docs/outcomes.md": 1,  # by tests/pipeline/test_media.py
         "docs/own.md": 2,  # the second one by tests/test_project_pages.py
-        "docs/outcomes.md": 1,
         "docs/runs.md": 1,
     }
 
