@@ -11,7 +11,7 @@ import pytest
 
 from raygen.messages import sayer
 from raygen.pipeline.run import run_job
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 
 def test_a_line_is_a_record_with_ids(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from raygen.doctor.finding import Finding
 from raygen.doctor.places import check_store
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from raygen.engines.base import Engine
 from raygen.engines.echo import EchoEngine
 from raygen.models.families import FAMILIES, family_of
 from raygen.program.job import Job
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 JOB = """
 from raygen.models.families import FAMILIES, family_of

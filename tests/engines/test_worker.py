@@ -23,8 +23,8 @@ from raygen.engines.requests import ClassifyRequest, GenerateRequest
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.worker import Turns, start_torch
 from raygen.models.resolved import ResolvedModel
-from tests.tiny_encoders import save_encoder, tiny_encoder
-from tests.tiny_llama import save_tiny
+from tests.fakes.tiny_encoders import save_encoder, tiny_encoder
+from tests.fakes.tiny_llama import save_tiny
 
 SHOW = """
 import os, sys

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from raygen.config.source import StorageOptions
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 
 class Place(Protocol):

@@ -18,7 +18,7 @@ from tests.exactly_once.matrix import Case, _faulty_session, _finish
 from tests.exactly_once.oracle import Expected, Findings
 from tests.exactly_once.places import Bucket, Directory, Place
 from tests.exactly_once.sessions import Bench, write_source
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 FAILPOINTS = ("put_if_absent:duplicates", "get:duplicates", "put_if_absent:manifest")
 READS = ("kill_before", "raise", "duplicate")

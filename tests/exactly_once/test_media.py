@@ -21,7 +21,7 @@ from tests.exactly_once.places import Bucket, Directory, Place
 from tests.exactly_once.test_crash_matrix import SIDE_EFFECTS
 from tests.exactly_once.test_mutants import matrix
 from tests.exactly_once.workers import Templates, play
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 RUNS = int(os.environ.get("RAYGEN_CRASH_RUNS", "240")) // 6
 S3_SHARE = 0.25

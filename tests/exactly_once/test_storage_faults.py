@@ -22,7 +22,7 @@ from tests.exactly_once.oracle import Expected, Row, judge_finished, judge_rows
 from tests.exactly_once.places import Bucket, Directory, Place
 from tests.exactly_once.sessions import SEED, echo_job
 from tests.exactly_once.workers import Templates
-from tests.fault_s3 import Faults, FaultS3
+from tests.fakes.fault_s3 import Faults, FaultS3
 
 CHUNKS = 60
 

@@ -18,7 +18,7 @@ from tests.exactly_once.matrix import Case, judge
 from tests.exactly_once.oracle import Expected
 from tests.exactly_once.places import Bucket, Directory, Place
 from tests.exactly_once.sessions import Bench, write_source
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 PROCESSES = 2
 RESUMED_AT = 3  # chunks that are committed when a `resume` begins

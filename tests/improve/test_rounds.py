@@ -20,7 +20,7 @@ from raygen.improve.solutions import kept_solutions, score_of, split_solutions, 
 from raygen.program.job import Job
 from raygen.storage import open_store
 from raygen.train.recipe import Recipe
-from tests.tiny_llama import save_tiny, tiny_model
+from tests.fakes.tiny_llama import save_tiny, tiny_model
 
 PROBLEM = "Tom has 5 balls. Tom gets 4 more. Tom loses 3. How many balls?"
 

@@ -18,7 +18,7 @@ from raygen.metrics.attribution import (
     level,
     spans,
 )
-from tests.tiny_encoders import save_encoder, tiny_encoder, tiny_encoder_tokenizer
+from tests.fakes.tiny_encoders import save_encoder, tiny_encoder, tiny_encoder_tokenizer
 
 LABELS = ("entailment", "neutral", "contradiction")
 PREMISE, HYPOTHESIS = "A cat sat,  in vain.", " It's so "

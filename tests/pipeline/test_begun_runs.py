@@ -19,7 +19,7 @@ import pytest
 import raygen
 from raygen.program.job import Job
 from raygen.storage import open_store
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 RUNS = Path(__file__).with_name("old_run_4.tar.xz")
 LONGER_CONTEXT = "models.writer.options.context_tokens=900"  # what the retry began with

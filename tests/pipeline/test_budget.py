@@ -8,7 +8,7 @@ from raygen.errors import ConfigError
 from raygen.pipeline.budget import Budget, budget_of
 from raygen.program.job import Job
 from raygen.usage import Usage
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 
 def job() -> Job:

@@ -13,7 +13,7 @@ from raygen.json_text import write_json
 from raygen.pipeline.run import run_job
 from raygen.program.job import Job
 from raygen.review.verify import verify_run
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 WORDS = "16 rows, 256 keys, bits 0123"
 

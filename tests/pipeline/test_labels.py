@@ -15,7 +15,7 @@ from raygen.models.text.label_files import read_labels
 from raygen.program.job import Job
 from raygen.program.prepare import prepare
 from raygen.program.resolve import resolve_models
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 NLI = {"family": "classifier", "engine": "echo"}
 GENERATE = {"generate": {"model": "writer", "prompt": "{{ text }}"}}

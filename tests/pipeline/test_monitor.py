@@ -18,10 +18,10 @@ from raygen.pipeline.monitor import Monitor
 from raygen.pipeline.progress import summary
 from raygen.pipeline.run import drive
 from raygen.program.prepare import prepare
-from tests.echo_jobs import echo_job
 from tests.exactly_once.memory_store import MemoryStore
+from tests.fakes.echo_jobs import echo_job
+from tests.fakes.screen import Screen
 from tests.runs.made import a_plan
-from tests.screen import Screen
 
 
 def test_one_signal_ends_a_run_whose_chunks_take_long(

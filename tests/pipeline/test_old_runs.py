@@ -22,7 +22,7 @@ from raygen.program.job import Job
 from raygen.reports.summary import write_report
 from raygen.runs.outcome import SCHEMA_VERSION, outcome_schema
 from raygen.storage import open_store
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 RUN = Path(__file__).with_name("old_run_3.tar.xz")
 

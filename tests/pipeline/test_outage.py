@@ -17,8 +17,8 @@ from raygen.pipeline.monitor import Budget, Progress
 from raygen.pipeline.progress import summary
 from raygen.pipeline.run import run_job
 from raygen.program.job import load_job
-from tests.screen import Screen
-from tests.served import endpoint_job, free_port, served
+from tests.fakes.screen import Screen
+from tests.fakes.served import endpoint_job, free_port, served
 
 pytestmark = pytest.mark.usefixtures("quick_endpoints")
 Cli = Callable[..., Any]

@@ -22,7 +22,7 @@ from raygen.program.job import Job
 from raygen.runs.status import read_status
 from raygen.storage import open_store
 from tests.exactly_once.mutants import flipped
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 MANY, ROWS, CHUNK_ROWS = 2000, 160, 40
 MODELS = {

@@ -14,7 +14,7 @@ from raygen.pipeline.run import run_job
 from raygen.runs import ledger
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.storage import open_store
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 
 class Away:

@@ -21,7 +21,7 @@ from raygen.pipeline.run import run_job
 from raygen.program.job import Job
 from raygen.runs.status import read_status
 from raygen.storage import open_store
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 ROWS = 6
 

@@ -15,10 +15,10 @@ from raygen.program.job import Job
 from raygen.program.prepare import prepare
 from raygen.program.resolve import resolve_models
 from raygen.storage import open_store
-from tests.chat_templates import HERMES, PLAIN
-from tests.echo_jobs import echo_job
+from tests.fakes.chat_templates import HERMES, PLAIN
+from tests.fakes.echo_jobs import echo_job
+from tests.fakes.tiny_llama import save_tiny
 from tests.review.traced_run import traced_job
-from tests.tiny_llama import save_tiny
 
 USER_ONLY = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
 REFUSING = (

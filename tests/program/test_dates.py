@@ -20,8 +20,8 @@ from raygen.review.trace import trace_row
 from raygen.review.verify import verify_run
 from raygen.runs.plan import PLAN_KEY, Plan
 from raygen.storage import open_store
+from tests.fakes.tiny_llama import save_tiny
 from tests.review.traced_run import traced_job
-from tests.tiny_llama import save_tiny
 
 DATED = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}{{ m.content }}{% endfor %}"
 GENERATE: dict[str, Any] = {"model": "writer", "prompt": "{{ text }}", "sampling": {"max_tokens": 8}}

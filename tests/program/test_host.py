@@ -21,7 +21,7 @@ from raygen.models.resolved import ResolvedModel
 from raygen.program.host import EngineHost, chunks_in_flight
 from raygen.program.job import Job
 from raygen.program.program import Program
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 
 class OddEngine(Engine):

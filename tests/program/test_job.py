@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from raygen.config.files import override
 from raygen.errors import ConfigError
 from raygen.program.job import Job, load_job
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 JOB: dict[str, Any] = {
     "name": "a-job",

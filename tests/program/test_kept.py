@@ -30,7 +30,7 @@ from raygen.review.export import export_run
 from raygen.review.show import show_rows
 from raygen.review.trace import trace_row
 from raygen.review.verify import verify_run
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 from tests.test_json_text import JSON_VALUES
 
 ALIKE = [

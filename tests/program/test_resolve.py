@@ -13,7 +13,7 @@ from raygen.errors import EngineError, ModelReferenceError
 from raygen.models.resolved import ResolvedAdapter
 from raygen.program.job import Job
 from raygen.program.resolve import on_this_node, pinned, resolve_models
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 

@@ -15,8 +15,8 @@ from benchmarks.endpoint.mock import Reply, prompt_of
 from raygen.pipeline.progress import summary
 from raygen.pipeline.run import run_job
 from raygen.program.job import load_job
-from tests.screen import Screen
-from tests.served import endpoint_job, free_port, served
+from tests.fakes.screen import Screen
+from tests.fakes.served import endpoint_job, free_port, served
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("own_ray")]
 Cli = Callable[..., Any]

@@ -17,9 +17,9 @@ import raygen
 from raygen.errors import TrainingError
 from raygen.train.recipe import load_recipe
 from raygen.train.run import train
+from tests.fakes.tiny_encoders import save_encoder, tiny_encoder
 from tests.ray import trainings
 from tests.ray.processes import all_processes, wait_until
-from tests.tiny_encoders import save_encoder, tiny_encoder
 
 pytestmark = pytest.mark.ray
 

@@ -17,7 +17,7 @@ from raygen.train.loop.records import is_evaluation, read_metrics
 from raygen.train.loop.training import Training
 from raygen.train.prepare.prepared import Prepared
 from raygen.train.recipe import Recipe
-from tests.tiny_llama import save_tiny, tiny_model
+from tests.fakes.tiny_llama import save_tiny, tiny_model
 
 ROWS = 240
 

@@ -17,9 +17,9 @@ from raygen.review import explain as attributed
 from raygen.review.trace import trace_row
 from raygen.review.trace_tree import print_trace
 from raygen.storage import open_store
+from tests.fakes.tiny_encoders import save_encoder, tiny_encoder
 from tests.reports.test_run import Page
 from tests.review.traced_run import ECHO, traced_job, traced_run
-from tests.tiny_encoders import save_encoder, tiny_encoder
 
 LABELS = ("entailment", "neutral", "contradiction")
 BY: dict[str, Any] = {"label": "neutral", "threshold": 0.08}  # about half of the samples pass

@@ -13,7 +13,7 @@ import pytest
 
 from raygen.pipeline.run import run_job
 from raygen.review.exports import EXPORTS, ExportFormat
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 THEIRS = """
 from raygen import ExportFormat

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from raygen.pipeline.run import run_job
 from raygen.program.job import Job
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 ECHO = {"family": "causal_lm", "engine": "echo"}
 NLI = {"family": "classifier", "engine": "echo"}

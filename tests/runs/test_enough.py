@@ -14,8 +14,8 @@ from raygen.runs.manifest import finish
 from raygen.runs.plan import Plan, pin
 from raygen.runs.retries import plan_retry, read_merged
 from raygen.runs.status import read_status
-from tests.echo_jobs import echo_job
 from tests.exactly_once.memory_store import MemoryStore
+from tests.fakes.echo_jobs import echo_job
 from tests.runs.made import a_plan, put_chunk
 
 PLAN = a_plan(4, identity={"accept": {"target": 4, "max_attempts_per_row": 1}})  # of twelve rows

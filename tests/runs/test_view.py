@@ -18,7 +18,7 @@ from raygen.runs.outcome import outcome_schema
 from raygen.runs.plan import pin
 from raygen.runs.view import RunView
 from raygen.storage import Store, open_store
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 from tests.runs.made import a_plan, outcomes, put_chunk
 
 PLAN = a_plan(3)

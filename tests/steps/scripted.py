@@ -28,7 +28,7 @@ from raygen.models.resolved import ResolvedModel
 from raygen.program.job import Job
 from raygen.program.program import Program, Tally
 from raygen.runs.outcome import Outcome
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 ECHO = {"family": "causal_lm", "engine": "echo"}
 NLI = {"family": "classifier", "engine": "echo"}

@@ -14,7 +14,7 @@ from raygen.program.program import Program
 from raygen.steps.generate import GenerateStep
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.seeds import seed_of
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 from tests.steps.scripted import Writer, job_of, run, texts
 
 

@@ -26,7 +26,7 @@ from raygen.errors import (
 )
 from raygen.storage import digest_input, find_inputs, open_store
 from raygen.storage.s3 import BODY_ATTEMPTS, REQUEST_ATTEMPTS, S3Store
-from tests.fault_s3 import Faults, FaultS3
+from tests.fakes.fault_s3 import Faults, FaultS3
 
 
 @pytest.fixture(autouse=True)

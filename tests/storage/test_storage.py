@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 from raygen.config.source import StorageOptions
 from raygen.errors import ConfigError, CorruptDataError, KeyNotFoundError, SourceError
 from raygen.storage import Store, arrow_filesystem, digest_input, find_inputs, open_store, split_uri
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 ODD_KEYS = ["a b.txt", "ä/ü~€.txt", "100%/%20.txt", "q?x=1&y#z.txt", "plus+and,comma.txt", "日本/語.txt"]
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 from raygen.train.families.base import Block, Trainer, trainer_class
 from raygen.train.families.text_units import UNITS, TextExample
 from raygen.train.recipe import Recipe
-from tests.tiny_encoders import save_encoder, tiny_encoder
-from tests.tiny_llama import save_tiny, tiny_model
+from tests.fakes.tiny_encoders import save_encoder, tiny_encoder
+from tests.fakes.tiny_llama import save_tiny, tiny_model
 
 WORDS = ["the", "cat", "an", "ant", "in", "thin", "tan", "hat", "is", "and"]
 WORDS += ["was", "then", "near", "by", "old", "new", "red", "one", "two", "six"]

@@ -17,7 +17,7 @@ from raygen.train.driver.claim import claim
 from raygen.train.driver.progress import TrainProgress, line
 from raygen.train.loop.records import FINISHED_KEY
 from raygen.train.run import TrainResult
-from tests.tiny_llama import save_tiny
+from tests.fakes.tiny_llama import save_tiny
 from tests.train.in_memory import bert
 
 Cli = Callable[..., Any]

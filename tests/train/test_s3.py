@@ -20,7 +20,7 @@ from raygen.train.loop.context import Context
 from raygen.train.loop.records import MetricsLog
 from raygen.train.loop.training import Training
 from raygen.train.recipe import Recipe
-from tests.fault_s3 import Faults, FaultS3
+from tests.fakes.fault_s3 import Faults, FaultS3
 from tests.train.in_memory import InMemory, child, llama, questions, recipe_of, trainer_of
 
 URI = "s3://bucket/some/run"

@@ -18,7 +18,7 @@ from raygen.train.loop.records import MetricsLog
 from raygen.train.recipe import Recipe, load_recipe
 from raygen.train.sweep import Trial, _best, _judged, run_sweep
 from raygen.train.sweep_file import Sweep, draw, load_sweep, varied
-from tests.tiny_llama import save_tiny
+from tests.fakes.tiny_llama import save_tiny
 
 
 @pytest.fixture

@@ -415,7 +415,7 @@ def test_vllm_does_not_outlive_an_actor_that_is_killed(folder: Path, tmp_path: P
 def test_adapters_are_those_of_the_torch_engine(tmp_path: Path):
     """Two adapters and the model itself in one batch: greedy, fp32, the same tokens up to ties."""
     from tests.engines.torch.test_adapters import save_lora
-    from tests.tiny_llama import save_tiny, tiny_model
+    from tests.fakes.tiny_llama import save_tiny, tiny_model
 
     sizes = {
         "hidden_size": 128,

@@ -16,7 +16,7 @@ from tests.data.reading import plan, read_all
 from tests.data.sources.test_parquet import source as parquet_source
 from tests.data.sources.test_parquet import table_of
 from tests.data.sources.test_webdataset import tar, three_each
-from tests.fault_s3 import FaultS3
+from tests.fakes.fault_s3 import FaultS3
 
 
 def text(*uris: str) -> Source:

@@ -20,14 +20,14 @@ from raygen.engines.requests import ClassifyRequest, EmbedRequest, GenerateReque
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.models.text.encoder import load_embedder
-from tests.tiny_encoders import (
+from tests.fakes.tiny_encoders import (
     KINDS,
     save_encoder,
     save_sentence_files,
     tiny_encoder,
     tiny_encoder_tokenizer,
 )
-from tests.tiny_llama import know_more
+from tests.fakes.tiny_llama import know_more
 
 LABELS = ("entailment", "neutral", "contradiction")
 

@@ -20,7 +20,7 @@ from raygen.engines.torch.engine import TorchEngine
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from raygen.models.text.lora import load_lora
-from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
+from tests.fakes.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
 
 TARGETS = {"llama": ("q_proj", "v_proj", "o_proj", "down_proj"), "gpt2": ("c_attn", "c_proj")}
 NAMES = (None, "one", "two", "three")

@@ -25,8 +25,8 @@ from raygen.engines.torch.runner import Stepper
 from raygen.engines.torch.sample import Sample
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
-from tests.chat_templates import HERMES
-from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
+from tests.fakes.chat_templates import HERMES
+from tests.fakes.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
 

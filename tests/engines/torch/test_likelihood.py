@@ -17,7 +17,7 @@ from raygen.engines.requests import GenerateRequest, LikelihoodRequest, Likeliho
 from raygen.engines.torch.engine import TorchEngine
 from raygen.errors import EngineError, RowError
 from raygen.models.resolved import ResolvedModel
-from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
+from tests.fakes.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 LONG = "the thin cat in the inn, and xyz " * 26
 

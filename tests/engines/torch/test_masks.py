@@ -30,8 +30,8 @@ from raygen.models.text.chat_tokenizer import ChatTokenizer
 from raygen.steps.tools.constrained import KeepsTo
 from tests.engines.torch.test_engine import answer, ask, engine_of, mixed_requests, with_engine
 from tests.engines.torch.test_runner import Bench
-from tests.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
-from tests.tiny_sentencepiece import save_sentencepiece, sentencepiece_tokenizer
+from tests.fakes.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
+from tests.fakes.tiny_sentencepiece import save_sentencepiece, sentencepiece_tokenizer
 
 EOS = 1
 SCHEMA = {

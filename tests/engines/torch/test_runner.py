@@ -24,7 +24,7 @@ from raygen.engines.torch.scheduler import Scheduler
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineError
 from raygen.models.stable.products import StableProducts
-from tests.tiny_llama import tiny_model
+from tests.fakes.tiny_llama import tiny_model
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
 WINDOW = {"sliding_window": 24, "use_sliding_window": True, "max_window_layers": 0}

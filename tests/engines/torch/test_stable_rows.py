@@ -12,7 +12,7 @@ import pytest
 from benchmarks.text.stable_proof import ADAPTER, Comparison, generated, save_adapter
 from raygen.config.sampling import Sampling
 from raygen.engines.requests import GenerateRequest, LikelihoodRequest
-from tests.tiny_llama import save_tiny, tiny_model
+from tests.fakes.tiny_llama import save_tiny, tiny_model
 
 Asked = tuple[GenerateRequest, LikelihoodRequest | None]
 PREFIX = (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from raygen.engines.torch.stopping import StopRule
 from raygen.engines.torch.text_stream import INCOMPLETE, TextStream
-from tests.tiny_llama import tiny_tokenizer
+from tests.fakes.tiny_llama import tiny_tokenizer
 
 EOS = 1000
 

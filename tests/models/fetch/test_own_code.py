@@ -13,7 +13,7 @@ from raygen.engines.torch.attention import ATTENTION
 from raygen.errors import EngineConfigError, ModelReferenceError
 from raygen.models.fetch.reference import resolve
 from raygen.models.text.causal_lm import load_causal_lm
-from tests.tiny_llama import save_tiny, tiny_model
+from tests.fakes.tiny_llama import save_tiny, tiny_model
 
 MODEL = {"AutoConfig": "configuration.TinyConfig", "AutoModelForCausalLM": "modeling.TinyForCausalLM"}
 

@@ -421,7 +421,7 @@ def test_a_bucket_model_follows_its_objects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level("INFO", "raygen")
-    from tests.fault_s3 import FaultS3
+    from tests.fakes.fault_s3 import FaultS3
 
     for name, value in (
         ("ACCESS_KEY_ID", "test"),

@@ -11,7 +11,7 @@ import pytest
 from raygen.errors import RowError
 from raygen.models.text.chat_template import ChatTemplate, TemplateRules, may_draw, reads_clock, refuse_given
 from raygen.models.text.chat_tokenizer import ChatTokenizer
-from tests.tiny_llama import CHAT_TEMPLATE, tiny_tokenizer
+from tests.fakes.tiny_llama import CHAT_TEMPLATE, tiny_tokenizer
 
 PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 DATED = "{{ strftime_now('%d %b %Y, %H:%M') }} " + PLAIN

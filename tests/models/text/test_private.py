@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raygen.models.text.private import compiled_template, takes_attention
-from tests.tiny_llama import tiny_model
+from tests.fakes.tiny_llama import tiny_model
 
 
 def test_a_chat_template_is_compiled_once() -> None:

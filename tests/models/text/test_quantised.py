@@ -15,9 +15,9 @@ from raygen.models.text.causal_lm import load_causal_lm
 from raygen.models.text.quantised import in_full, quantisation_of
 from raygen.program.resolve import resolve_models
 from raygen.train.run import checked_base
+from tests.fakes.tiny_encoders import save_encoder, tiny_encoder
+from tests.fakes.tiny_llama import save_tiny, tiny_model
 from tests.review.traced_run import traced_job
-from tests.tiny_encoders import save_encoder, tiny_encoder
-from tests.tiny_llama import save_tiny, tiny_model
 from tests.train.in_memory import recipe_of
 
 METHODS: list[dict[str, Any]] = [

@@ -10,7 +10,7 @@ import pytest
 
 from raygen.errors import EngineConfigError
 from raygen.models.text.sentence_files import SentenceFiles, read_sentence_files
-from tests.tiny_encoders import save_sentence_files
+from tests.fakes.tiny_encoders import save_sentence_files
 
 
 def test_a_directory_that_says_nothing_means_the_mean(tmp_path: Path):

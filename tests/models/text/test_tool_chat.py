@@ -9,8 +9,8 @@ import pytest
 from raygen.errors import RowError
 from raygen.models.text.chat_template import TemplateRules
 from raygen.models.text.chat_tokenizer import ChatTokenizer
-from tests.chat_templates import BARE, DEEPSEEK, HERMES, LLAMA, PLAIN, TAGS
-from tests.tiny_llama import tiny_tokenizer
+from tests.fakes.chat_templates import BARE, DEEPSEEK, HERMES, LLAMA, PLAIN, TAGS
+from tests.fakes.tiny_llama import tiny_tokenizer
 
 TOOLS = [
     {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}

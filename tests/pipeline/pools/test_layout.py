@@ -11,7 +11,7 @@ from raygen.errors import ConfigError
 from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools.layout import Group, groups_of, laid_out, with_threads
 from raygen.program.job import Job
-from tests.echo_jobs import echo_job
+from tests.fakes.echo_jobs import echo_job
 
 ECHO = {"family": "causal_lm", "engine": "echo"}
 TORCH = {"family": "causal_lm", "engine": "torch", "ref": "./lm"}

@@ -14,7 +14,7 @@ from raygen.train.families.base import Block
 from raygen.train.families.baselines import Texts, drawn, halves, measure_baselines, texts_of
 from raygen.train.loop.context import Context
 from raygen.train.loop.training import Training
-from tests.tiny_encoders import save_encoder, tiny_encoder
+from tests.fakes.tiny_encoders import save_encoder, tiny_encoder
 from tests.train.in_memory import InMemory, bert, labelled, table_of, trainer_of
 
 NAMES = ("no", "yes")

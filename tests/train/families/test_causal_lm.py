@@ -17,7 +17,7 @@ from raygen.models.text.chat_tokenizer import load_chat_tokenizer
 from raygen.models.text.lora import load_lora
 from raygen.train.families.causal_lm import PACKABLE, CausalLMTrainer, token_losses
 from raygen.train.families.text_units import IGNORED, TextExample
-from tests.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
+from tests.fakes.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 from tests.train.in_memory import bert, llama, recipe_of, table_of, trainer_of
 
 CPU = torch.device("cpu")

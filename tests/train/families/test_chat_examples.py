@@ -12,8 +12,8 @@ from raygen.errors import ConfigError, RowError
 from raygen.models.text.chat_tokenizer import ChatTokenizer
 from raygen.train.families.chat_examples import ChatExamples
 from raygen.train.families.text_units import IGNORED, TextExample
-from tests.chat_templates import BARE, HERMES, LLAMA, PLAIN, QWEN3
-from tests.tiny_llama import tiny_tokenizer
+from tests.fakes.chat_templates import BARE, HERMES, LLAMA, PLAIN, QWEN3
+from tests.fakes.tiny_llama import tiny_tokenizer
 from tests.train.in_memory import recipe_of
 
 TOOLS = [

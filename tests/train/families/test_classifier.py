@@ -20,8 +20,8 @@ from raygen.train.families.classifier import ClassifierTrainer, logits_of
 from raygen.train.families.head import final_layer
 from raygen.train.families.labels import Labels
 from raygen.train.families.learnable import trainable
-from tests.tiny_encoders import KINDS, save_encoder, tiny_encoder
-from tests.tiny_llama import know_more
+from tests.fakes.tiny_encoders import KINDS, save_encoder, tiny_encoder
+from tests.fakes.tiny_llama import know_more
 from tests.train.in_memory import bert, labelled, llama, pairs, table_of, trainer_of
 
 CPU = torch.device("cpu")

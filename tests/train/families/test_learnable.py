@@ -11,8 +11,8 @@ from transformers import AutoConfig
 from raygen.errors import ConfigError
 from raygen.train.families.learnable import count_trainable, make_learnable, set_dropout, trainable
 from raygen.train.recipe import Lora, Trained
-from tests.tiny_encoders import tiny_encoder
-from tests.tiny_llama import tiny_model
+from tests.fakes.tiny_encoders import tiny_encoder
+from tests.fakes.tiny_llama import tiny_model
 
 GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 160}
 

@@ -9,7 +9,7 @@ from raygen.engines.torch.memory import budget
 from raygen.engines.torch.memory.budget import GIB, kv_budget, position_bytes
 from raygen.errors import EngineConfigError
 from raygen.limits import read_limits
-from tests.tiny_llama import tiny_model
+from tests.fakes.tiny_llama import tiny_model
 
 CONTEXT, ROWS = 1024, 10**6
 

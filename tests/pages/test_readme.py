@@ -1,10 +1,10 @@
-"""The README is short and leads into the code. Its examples, commands and links: tests/test_docs_pages.py."""
+"""The README is short and leads into the code. Its examples, commands and links: tests/pages/test_docs_pages.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_readme_is_short_and_shows_the_way_into_the_code() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-CLUSTER = Path(__file__).parents[1] / "cluster.yaml"
+CLUSTER = Path(__file__).parents[2] / "cluster.yaml"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from raygen.runs.outcome import FIELDS, SAMPLE
 from raygen.train.families.lessons import objective_class
 from raygen.train.recipe import Recipe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SCHEMAS = {
     "job": Job.model_json_schema(),

@@ -17,7 +17,7 @@ from raygen.program.job import load_job
 from raygen.templates import templates, write_template
 from raygen.train.recipe import load_recipe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", templates())

@@ -17,7 +17,7 @@ from raygen.runs.outcome import SCHEMA_VERSION
 from raygen.runs.plan import PLAN_VERSION
 from tests.steps.scripted import Writer, job_of, run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 
 

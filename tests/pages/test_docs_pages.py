@@ -25,7 +25,7 @@ from raygen.runs.outcome import OWN_COLUMNS, SAMPLE
 from raygen.train.recipe import Recipe
 from tests.steps.scripted import Writer, job_of, run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 GUIDES = sorted(path for path in DOCS.glob("*.md") if path.name not in ("log.md", "map.md"))
 PAGES = [
@@ -273,7 +273,7 @@ def test_every_block_of_python_is_run_by_a_test_here() -> None:
     assert {name_of(page): len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
         "docs/checks.md": 1,
         "docs/outcomes.md": 1,  # by tests/pipeline/test_media.py
-        "docs/own.md": 2,  # the second one by tests/test_project_pages.py
+        "docs/own.md": 2,  # the second one by tests/pages/test_project_pages.py
         "docs/runs.md": 1,
     }
 

@@ -1,6 +1,6 @@
 """docs/map.md is true: a section a room with the room's own docstring first, then one line a file, from the file's first line.
 
-To write it anew: RAYGEN_WRITE_MAP=1 python -m pytest tests/test_map.py
+To write it anew: RAYGEN_WRITE_MAP=1 python -m pytest tests/pages/test_map.py
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.test_stairs import GROUND, the_stairs
+from tests.pages.test_stairs import GROUND, the_stairs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MAP = ROOT / "docs" / "map.md"
 # From the door down: a room imports only rooms below its own step.
 ROOMS = tuple(room for room in the_stairs() if room != GROUND)
@@ -25,8 +25,8 @@ HEAD = """\
 # Map
 
 Every file, one line each, in the order of the [stairs](stairs.md): a room imports only from rooms below it. A room's own words
-come first: what it is, what it promises ("Contract"), and where to start reading. `tests/test_map.py` writes this page from the
-docstrings and checks it.
+come first: what it is, what it promises ("Contract"), and where to start reading. `tests/pages/test_map.py` writes this page from
+the docstrings and checks it.
 """
 
 
@@ -104,7 +104,7 @@ def the_map() -> str:
 def test_the_map_is_true() -> None:
     if os.environ.get("RAYGEN_WRITE_MAP"):
         MAP.write_text(the_map())
-    assert MAP.read_text() == the_map(), "RAYGEN_WRITE_MAP=1 python -m pytest tests/test_map.py"
+    assert MAP.read_text() == the_map(), "RAYGEN_WRITE_MAP=1 python -m pytest tests/pages/test_map.py"
 
 
 def test_every_room_has_its_place_on_the_stairs_and_says_where_to_start() -> None:

@@ -1,6 +1,6 @@
 """The JSON schemas of jobs and recipes, which editors read, are those of the code; ready files keep to them.
 
-To write them anew: RAYGEN_WRITE_SCHEMA=1 python -m pytest tests/test_schemas.py
+To write them anew: RAYGEN_WRITE_SCHEMA=1 python -m pytest tests/pages/test_schemas.py
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 FILES = [
     *(("job.schema.json", path) for path in sorted((ROOT / "jobs").glob("*.yaml"))),
@@ -43,7 +43,9 @@ def test_the_schema_is_the_codes(name: str) -> None:
     text = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
     if os.environ.get("RAYGEN_WRITE_SCHEMA"):
         (DOCS / name).write_text(text)
-    assert (DOCS / name).read_text() == text, "RAYGEN_WRITE_SCHEMA=1 python -m pytest tests/test_schemas.py"
+    assert (DOCS / name).read_text() == text, (
+        "RAYGEN_WRITE_SCHEMA=1 python -m pytest tests/pages/test_schemas.py"
+    )
     jsonschema.Draft202012Validator.check_schema(schema)
 
 

@@ -12,7 +12,7 @@ from raygen.config.model import ModelSpec
 from raygen.engines.openai.engine import OpenAIEngine
 from raygen.engines.openai.words import option_hint
 
-PAGE = (Path(__file__).parents[1] / "docs" / "endpoints.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "endpoints.md").read_text()
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))

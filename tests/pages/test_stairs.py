@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FACE, GROUND = "the face", "the ground"
 Imports = Mapping[str, set[str]]  # module -> the modules that it imports
 

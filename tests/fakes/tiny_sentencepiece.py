@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.tiny_llama import CHAT_TEMPLATE, EOS, tiny_model
+from tests.fakes.tiny_llama import CHAT_TEMPLATE, EOS, tiny_model
 
 KINDS = ("llama", "gemma")
 

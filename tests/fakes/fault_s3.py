@@ -28,7 +28,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.memory_s3 import Answer, MemoryS3, error_answer, flipped
+from tests.fakes.memory_s3 import Answer, MemoryS3, error_answer, flipped
 
 CODES = {
     403: "AccessDenied",
