@@ -18,6 +18,7 @@ from raygen.engines.vllm.engine import VLLMEngine
 from raygen.engines.vllm.params import engine_args, lora_args, sampling_params, structured_outputs
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.resolved import ResolvedModel
+from raygen.program.checks import check_model
 
 
 def engine_of(**options: Any) -> VLLMEngine:
@@ -91,8 +92,9 @@ def test_without_vllm_the_engine_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 def test_unknown_options_are_refused():
+    spec = ModelSpec(family="causal_lm", engine="vllm", ref="./model", options={"gpu_memory": 0.5})
     with pytest.raises(ValueError, match="options of engine 'vllm'"):
-        engine_of(gpu_memory=0.5)
+        check_model(spec)
 
 
 def test_the_module_of_the_engine_does_not_load_vllm():
