@@ -17,7 +17,7 @@ from raygen.program.resolve import as_planned, dated, pinned, resolve_models
 from raygen.runs.commit import Commit
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.overlap import Overlap
-from raygen.runs.plan import Plan, check_resume, listed, new_plan, pin
+from raygen.runs.plan import PLAN_KEY, Plan, check_inputs, check_resume, listed, new_plan, pin
 from raygen.runs.retries import plan_retry, read_merged
 from raygen.runs.reuse import Reuse, find_reuse
 from raygen.storage import Store, open_store
@@ -123,6 +123,10 @@ def prepare_retry(store: Store, job: Job) -> Prepared | None:
     if found is None:
         return None
     child, plan = found
+    if not child.exists(
+        PLAN_KEY
+    ):  # before anything is written: a retry that is refused leaves nothing behind
+        check_inputs(plan, job.source, store.uri)
     resumed = not pin(child, plan)
     if resumed:
         plan = Plan.load(child)

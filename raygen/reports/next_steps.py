@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raygen.config.model import THINK
-from raygen.reports.remedies import OF_THE_INPUT, PASSING, REMEDIES
+from raygen.reports.remedies import OF_EITHER, OF_THE_INPUT, PASSING, REMEDIES
 from raygen.runs.commit import read_data
 from raygen.runs.outcome import FAILED
 from raygen.runs.retries import read_merged
@@ -69,13 +69,22 @@ def steps_for(codes: Counter[str], uri: str, *, sampled: bool) -> list[str]:
     if passing:
         lines.append(f"{_named(passing, codes, sampled)} may pass: {again}")
     for code in lasting[:TOLD]:
-        mended = f"run the job on the mended input, with --reuse {uri}"
-        then = mended if code in OF_THE_INPUT else f"{again} --set ..."
         what = REMEDIES.get(code, "The message says why.")
-        lines.append(f"{_named([code], codes, sampled)} would fail again. {what} Then {then}")
+        lines.append(
+            f"{_named([code], codes, sampled)} would fail again. {what} Then {_then(code, uri, again)}"
+        )
     if len(lasting) > TOLD:
         lines.append(f"others would fail again, too: {', '.join(lasting[TOLD:])}")
     return lines
+
+
+def _then(code: str, uri: str, again: str) -> str:
+    """Say how rows are generated again once the cause is mended; a retry reads the input as it was."""
+    anew = f"raygen run JOB --output NEW --reuse {uri}"
+    if code in OF_THE_INPUT:
+        return f"run the job on the mended input: {anew}"
+    retry = f"{again} --set ..."
+    return f"{retry}; or {OF_EITHER[code]}, then {anew}" if code in OF_EITHER else retry
 
 
 def _named(codes: list[str], counts: Counter[str], sampled: bool) -> str:

@@ -7,7 +7,7 @@ REMEDIES = {
     "prompt_too_long": "Shorten the template or the input, or use a model with a longer context.",
     "template_error": "Correct the template: the message says what it could not do with this row.",
     "missing_column": "Correct the name in the template, or ask `is defined` before printing it.",
-    "missing_value": "Fill the column, or give the template a fallback such as `{{ title or 'untitled' }}`.",
+    "missing_value": "Give the template a fallback such as `{{ title or 'untitled' }}`.",
     "not_text": "Print a list or an object with `| tojson`, a loop or `| join(', ')`; chat messages go under `messages`, "
     "pictures under `images`.",
     "bad_messages": "Write the column as a list of messages, each with a `role`, and `content` or the assistant's `tool_calls`.",
@@ -43,9 +43,12 @@ OF_THE_INPUT = frozenset({
     "broken_json", "not_an_object", "wrong_encoding", "line_too_long", "broken_csv", "missing_key", "corrupt_row_group",
     "corrupt_media", "media_too_large", "corrupt_archive", "bad_messages", "bad_tools", "kept_type", "invalid_text",
 })  # fmt: skip
+# What can be mended in the input as well as in the job.
+OF_EITHER = {"missing_value": "fill the column"}
 OTHERWISE = "Start from the example's message; the other rows are the outcomes with this `error.code`."
 
 
 def remedy(code: str) -> str:
     """Return one sentence that says what to do about rows that failed with `code`."""
-    return REMEDIES.get(code, OTHERWISE)
+    said = REMEDIES.get(code, OTHERWISE)
+    return f"{said.removesuffix('.')}, or {OF_EITHER[code]}." if code in OF_EITHER else said

@@ -16,7 +16,7 @@ import pyarrow as pa
 from raygen.config.compare import changed_keys, first_of
 from raygen.config.source import Source
 from raygen.data.sources.base import InputFile, Range, SourcePlan
-from raygen.errors import RunConflictError
+from raygen.errors import KeyNotFoundError, RunConflictError
 from raygen.runs.job_record import JobRecord
 from raygen.runs.scope import Retry, Scope, Whole
 from raygen.storage import Store, digest_input, find_inputs, split_uri
@@ -189,15 +189,38 @@ def check_resume(plan: Plan, job: JobRecord, models: dict[str, dict[str, Any]], 
 def _changed_inputs(plan: Plan, source: Source) -> list[str]:
     """Compare the inputs with the pinned ones; content is only read where size or time differ."""
     names = listed(source)
-    if listing_digest(names) != plan.listing:
-        return _other_files(plan, names)
+    return _other_files(plan, names) if listing_digest(names) != plan.listing else _changed(plan, source)
+
+
+def _changed(plan: Plan, source: Source) -> list[str]:
+    """Name the pinned inputs that hold something else now, or are gone."""
     changed = []
     for pinned in plan.inputs:
         store, key = split_uri(pinned.uri, source.storage)
-        info = store.stat(key)
+        try:
+            info = store.stat(key)
+        except KeyNotFoundError:
+            changed.append(f"input {pinned.uri} is gone")
+            continue
         if info.version != pinned.version and digest_input(store, info) != pinned.digest:
             changed.append(f"input {pinned.uri} has changed")
     return changed
+
+
+def check_inputs(plan: Plan, source: Source, where: str) -> None:
+    """Refuse to retry rows of a run whose inputs are not what they were: a retry reads the same rows.
+
+    Args:
+        where: the run's directory.
+
+    Raises:
+        RunConflictError: one line that names what differs and what to do.
+    """
+    if differences := _changed(plan, source):
+        raise RunConflictError(
+            f"{first_of(differences)} since {where} was planned; bring the old one back, "
+            f"or take over what still holds: raygen run JOB --output NEW --reuse {where}"
+        )
 
 
 def _other_files(plan: Plan, names: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ def test_a_broken_input_is_not():
     assert "retry" not in " ".join(lines)
     assert lines[1] == (
         "broken_json (3) would fail again. Correct the line in the input: it is not valid JSON. "
-        "Then run the job on the mended input, with --reuse runs/x"
+        "Then run the job on the mended input: raygen run JOB --output NEW --reuse runs/x"
     )
 
 
@@ -35,6 +35,16 @@ def test_what_another_job_may_mend():
     (_, line) = steps_for(Counter({"prompt_too_long": 3}), "runs/x", sampled=True)
     assert line.startswith("prompt_too_long would fail again. Shorten the template")
     assert line.endswith("Then raygen retry runs/x --errors-only --set ...")
+
+
+def test_what_the_input_or_the_job_may_mend():
+    """A retry reads the input as it was; so a filled column needs a new run, which takes over the other rows."""
+    (_, line) = steps_for(Counter({"missing_value": 3}), "runs/x", sampled=False)
+    assert line == (
+        "missing_value (3) would fail again. Give the template a fallback such as `{{ title or 'untitled' }}`. "
+        "Then raygen retry runs/x --errors-only --set ...; "
+        "or fill the column, then raygen run JOB --output NEW --reuse runs/x"
+    )
 
 
 def test_many_codes_are_not_all_explained():

@@ -8,6 +8,7 @@ from raygen.reports.remedies import OTHERWISE, REMEDIES, remedy
 
 def test_known_and_unknown_codes_have_a_remedy() -> None:
     assert remedy("wrong_encoding") == "Save the input as UTF-8."
+    assert remedy("missing_value").endswith("`{{ title or 'untitled' }}`, or fill the column.")
     assert remedy("never_heard_of") == OTHERWISE
 
 

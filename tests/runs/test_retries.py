@@ -183,6 +183,27 @@ def test_an_unfinished_retry_does_not_go_on_as_another(job: Job, retry: Callable
     assert statuses(job) == ["a"] * 6
 
 
+def test_a_retry_on_another_input_is_refused_and_leaves_nothing(
+    job: Job, retry: Callable[..., RunResult]
+) -> None:
+    """Else the refused retry, with its own settings, would be in the way of the next."""
+    rows = Path(job.source.uris[0])
+    as_it_was = rows.read_text()
+    for change, words in (
+        (lambda: rows.write_text(as_it_was + "\n"), "has changed"),
+        (rows.unlink, "is gone"),
+    ):
+        change()
+        with pytest.raises(
+            RunConflictError, match=f"{words} since .*bring the old one back.* --reuse"
+        ) as caught:
+            retry()
+        assert str(caught.value).endswith(f"raygen run JOB --output NEW --reuse {job.output_uri}")
+        assert not (Path(job.output_uri) / "retries").exists()
+    rows.write_text(as_it_was)
+    assert retry("models.m.options.context_tokens=50").rows["failed"] == 0
+
+
 def test_corrupt_data_is_not_retried(job: Job, retry: Callable[..., RunResult]) -> None:
     store = open_store(job.output_uri)
     commit = Manifest.load(store).chunks[0]
