@@ -55,7 +55,8 @@ class Registry:
             name: one of `names()`, or `module:Class`, importable from the current directory or the Python path.
 
         Raises:
-            ValueError: nothing of that name, or it cannot be imported or is of another kind; says what there is.
+            ValueError: nothing of that name, or it cannot be imported, is of another kind, or
+                leaves out what its kind asks for; says what there is, or what is missing.
         """
         if name in self.own:
             return _own(self.own[name])
@@ -76,7 +77,21 @@ class Registry:
             kind = _own(self.kind)
             if not (isinstance(found, type) and issubclass(found, kind)):
                 raise ValueError(f"{self.noun} {name!r}: not a subclass of {self.kind.replace(':', '.')}")
+            if lacking := _lacking(found):
+                raise ValueError(f"{self.noun} {name!r}: it has no {' and no '.join(lacking)}")
         return found
+
+
+def _lacking(found: type) -> list[str]:
+    """Return what a class leaves out that its kind asks for: abstract methods, and class variables without a value."""
+    methods: set[str] = set(getattr(found, "__abstractmethods__", ()))
+    variables = {
+        name
+        for base in found.__mro__
+        for name, kind in vars(base).get("__annotations__", {}).items()
+        if str(kind).startswith(("ClassVar", "typing.ClassVar")) and not hasattr(found, name)
+    }
+    return [f"`{name}`" for name in sorted(methods | variables)]
 
 
 def _own(place: str) -> Any:

@@ -18,7 +18,7 @@ class ModelSpec(Frozen):
 
     family: str = Field(
         min_length=1,
-        description="causal_lm, embedder or classifier; or one of another package, `package.module:Class`",
+        description="causal_lm, classifier, embedder or diffusion; or one of another package, `package.module:Class`",
     )
     engine: str = Field(
         description="torch, vllm, openai, encoder or echo; or one of another package, `package.module:Class`"

@@ -37,16 +37,34 @@ ENGINES = Registry(
 def engine_facts(name: str) -> type[EngineFacts]:
     """Return what is known of an engine, without what it computes with. Raises ValueError with the names there are."""
     facts: type[EngineFacts] = ENGINES.load(name)
+    if name not in ENGINES.own and facts.engine is None:
+        _check_answers(name, facts)
     return facts
 
 
+def _check_answers(name: str, engine: type) -> None:
+    """Refuse a class that is no engine, or does not do what its facts say. Raises ValueError."""
+    from raygen.engines.base import Engine
+
+    if not issubclass(engine, Engine):
+        raise ValueError(f"engine {name!r}: neither an Engine nor facts that name one as `engine`")
+    if idle := [
+        f"`{verb}`" for verb in sorted(engine.verbs) if getattr(engine, verb) is getattr(Engine, verb)
+    ]:
+        raise ValueError(
+            f"engine {name!r}: its families say that it answers {' and '.join(idle)}: it has no such method"
+        )
+
+
 def engine_class(name: str) -> type[Engine]:
-    """Return the class of an engine. Raises ValueError with the names there are."""
+    """Return the class of an engine. Raises ValueError: none of that name, or it does not do what its facts say."""
     facts = engine_facts(name)
     if facts.engine is None:
         return facts  # type: ignore[return-value]
     module, _, attribute = facts.engine.partition(":")
     engine: type[Engine] = getattr(import_module(module), attribute)
+    if name not in ENGINES.own:
+        _check_answers(name, engine)
     return engine
 
 

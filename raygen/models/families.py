@@ -53,6 +53,13 @@ class Embedder(Family):
     engines = ("encoder",)
 
 
+class Diffusion(Family):
+    """Models that render media out of noise. The engine `echo` stands in for one that computes."""
+
+    verbs = frozenset({"render"})
+    engines = ("echo",)
+
+
 FAMILIES = Registry(
     "family",
     "raygen.families",
@@ -60,6 +67,7 @@ FAMILIES = Registry(
         "causal_lm": "raygen.models.families:CausalLM",
         "classifier": "raygen.models.families:Classifier",
         "embedder": "raygen.models.families:Embedder",
+        "diffusion": "raygen.models.families:Diffusion",
     },
     kind="raygen.models.families:Family",
 )

@@ -36,6 +36,10 @@ def check_model(spec: ModelSpec) -> ModelSpec:
         raise ValueError(f"engine {spec.engine!r} takes no adapters")
     if engine.needs_ref and not spec.ref:
         raise ValueError(f"engine {spec.engine!r} needs a `ref`")
+    if engine.has_weights and not spec.ref:
+        raise ValueError(
+            f"engine {spec.engine!r} has weights, so the model needs a `ref`; an engine without says `has_weights = False`"
+        )
     try:
         engine.Options.model_validate(spec.options)
     except ValidationError as error:

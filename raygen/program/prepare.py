@@ -123,9 +123,8 @@ def prepare_retry(store: Store, job: Job) -> Prepared | None:
     if found is None:
         return None
     child, plan = found
-    if not child.exists(
-        PLAN_KEY
-    ):  # before anything is written: a retry that is refused leaves nothing behind
+    # Before anything is written: a retry that is refused leaves nothing behind.
+    if not child.exists(PLAN_KEY):
         check_inputs(plan, job.source, store.uri)
     resumed = not pin(child, plan)
     if resumed:

@@ -9,6 +9,7 @@ import pytest
 from raygen.engines import ENGINES, engine_class, engine_facts
 from raygen.engines.base import Engine
 from raygen.engines.echo import EchoEngine
+from raygen.engines.facts import EngineFacts
 from raygen.models.families import FAMILIES, family_of
 from raygen.program.job import Job
 from tests.fakes.echo_jobs import echo_job
@@ -37,6 +38,28 @@ print(*sorted(sys.modules))
 
 class Shouting(EchoEngine):
     """An engine of another package."""
+
+
+class Mute(Engine):
+    """Says that it generates, as an engine does that says nothing of its families, and does not."""
+
+    needs_ref = False
+
+
+class Remote(EngineFacts):
+    """Facts that name no engine."""
+
+
+class RemoteMute(EngineFacts):
+    """Facts of an engine that does not do what they say."""
+
+    engine = f"{__name__}:Mute"
+
+
+class Weighty(EchoEngine):
+    """Does without a ref, and has weights."""
+
+    has_weights = True
 
 
 def test_a_job_is_validated_without_what_engines_compute_with():
@@ -78,10 +101,38 @@ def test_what_is_no_engine_is_refused(tmp_path: Path, engine: str, words: str):
         echo_job(tmp_path, tmp_path, models={"writer": {"family": "causal_lm", "engine": engine}})
 
 
+def test_an_engine_that_does_not_do_what_it_says_is_refused_before_work(tmp_path: Path):
+    words = "engine '.*Mute': its families say that it answers `generate`: it has no such method"
+    for kind in (Mute, Remote):
+        engine = f"{__name__}:{kind.__name__}"
+        with pytest.raises(
+            ValueError, match=words if kind is Mute else "neither an Engine nor facts that name one"
+        ):
+            echo_job(tmp_path, tmp_path, models={"writer": {"family": "causal_lm", "engine": engine}})
+    with pytest.raises(ValueError, match=words):
+        engine_class(f"{__name__}:RemoteMute")
+
+
+def test_an_engine_with_weights_needs_a_ref(tmp_path: Path):
+    model = {"family": "causal_lm", "engine": f"{__name__}:Weighty"}
+    with pytest.raises(
+        ValueError, match="has weights, so the model needs a `ref`; an engine without says `has_w"
+    ):
+        echo_job(tmp_path, tmp_path, models={"writer": model})
+
+
 def test_a_family_that_an_engine_does_not_take_is_refused():
     spec = {"family": "embedder", "engine": "torch", "ref": "./here"}
     with pytest.raises(ValueError, match="engine 'torch' takes models of family causal_lm, not 'embedder'"):
         Job.model_validate(echo_job("in", "out").model_dump(mode="json") | {"models": {"writer": spec}})
+
+
+@pytest.mark.parametrize("name", ENGINES.own)
+def test_an_engine_takes_families_that_there_are(name: str):
+    facts = engine_facts(name)
+    for taken, verbs in facts.families.items():
+        assert name in family_of(taken).engines
+        assert verbs <= family_of(taken).verbs
 
 
 @pytest.mark.parametrize("name", FAMILIES.own)

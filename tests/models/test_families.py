@@ -32,7 +32,9 @@ def test_families_are_known_without_torch() -> None:
 
 
 def test_a_family_that_is_not_there_or_not_trained_is_named_with_those_that_are() -> None:
-    with pytest.raises(ValueError, match="no family 'gan'; families: causal_lm, classifier, embedder"):
+    with pytest.raises(
+        ValueError, match="no family 'gan'; families: causal_lm, classifier, embedder, diffusion"
+    ):
         family_of("gan")
     with pytest.raises(ValueError, match="'embedder' is not trained; allowed: causal_lm, classifier"):
         objective_class("embedder")

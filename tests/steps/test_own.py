@@ -86,7 +86,23 @@ class VowelsScorer(Scorer):
     async def scores(self, story, drafts, calls):
         return [float(sum(letter in "aeiou" for letter in draft.text)) for draft in drafts]
 '''
-FILES = {"house_step": STEP, "house_check": CHECK, "house_score": SCORE}
+UNFINISHED = '''"""Of each something that leaves out what it has to have."""
+
+from raygen.steps.base import Step
+from raygen.steps.checks import Check, Verdict
+from raygen.steps.scores import Scorer
+
+
+class Unreasoning(Check):
+    async def verdicts(self, story, drafts, calls):
+        return [Verdict(False) for _ in drafts]
+
+
+class Silent(Check): ...
+class Lame(Step): ...
+class Blind(Scorer): ...
+'''
+FILES = {"house_step": STEP, "house_check": CHECK, "house_score": SCORE, "unfinished": UNFINISHED}
 LINES = {
     "upper": (STEPS, "house_step:UpperStep"),
     "calm": (CHECKS, "house_check:CalmCheck"),
@@ -200,6 +216,22 @@ NAMED = tuple(place for _, place in LINES.values())
         (
             steps_of("house_of_cards:Ace", *NAMED[1:]),
             r"steps\.0: step 'house_of_cards:Ace': 'house_of_cards:Ace' cannot be imported: ModuleNotFoundError",
+        ),
+        (
+            steps_of(NAMED[0], "unfinished:Unreasoning", NAMED[2]),
+            r"steps\.2\.verify: check 'unfinished:Unreasoning': it has no `reason`",
+        ),
+        (
+            steps_of(NAMED[0], "unfinished:Silent", NAMED[2]),
+            r"check 'unfinished:Silent': it has no `reason` and no `verdicts`",
+        ),
+        (
+            steps_of("unfinished:Lame", *NAMED[1:]),
+            r"steps\.0: step 'unfinished:Lame': it has no `run`",
+        ),
+        (
+            steps_of(*NAMED[:2], "unfinished:Blind"),
+            r"steps\.3\.score: score 'unfinished:Blind': it has no `scores`",
         ),
         (
             [{**steps_of(*NAMED)[0], "select": {"first": 1}}],
