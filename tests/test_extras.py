@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from raygen import extras
 from raygen.errors import ConfigError
@@ -55,3 +58,21 @@ def test_a_failed_import_says_how_to_install_what_it_wanted() -> None:
     assert "pip install 'raygen[local]'" in str(error)
     assert explained(ModuleNotFoundError("No module named 'house_rules'", name="house_rules")) is None
     assert explained(ValueError("torch")) is None
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_a_training_names_its_extra_and_a_job_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Any], sweep: bool
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda package: None)
+    recipe = {
+        "name": "case", "family": "causal_lm", "base": "./model", "objective": {"text": "{{ text }}"},
+        "source": {"format": "parquet", "uri": "rows.parquet"}, "output": str(tmp_path / "run"),
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    done = cli("train", tmp_path / "recipe.yaml", *(["--sweep", tmp_path / "sweep.yaml"] if sweep else []))
+    assert done.code == 2
+    assert done.err.startswith(
+        "raygen: error: raygen train needs packages that are not installed here (torch, "
+    )
+    assert "pip install 'raygen[train]'" in done.err

@@ -34,10 +34,11 @@ def train(
 
     Ctrl-C writes a checkpoint and ends.
     """
-    from raygen.train.driver.progress import make_train_display
+    from raygen.extras import require
     from raygen.train.recipe import load_recipe
 
     loaded = load_recipe(recipe, sets or (), output_uri=output)
+    require("train", "raygen train")
     if sweep is not None:
         from raygen.train.sweep import run_sweep
         from raygen.train.sweep_file import load_sweep
@@ -45,6 +46,7 @@ def train(
         found = run_sweep(loaded, load_sweep(sweep, loaded))
         tell(found.lines())
         return
+    from raygen.train.driver.progress import make_train_display
     from raygen.train.run import train as run_training
 
     _finish(run_training(loaded, display=make_train_display(quiet)))

@@ -77,6 +77,9 @@ def show_rows(run_uri: str, number: int, status: str | None, as_json: bool) -> I
             yield write_json(row, default=plain).decode()
         else:
             yield from _lines(row)
+    media = any(sample["text"] is None for row in rows for sample in row["samples"])
+    if media and not as_json and merged_of(store) is not None:  # only a finished run is exported
+        yield f"to get the files: raygen export {run_uri} --format webdataset --to DIR"
 
 
 def plain(value: Any) -> Any:

@@ -144,9 +144,10 @@ def _about(block: Mapping[str, Any]) -> str:
         return ""
     if len(config) == 1 and isinstance(inner := next(iter(config.values())), dict):
         verb, config = f"{verb} {next(iter(config))}", inner
+    rendered = {f"render.{name}": str(value) for name, value in (config.get("render") or {}).items()}
     short = [
         f"{name}={value}"
-        for name, value in config.items()
+        for name, value in {**config, **rendered}.items()
         if isinstance(value, bool | int | float)
         or (isinstance(value, str) and len(value) <= SHORT and "{{" not in value and "\n" not in value)
     ]

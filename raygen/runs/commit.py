@@ -28,7 +28,7 @@ from raygen.errors import (
 from raygen.runs.outcome import STATUSES, lifted
 from raygen.storage import Store
 from raygen.storage.create import WRITE_TRIES, create_once, pause_s
-from raygen.storage.sealed import read_sealed, seal
+from raygen.storage.sealed import read_sealed, seal, unseal
 from raygen.usage import Usage, with_usage
 
 COMMITS, DATA = "commits/", "data/"
@@ -76,7 +76,7 @@ class StoredObject:
     size_bytes: int
     sha256: str
     kind: str
-    # A retry refers to what the runs before it stored: whose it is, from the run's top (empty: the run itself).
+    # None: the run's own; else where the earlier run lies, from the run's top.
     run: str | None = None
 
 
@@ -200,15 +200,11 @@ def commit_chunk(
         calls=calls or no_calls(),
         objects=objects,
     )
-    _put_data(store, commit, data, attempt)
+    put_own(lambda: store.put(commit.data, data), attempt)
     if not commit_now:
         attempt.check()
         return commit, True
     return put_commit(store, commit, attempt)
-
-
-def _put_data(store: Store, commit: Commit, data: bytes, attempt: Attempt) -> None:
-    put_own(lambda: store.put(commit.data, data), attempt)
 
 
 def put_own(put: Callable[[], None], attempt: Attempt) -> None:
@@ -261,8 +257,6 @@ def read_commit(store: Store, chunk: int) -> Commit:
 
 def read_commits(store: Store, chunks: list[int]) -> Iterator[Commit]:
     """Yield the commits of these chunks, reading many at once; each must exist."""
-    from raygen.storage.sealed import unseal
-
     keys = {f"{COMMITS}{chunk_name(chunk)}.json": chunk for chunk in chunks}
     for key, data in store.get_many(list(keys)):
         try:

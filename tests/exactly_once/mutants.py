@@ -86,7 +86,7 @@ def shared_attempt_name(patch: pytest.MonkeyPatch) -> None:
 
 def commit_before_data(patch: pytest.MonkeyPatch) -> None:
     """First the claim, then the data."""
-    put_data, put_commit = commit._put_data, commit.put_commit
+    put_own, put_commit = commit.put_own, commit.put_commit
     waiting: list[tuple[Any, ...]] = []
 
     def later(*arguments: Any) -> None:
@@ -94,10 +94,10 @@ def commit_before_data(patch: pytest.MonkeyPatch) -> None:
 
     def first(*arguments: Any) -> tuple[Commit, bool]:
         answer = put_commit(*arguments)
-        put_data(*waiting.pop())
+        put_own(*waiting.pop())
         return answer
 
-    patch.setattr(commit, "_put_data", later)
+    patch.setattr(commit, "put_own", later)
     patch.setattr(commit, "put_commit", first)
 
 

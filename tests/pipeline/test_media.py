@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from pathlib import Path
@@ -21,6 +22,7 @@ from raygen.program.job import Job
 from raygen.review.export import export_run
 from raygen.review.show import show_rows
 from raygen.review.trace import trace_row
+from raygen.review.trace_tree import print_trace
 from raygen.review.verify import verify_run
 from raygen.runs.collect import collect
 from raygen.runs.retries import read_merged
@@ -185,9 +187,14 @@ def test_how_texts_are_sampled_is_not_said_of_media(source: Path, tmp_path: Path
 def test_people_and_other_programs_get_them(source: Path, tmp_path: Path, media: str) -> None:
     run_job(job(source, tmp_path / "run", sink={"media": media, "chunk_bytes": 2**20}), inline=True)
     uri = str(tmp_path / "run")
-    assert "    0: [image/png, 16 x 8, 30,000 bytes]" in list(show_rows(uri, 1, None, False))
+    *_, shown, _, last = show_rows(uri, 1, None, False)
+    assert shown == "    0: [image/png, 16 x 8, 30,000 bytes]"
+    assert last == f"to get the files: raygen export {uri} --format webdataset --to DIR"
     traced = trace_row(uri, "r0")
     assert '"render"' in json.dumps(traced, default=str)
+    tree = io.StringIO()
+    print_trace(traced, as_json=False, file=tree)
+    assert "samples=2 render.size=[16, 8]" in tree.getvalue()
     assert export_run(uri, "webdataset", str(tmp_path / "tar"), "accepted") == (16, 1)
     assert export_run(uri, "parquet", str(tmp_path / "parquet"), "accepted") == (16, 1)
     rows = pq.read_table(tmp_path / "parquet" / "part-00000.parquet").to_pylist()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from typing import Generic, Self, TypeVar
 
 from raygen.config.base import is_unicode
 from raygen.config.source import Source, StorageOptions
-from raygen.data.sources.base import InputFile
+from raygen.data.sources.base import InputFile, Range
 from raygen.errors import KeyNotFoundError, SourceError
 from raygen.storage import ObjectInfo, Store, digest_input, find_inputs, split_uri
+
+File = TypeVar("File")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,44 @@ class Opener:
                 f"input {pinned.uri} is gone since the run was planned; bring it back"
             ) from None
         return store, key
+
+
+class OpenInput(Generic[File]):
+    """The pinned input that ranges are read from: it stays open for as long as the ranges are of the same one.
+
+    Args:
+        inputs: as they were pinned.
+        options: how to reach S3.
+        opening: opens an input: its store, its key, and what was pinned.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[InputFile],
+        options: StorageOptions,
+        opening: Callable[[Store, str, InputFile], AbstractContextManager[File]],
+    ) -> None:
+        self._inputs = inputs
+        self._opener = Opener(options)
+        self._opening = opening
+        self._stack = ExitStack()
+        self._number = -1
+        self._file: File
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def of(self, each: Range) -> tuple[InputFile, File]:
+        """Return the input of a range, and its file. Raises SourceError if it is gone or its content has changed."""
+        pinned = self._inputs[each.file]
+        if each.file != self._number:
+            self._stack.close()
+            self._file = self._stack.enter_context(self._opening(*self._opener.open(pinned), pinned))
+            self._number = each.file
+        return pinned, self._file
 
 
 def changed(uri: str) -> SourceError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from raygen.data.paths import carriers, dotted, type_at
 from raygen.data.sources.base import RESERVED, InputFile, Range, SourcePlan, SourceReader
 from raygen.data.sources.columns import storable
-from raygen.data.sources.inputs import Found, Opener, changed, list_inputs
+from raygen.data.sources.inputs import Found, OpenInput, changed, list_inputs
 from raygen.data.sources.keys import ALLOWED, KeyCheck, fits_as_key, null_key, short
 from raygen.data.sources.parquet_file import ParquetCursor, ParquetInput
 from raygen.data.sources.partitions import partitions_of
 from raygen.errors import SourceError
+from raygen.storage import Store
 
 
 class ParquetReader(SourceReader):
@@ -55,18 +56,15 @@ class ParquetReader(SourceReader):
     def read(
         self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
     ) -> Iterator[pa.Table]:
-        opener = Opener(self.source.storage)
-        open_number = -1
-        with ExitStack() as stack:
+        @contextmanager
+        def opening(store: Store, key: str, pinned: InputFile) -> Iterator[tuple[int, ParquetCursor]]:
+            with ParquetInput(store, key, pinned.name) as file:
+                yield file.rows, ParquetCursor(file, columns, self.source.key, partitions_of(pinned.uri))
+
+        with OpenInput(inputs, self.source.storage, opening) as open_input:
             for each in ranges:
-                pinned = inputs[each.file]
-                if each.file != open_number:
-                    stack.close()
-                    store, key = opener.open(pinned)
-                    file = stack.enter_context(ParquetInput(store, key, pinned.name))
-                    cursor = ParquetCursor(file, columns, self.source.key, partitions_of(pinned.uri))
-                    open_number = each.file
-                if each.stop > file.rows:
+                pinned, (rows, cursor) = open_input.of(each)
+                if each.stop > rows:
                     raise changed(pinned.uri)
                 yield cursor.take(each.start, each.stop)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +24,12 @@ from raygen.data.sources.base import (
 from raygen.data.sources.columns import SAMPLE_ROWS
 from raygen.data.sources.cutter import Cutter
 from raygen.data.sources.exact import ExactTypes
-from raygen.data.sources.inputs import Found, Opener, changed, list_inputs
+from raygen.data.sources.inputs import Found, OpenInput, changed, list_inputs
 from raygen.data.sources.keys import KeyCheck
 from raygen.data.sources.lines import Fault, Line, LineFile, is_compressed
 from raygen.data.sources.partitions import partitions_of
 from raygen.errors import RowError, SourceError
+from raygen.storage import Store
 
 HEAD_ROWS = 8  # of an input, looked at together
 WIDEST_GROUP = 64  # ranges of one compressed file that are read, and decompressed, together
@@ -207,18 +208,16 @@ class RecordReader(SourceReader):
     def read(
         self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
     ) -> Iterator[pa.Table]:
-        opener = Opener(self.source.storage)
-        open_number = -1
-        with ExitStack() as stack:
+        with OpenInput(inputs, self.source.storage, self._opening) as open_input:
             for each in ranges:
-                pinned = inputs[each.file]
-                if each.file != open_number:
-                    stack.close()
-                    store, key = opener.open(pinned)
-                    file = stack.enter_context(LineFile(store, key, self.source.max_line_bytes))
-                    self.begin(file, pinned.name)
-                    open_number = each.file
+                pinned, file = open_input.of(each)
                 yield self._read_range(file, pinned, each, columns)
+
+    @contextmanager
+    def _opening(self, store: Store, key: str, pinned: InputFile) -> Iterator[LineFile]:
+        with LineFile(store, key, self.source.max_line_bytes) as file:
+            self.begin(file, pinned.name)
+            yield file
 
     def _read_range(
         self, file: LineFile, pinned: InputFile, each: Range, columns: Sequence[str] | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -16,7 +15,7 @@ from raygen.data.paths import carriers
 from raygen.data.sources.base import RESERVED, InputFile, Range, SourcePlan, SourceReader
 from raygen.data.sources.columns import SAMPLE_ROWS
 from raygen.data.sources.cutter import Cutter
-from raygen.data.sources.inputs import Found, Opener, changed, list_inputs
+from raygen.data.sources.inputs import Found, OpenInput, changed, list_inputs
 from raygen.data.sources.keys import KeyCheck
 from raygen.data.sources.lines import Fault
 from raygen.data.sources.partitions import partitions_of
@@ -81,16 +80,9 @@ class WebDatasetReader(SourceReader):
     def read(
         self, inputs: Sequence[InputFile], ranges: Iterable[Range], columns: Sequence[str] | None
     ) -> Iterator[pa.Table]:
-        opener = Opener(self.source.storage)
-        open_number = -1
-        with ExitStack() as stack:
+        with OpenInput(inputs, self.source.storage, lambda store, key, _: store.open(key)) as open_input:
             for each in ranges:
-                pinned = inputs[each.file]
-                if each.file != open_number:
-                    stack.close()
-                    store, key = opener.open(pinned)
-                    file = stack.enter_context(store.open(key))
-                    open_number = each.file
+                pinned, file = open_input.of(each)
                 yield self._read_range(file, pinned, each, columns)
 
     def _read_range(
