@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
+from raygen.config.sink import Sink
 from raygen.config.source import Source
 from raygen.data.sources.base import InputFile, Range
 from raygen.errors import StorageError
@@ -16,12 +18,14 @@ from raygen.runs.commit import Attempt, Commit, commit_chunk, digest_of_ids
 from raygen.runs.job_record import JobRecord
 from raygen.runs.outcome import Outcome, outcome_table
 from raygen.runs.plan import Plan
+from raygen.runs.shelf import Shelf
 from raygen.storage import Store
 from raygen.usage import Usage
 from tests.exactly_once.memory_store import MemoryStore
 
 LINEAGE = {"models": [], "config_hash": "c", "run_seed": 0, "machine": "m", "ai_generated": True}
 ROWS = 3
+BESIDE = Sink(media="beside", chunk_bytes=2**16, max_sample_bytes=2**16)
 
 
 def a_plan(chunks: int = 2, **changes: Any) -> Plan:
@@ -80,6 +84,51 @@ def put_chunk(
         "usage": Usage(prompt_tokens=5, output_tokens=2),
     }
     return commit_chunk(store, chunk, table, **{**arguments, **changes})
+
+
+def a_medium(data: bytes, number: int = 0, media_type: str = "image/png") -> dict[str, Any]:
+    """Return a sample that is a medium, as a program hands it to a shelf."""
+    told = {
+        "number": number,
+        "step": "draw",
+        "media_type": media_type,
+        "width": 8,
+        "height": 4,
+        "seconds": None,
+    }
+    return {**told, "media": data, "size_bytes": len(data), "digest": hashlib.sha256(data).hexdigest()}
+
+
+def put_media(
+    store: Store, rows: list[list[bytes]], sink: Sink = BESIDE, plan: Plan | None = None, chunk: int = 0
+) -> tuple[Commit, pa.Table]:
+    """Commit a chunk whose rows have these media; return its commit and its outcomes as they were stored."""
+    plan, attempt = plan or a_plan(), Attempt(100.0)
+    made = [
+        Outcome(
+            f"r{chunk}-{place}",
+            "accepted",
+            samples=[a_medium(data, number) for number, data in enumerate(row)],
+        )
+        for place, row in enumerate(rows)
+    ]
+    with Shelf(store, chunk, attempt, sink) as shelf:
+        for place, outcome in enumerate(made):
+            shelf.take(place, outcome.row_id, outcome.samples)
+        objects = shelf.close()
+    table = outcome_table(made, LINEAGE, {})
+    commit, _ = commit_chunk(
+        store,
+        chunk,
+        table,
+        ids=digest_of_ids(table.column("row_id")),
+        rows=len(rows),
+        attempt=attempt,
+        plan=plan.digest,
+        usage=Usage(),
+        objects=objects,
+    )
+    return commit, table
 
 
 class FailingStore(MemoryStore):
