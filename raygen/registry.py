@@ -115,7 +115,11 @@ def imported(place: str, what: str) -> Any:
     try:
         return _own(place)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - what a module does when it is imported is unknown
+        where = (
+            "; its module has to be in the current directory or on the Python path, where the run starts and where the"
+            " engines run"
+        )
+        advice = where if isinstance(error, ModuleNotFoundError) else ""
         raise ValueError(
-            f"{what}: {place!r} cannot be imported: {type(error).__name__}: {error}; its module has to be in the current"
-            " directory or on the Python path, where the run starts and where the engines run"
+            f"{what}: {place!r} cannot be imported: {type(error).__name__}: {error}{advice}"
         ) from None

@@ -18,7 +18,7 @@ from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE, ROW_ID, rows_of
 from raygen.engines import engine_class, engine_facts
 from raygen.engines.base import Engine
 from raygen.engines.figures import ANSWERED, add_figures, usage_figures
-from raygen.errors import RowError
+from raygen.errors import EngineError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.program.job import Job
 from raygen.program.kept import kept_columns
@@ -72,7 +72,7 @@ class EngineHost:
         self._config_hash = config_hash
         self._kept = kept
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="engine-loop", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="engine-loop", daemon=True)
         self._engines: dict[str, Engine] = {
             name: (pooled or {}).get(name) or engine_class(model.spec.engine)(model)
             for name, model in models.items()
@@ -213,7 +213,21 @@ class EngineHost:
                 work.close()
                 raise CancelledError
             future = self._submit(work)
-        return future.result()
+        try:
+            return future.result()
+        except (
+            SystemExit
+        ) as error:  # an engine of another package wanted to end this process, which is not its own
+            raise EngineError(f"an engine called sys.exit({error})") from error
+
+    def _serve(self) -> None:
+        """Run the event loop until it is stopped: a `sys.exit()` in a task is that task's error, and ends nothing else."""
+        while True:
+            try:
+                self._loop.run_forever()
+                return
+            except (SystemExit, KeyboardInterrupt):
+                continue
 
     def _submit(self, work: Any) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -196,13 +196,14 @@ class Program:
             outcome = self._failed(story, error.code, error.message, error.step or step)
         except (EngineError, StorageError):
             raise
-        except Exception as error:  # noqa: BLE001 - a bug that one row meets must not take the other rows with it
+        # A bug that one row meets must not take the other rows with it; nor must another package's `sys.exit()`.
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
             outcome = self._failed(story, "internal_error", told(error), step)
         outcome.calls = calls.made({each["call"] for each in (*outcome.samples, *outcome.discarded)})
         for sealer in self.sealing:
             try:
                 await asyncio.to_thread(sealer.seal, outcome, story)
-            except Exception as error:  # noqa: BLE001 - what was not looked at must not be kept
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - what was not looked at must not be kept
                 outcome = _unsealed(outcome, sealer.name, error)
                 break
         tally.calls += calls.computed
@@ -251,7 +252,7 @@ def _steps_of(context: Context) -> list[Step]:
     return steps
 
 
-def _unsealed(outcome: Outcome, step: str, error: Exception) -> Outcome:
+def _unsealed(outcome: Outcome, step: str, error: BaseException) -> Outcome:
     """Return the outcome of a row that a step could not seal: with nothing in it that was made or said."""
     code, message = "internal_error", f"{type(error).__name__} when the outcome was sealed"
     if isinstance(error, RowError):

@@ -46,6 +46,8 @@ class OddEngine(Engine):
             raise RowError("prompt_too_long", "too long")
         if "bug" in prompt:
             raise ZeroDivisionError("a bug")
+        if "exits" in prompt:
+            raise SystemExit(5)
         if "broken" in prompt:
             raise EngineError("the engine is broken")
         texts = ["", " "] if "empty" in prompt else [prompt, ""]
@@ -166,6 +168,24 @@ def test_rows_without_text_are_rejected_with_the_reason(odd: Job) -> None:
 def test_a_broken_engine_is_raised_not_recorded(odd: Job) -> None:
     with pytest.raises(EngineError, match="the engine is broken"):
         run(odd, rows(["fine", "broken", "fine"]))
+
+
+def test_what_wants_to_end_the_process_ends_its_row(odd: Job) -> None:
+    found = run(odd, rows(["fine", "exits", "fine too"]))
+    assert [(row["status"], row["reason"]) for row in found] == [
+        ("accepted", None),
+        ("failed", "internal_error"),
+        ("accepted", None),
+    ]
+
+
+def test_an_engine_that_exits_as_it_starts_is_broken(odd: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(self: Engine) -> None:
+        raise SystemExit(5)
+
+    monkeypatch.setattr(OddEngine, "start", start)
+    with pytest.raises(EngineError, match=r"sys\.exit\(5\)"):
+        run(odd, rows(["fine"]))
 
 
 def test_no_more_rows_than_the_lookahead_are_in_the_engine(odd: Job) -> None:
