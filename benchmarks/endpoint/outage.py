@@ -1,4 +1,4 @@
-"""Whole runs over an endpoint that goes away for a while, and over one that was never there: `python -m ...endpoint_outage`.
+"""Whole runs over an endpoint that goes away for a while, and over one that was never there.
 
     python -m benchmarks.endpoint.outage [--rows 2000] [--away-s 150] [--after 40] [--way inline|ray]
 

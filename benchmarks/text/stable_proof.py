@@ -1,4 +1,4 @@
-"""The proof that rows are stable: every log-probability, to the last bit, in six compositions; used by text_proofs.py.
+"""The proof that rows are stable: every log-probability, to the last bit, in six compositions; used by proofs.py.
 
 Half of the rows are greedy and half sampled, two samples each; half have a LoRA adapter, made at random; two thirds share one
 of four system prompts; an eighth have prompts that are computed in several pieces; a sixteenth also ask how probable given texts

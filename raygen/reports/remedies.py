@@ -35,6 +35,21 @@ REMEDIES = {
     "step_error": "Correct the step's function: the message says what it raised.",
     "check_error": "Correct the check's function: the message says what it raised.",
     "pattern_timeout": "Write the pattern without repetitions inside of repetitions.",
+    "empty_prompt": "The prompt came out empty, and the model has no token to begin with: give the template some text.",
+    "empty_text": "The text to be measured has no tokens: fill the column, or reject such samples in a step before.",
+    "invalid_text": "The tokenizer refuses the text, or it is empty: correct the column; the message says what is refused.",
+    "invalid_messages": "The model's chat template does not take these messages: the message says which role or part.",
+    "invalid_sampling": "Correct `sampling`: a token in `logit_bias` or `stop_token_ids` is not the model's, or vLLM refuses the rest.",
+    "invalid_constraint": "Correct `constraint`: the message says what cannot be made into a grammar.",
+    "engine_unsupported": "The model's engine cannot do this: take another engine, or leave out what the message names.",
+    "generation_failed": "vLLM broke off on these rows: its log says why.",
+    "nan_logits": "The model computed no numbers: use `dtype: bfloat16` or `float32`, and look at the weights or the adapter.",
+    "constraint_failed": "No text goes on that keeps to the constraint, or its grammar is too complex: simplify the constraint.",
+    "unknown_label": "The label is none of the model's classes: the message lists them.",
+    "token_mask_failed": "Correct the token mask: it raised, or returned what is no mask of the vocabulary.",
+    "mask_forbids_all": "The token mask or the constraint left no token to go on with: allow the end of the text.",
+    "redact_timeout": "Split the text: looking for personal data in it took too long.",
+    "internal_error": "An error in raygen or in a class from another package: the message names it; please report it with the job.",
 }
 # What another try may not meet again.
 PASSING = frozenset({"endpoint_unavailable", "timeout", "bad_answer", "generation_failed", "redact_timeout"})

@@ -6,6 +6,7 @@ after a line `<!-- fragment -->`.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -282,6 +283,28 @@ def test_every_remedy_stands_on_the_page_of_outcomes() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (DOCS / "outcomes.md").read_text(), re.MULTILINE)
     told = {code: words.replace("\\|", "|") for code, words in rows}
     assert {code: told.get(code) for code in REMEDIES} == REMEDIES
+
+
+def codes_given(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the code of every `RowError("code", ...)` below a directory, with its file."""
+    for path in sorted(root.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(func=ast.Name(id="RowError"), args=[ast.Constant(value=str(code)), *_]):
+                    yield path, code
+
+
+def test_every_code_of_a_row_stands_on_a_page() -> None:
+    pages = {"": (DOCS / "outcomes.md").read_text(), "train": (DOCS / "training.md").read_text()}
+    given = list(codes_given(ROOT / "raygen"))
+    assert len(given) > 50
+    silent = {
+        f"{code} of {path.relative_to(ROOT)}"
+        for path, code in given
+        if f"\n| `{code}` |" not in pages[""]
+        and not ("train" in path.parts and f"\n| `{code}` |" in pages["train"])
+    }
+    assert silent == set()
 
 
 def test_the_columns_of_outcomes_are_on_the_page() -> None:

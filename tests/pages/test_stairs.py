@@ -103,16 +103,16 @@ def the_stairs() -> dict[str, int]:
 
 
 def test_every_import_goes_down() -> None:
-    assert upward(imports_of(ROOT), the_stairs()) == []
+    assert upward(imports_of(ROOT), the_stairs()) == [], "see docs/stairs.md"
 
 
 def test_there_is_no_circle() -> None:
-    assert circles(imports_of(ROOT)) == []
+    assert circles(imports_of(ROOT)) == [], "see docs/stairs.md"
 
 
 def test_every_room_of_the_table_is_there_and_every_folder_is_a_room() -> None:
     folders = {path.parent.name for path in (ROOT / "raygen").glob("*/__init__.py")}
-    assert folders == set(the_stairs()) - {GROUND}
+    assert folders == set(the_stairs()) - {GROUND}, "see docs/stairs.md"
 
 
 @pytest.mark.parametrize(
