@@ -39,7 +39,7 @@ REMEDIES = {
     "empty_text": "The text to be measured has no tokens: fill the column, or reject such samples in a step before.",
     "invalid_text": "The tokenizer refuses the text, or it is empty: correct the column; the message says what is refused.",
     "invalid_messages": "The model's chat template does not take these messages: the message says which role or part.",
-    "invalid_sampling": "Correct `sampling`: a token in `logit_bias` or `stop_token_ids` is not the model's, or vLLM refuses the rest.",
+    "invalid_sampling": "Correct `sampling`: vLLM refuses it, or a token in `logit_bias` or `stop_token_ids` is not the model's.",
     "invalid_constraint": "Correct `constraint`: the message says what cannot be made into a grammar.",
     "engine_unsupported": "The model's engine cannot do this: take another engine, or leave out what the message names.",
     "generation_failed": "vLLM broke off on these rows: its log says why.",
@@ -49,7 +49,7 @@ REMEDIES = {
     "token_mask_failed": "Correct the token mask: it raised, or returned what is no mask of the vocabulary.",
     "mask_forbids_all": "The token mask or the constraint left no token to go on with: allow the end of the text.",
     "redact_timeout": "Split the text: looking for personal data in it took too long.",
-    "internal_error": "An error in raygen or in a class from another package: the message names it; please report it with the job.",
+    "internal_error": "An error in raygen, or in a class of another package: the message names it. Please report it.",
 }
 # What another try may not meet again.
 PASSING = frozenset({"endpoint_unavailable", "timeout", "bad_answer", "generation_failed", "redact_timeout"})
