@@ -37,14 +37,15 @@ def read_sealed(store: Store, key: str, remedy: str = "") -> dict[str, Any]:
     Args:
         remedy: what to do about a record that is damaged: ends the error.
     """
-    for last in range(READ_TRIES):
+    for tries in range(READ_TRIES - 1):
         try:
             return unseal(store.get(key), store.uri_of(key))
-        except CorruptDataError as error:
-            if last == READ_TRIES - 1:
-                raise CorruptDataError(f"{error}; {remedy}" if remedy else str(error)) from None
-            time.sleep(0.05 * 2**last)
-    raise AssertionError("not reached")
+        except CorruptDataError:
+            time.sleep(0.05 * 2**tries)
+    try:
+        return unseal(store.get(key), store.uri_of(key))
+    except CorruptDataError as error:
+        raise CorruptDataError(f"{error}; {remedy}" if remedy else str(error)) from None
 
 
 def digest_of(value: Any) -> str:

@@ -138,6 +138,9 @@ def test_what_killed_writes_and_probes_left_goes_after_an_hour(tmp_path: Path) -
     for path in left:
         path.write_bytes(b"x")
     assert collect(LocalStore(tmp_path), 0).removed == []
+    said = collect(LocalStore(tmp_path), 0, dry_run=True, now_s=time.time() + 3700)
+    assert len(said.removed) == 3
+    assert all(path.exists() for path in left)
     found = collect(LocalStore(tmp_path), 0, now_s=time.time() + 3700)
     assert sorted(found.removed) == [".probe-3", ".tmp-2", "data/.tmp-1"]
     assert not any(path.exists() for path in left)

@@ -254,8 +254,8 @@ PLACES = "1 samples are not where they are said to be, or others"
     ],
 )
 def test_each_fault_is_named_once_with_its_place(store: MemoryStore, broken: Break, message: str) -> None:
-    # The first archive holds two media, the second one.
-    commit, table = put_media(store, [[b"a" * BIG, b"b" * 3000], [b"c" * BIG]])
+    # The first archive holds three media, the second one.
+    commit, table = put_media(store, [[b"a" * BIG, b"b" * 3000, b"d" * 3000], [b"c" * BIG]])
     assert len(commit.objects) == 2
     assert media_problems(store, commit, table) == []
     (problem,) = media_problems(store, commit, broken(store, commit, table))

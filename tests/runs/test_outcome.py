@@ -10,8 +10,18 @@ import pytest
 
 from raygen.data.sources.exact import JSON_TEXT
 from raygen.runs.commit import encode_data
-from raygen.runs.outcome import FIELDS, OWN_COLUMNS, Outcome, outcome_rows, outcome_schema, outcome_table
+from raygen.runs.outcome import (
+    FIELDS,
+    OWN_COLUMNS,
+    Outcome,
+    lifted,
+    outcome_rows,
+    outcome_schema,
+    outcome_table,
+)
 from tests.runs.made import LINEAGE, outcomes
+
+EARLIER = pa.list_(pa.struct([("index", pa.int32()), ("text", pa.string())]))
 
 
 def types_in(kind: pa.DataType) -> list[pa.DataType]:
@@ -81,3 +91,18 @@ def test_every_row_has_its_lineage() -> None:
         "calls",
         "lineage",
     ]
+
+
+def test_outcomes_of_an_earlier_version_are_lifted_and_what_they_lack_is_null() -> None:
+    new = outcomes(0)
+    assert lifted(new) is new
+    place = new.schema.get_field_index("samples")
+    old = pa.array([[{"index": 0, "text": "a"}], [], [{"index": 1, "text": "b"}]], EARLIER)
+    table = lifted(new.set_column(place, pa.field("samples", EARLIER, nullable=False), old))
+    assert table.schema.equals(new.schema, check_metadata=True)
+    samples = [sample for row in table.column("samples").to_pylist() for sample in row]
+    assert [(each["index"], each["text"], each["digest"]) for each in samples] == [
+        (0, "a", None),
+        (1, "b", None),
+    ]
+    assert table.drop_columns("samples").equals(new.drop_columns("samples"))

@@ -166,3 +166,12 @@ def test_a_damaged_commit_is_not_passed_over(old: Store) -> None:
     old.put("commits/00000000.json", b"{}")
     with pytest.raises(CorruptDataError):
         Reuse(old.uri, StorageOptions()).place(0)
+
+
+def test_the_same_rows_in_other_chunks_are_looked_for(tmp_path: Path, old: Store, new: Store) -> None:
+    source, plan = rows(tmp_path, IDS)
+    first, last = plan.chunks
+    plan = replace(plan, chunks=[replace(first, stop=last.stop, rows=6)])
+    _, found = find_reuse(old.uri, plan, new, source)
+    assert found is not None
+    assert (found.rows, found.of(0)) == (6, (0, 1))

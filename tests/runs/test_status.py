@@ -128,3 +128,11 @@ def test_a_driver_elsewhere_lives_as_long_as_it_gives_signs(dead_pid: int) -> No
     assert is_alive(Session(host="elsewhere", pid=dead_pid))
     assert not is_alive(Session(host="elsewhere", pid=dead_pid, updated_s=now_s - LOST_S - 1))
     assert not is_alive(Session(state="finished"))
+
+
+def test_a_driver_of_another_user_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert is_alive(Session(pid=1))

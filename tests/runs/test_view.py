@@ -16,10 +16,12 @@ from raygen.errors import CorruptDataError, KeyNotFoundError, UserError
 from raygen.runs.manifest import finish
 from raygen.runs.outcome import outcome_schema
 from raygen.runs.plan import pin
+from raygen.runs.retries import read_merged
 from raygen.runs.view import RunView
 from raygen.storage import Store, open_store
+from tests.exactly_once.memory_store import MemoryStore
 from tests.fakes.fault_s3 import FaultS3
-from tests.runs.made import a_plan, outcomes, put_chunk
+from tests.runs.made import a_plan, outcomes, put_chunk, put_media
 
 PLAN = a_plan(3)
 
@@ -109,3 +111,16 @@ def test_no_run_and_an_unfinished_run_are_told_apart(place: Place) -> None:
     put_chunk(store, PLAN, 0)
     with pytest.raises(UserError, match="is not finished; run the same command again to resume it"):
         place.view()
+
+
+def test_rows_come_as_dicts_and_media_when_they_are_asked_for() -> None:
+    store, plan = MemoryStore(), a_plan(2)
+    pin(store, plan)
+    rows = [[[b"a" * 100], [b"b" * 200], []], [[b"c" * 300], [], []]]
+    finish(store, plan, [put_media(store, each, plan=plan, chunk=n)[0] for n, each in enumerate(rows)])
+    view = RunView(store, read_merged(store))
+    samples = [sample for row in view.rows() for sample in row["samples"]]
+    assert [sample["media"] for sample in samples] == [None] * 3
+    assert [view.media(sample) for sample in samples] == [b"a" * 100, b"b" * 200, b"c" * 300]
+    with pytest.raises(CorruptDataError, match=r"no chunk of it has an archive 'data/00000007-x-0\.tar'"):
+        view.media({**samples[0], "shard": "data/00000007-x-0.tar"})
