@@ -1,4 +1,4 @@
-"""Attributed: the words behind verdicts of a run, when the weights that gave them can be had here."""
+"""Explain: the words behind verdicts of a run, when the weights that gave them can be had here."""
 
 from __future__ import annotations
 

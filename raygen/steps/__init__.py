@@ -3,7 +3,9 @@
 A step has a description (`Config`), which is its part of the job, and does its work in `run`, on the row's story: it takes in
 samples, rejects them, gives scores, writes variables, and every decision is kept. It knows no Ray and no storage; it asks models
 through `row.calls` alone, so that what was answered once is never asked again. `verify` holds checks (`checks/`), `score` scores
-(`scores/`). Start with `base.py`, then `filter.py`, the shortest, then `generate.py`. A new step is a file, and a line here.
+(`scores/`). A new step is a file, and a line here.
+
+Start reading: base.py, then filter.py, the shortest, then generate.py.
 """
 
 from __future__ import annotations

@@ -270,11 +270,26 @@ def test_the_check_of_ones_own_does_what_the_page_says(house_rules: Callable[[st
     assert "it never says please" in str(found.attempts)
 
 
+def test_the_engine_of_ones_own_does_what_the_page_says(
+    cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = blocks(DOCS / "own.md", "python")[2]
+    assert code.startswith("# my_package/mirror.py")
+    (tmp_path / "mirror_of_the_page.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    Path("rows.jsonl").write_text('{"text": "one two three"}\n')
+    models = {"writer": {"family": "causal_lm", "engine": "mirror_of_the_page:Mirror"}}
+    Path("job.yaml").write_text(yaml.safe_dump({**REST, "models": models}))
+    assert cli("run", "job.yaml", "--inline", "-q", "--output", "runs/mirror").code == 0
+    assert "three two one" in cli("show", "runs/mirror").out
+
+
 def test_every_block_of_python_is_run_by_a_test_here() -> None:
     assert {name_of(page): len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
         "docs/checks.md": 1,
         "docs/outcomes.md": 1,  # by tests/pipeline/test_media.py
-        "docs/own.md": 2,  # the second one by tests/pages/test_project_pages.py
+        "docs/own.md": 3,  # the second one by tests/pages/test_project_pages.py
         "docs/runs.md": 1,
     }
 
@@ -282,7 +297,10 @@ def test_every_block_of_python_is_run_by_a_test_here() -> None:
 def test_every_remedy_stands_on_the_page_of_outcomes() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (DOCS / "outcomes.md").read_text(), re.MULTILINE)
     told = {code: words.replace("\\|", "|") for code, words in rows}
-    assert {code: told.get(code) for code in REMEDIES} == REMEDIES
+    # The page may go on after a remedy: what else leads out of it.
+    assert [
+        code for code, words in REMEDIES.items() if not told.get(code, "").startswith(words.rstrip("."))
+    ] == []
 
 
 def codes_given(root: Path) -> Iterator[tuple[Path, str]]:

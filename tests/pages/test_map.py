@@ -24,8 +24,9 @@ BESIDE = {
 HEAD = """\
 # Map
 
-Every file, one line each, in the order of the [stairs](stairs.md): a room imports only from rooms below it. A room's own words
-come first: what it is, what it promises ("Contract"), and where to start reading. `tests/pages/test_map.py` writes this page from
+Every file of raygen, its jobs and benchmarks, one line each, in the order of the [stairs](stairs.md): a room imports only from
+rooms below it. A room's own words come first:
+what it is, what it promises ("Contract"), and where to start reading. `tests/pages/test_map.py` writes this page from
 the docstrings and checks it.
 """
 
@@ -93,9 +94,16 @@ def the_map() -> str:
     for room in ROOMS:
         if (raygen / room).is_dir():
             lines += section(raygen / room, 2)
-    lines.append("\n## Ground\n\nWhat every room may use; it knows no room.\n\n")
-    for path in [raygen / "__init__.py", *files_of(raygen)]:
-        lines.append(f"- [`{path.name}`](../{path.relative_to(ROOT)}): {escaped(described(path))}\n")
+    face = [raygen / "__init__.py", raygen / "__main__.py"]
+    ground = [path for path in files_of(raygen) if path not in face]
+    for title, paths in (
+        ("The face\n\nWhat `import raygen` and `python -m raygen` offer; no room imports it.", face),
+        ("Ground\n\nWhat every room may use; it knows no room.", ground),
+    ):
+        lines.append(f"\n## {title}\n\n")
+        lines += (
+            f"- [`{path.name}`](../{path.relative_to(ROOT)}): {escaped(described(path))}\n" for path in paths
+        )
     for name in BESIDE:
         lines += section(ROOT / name, 2)
     return "".join(lines)

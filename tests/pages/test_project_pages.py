@@ -68,7 +68,9 @@ def test_the_changelog_tells_of_the_versions_of_what_is_stored() -> None:
 
 def test_the_example_of_a_check_finds_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = re.search(
-        r"```python\n(# raygen/steps/checks/.*?)```", (ROOT / "docs" / "own.md").read_text(), flags=re.DOTALL
+        r"```python\n(# my_package/shouting.py.*?)```",
+        (ROOT / "docs" / "own.md").read_text(),
+        flags=re.DOTALL,
     )
     assert code, "docs/own.md shows no check"
     (tmp_path / "shouting.py").write_text(code[1])

@@ -1,4 +1,4 @@
-"""Media: is this an image that can be decoded in full? Only formats that are safe to parse are tried."""
+"""Images: is this an image that can be decoded in full? Only formats that are safe to parse are tried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stepper: one step of the engine: what the scheduler decides, through the decoder and the sampler. Blocks."""
+"""Runner: one step of the engine: what the scheduler decides, through the decoder and the sampler. Blocks."""
 
 from __future__ import annotations
 

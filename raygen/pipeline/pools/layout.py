@@ -1,4 +1,4 @@
-"""Room: what a job's actors ask Ray for, how many of them fit, and how many CPU threads an engine gets. Plain Python.
+"""Layout: what a job's actors ask Ray for, how many of them fit, and how many CPU threads an engine gets. Plain Python.
 
 Logical CPUs are Ray's bookkeeping; cores are what engines compute with. On a Ray that cannot grow, all that is asked for is
 laid out before work: the fewest of each group have to fit beside reading and writing, else Ray would wait for ever; what

@@ -1,8 +1,9 @@
 """Checks: what `verify` can find out about a sample.
 
 A check has a description (`Config`), which stands below its name in the job, and returns a verdict for every sample of a row: a
-finding that people and models can read, and a score if it has one. Start with `length.py`, which asks no model, then
-`entailment.py`, which does. A new check is a file, and a line here.
+finding that people and models can read, and a score if it has one. A new check is a file, and a line here.
+
+Start reading: length.py, which asks no model, then entailment.py, which does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Scores: what `score` can measure about a sample.
 
 A scorer has a description (`Config`), which stands below its name in the job, and returns one number for every sample of a row.
-Start with `length.py`, then `similarity.py`, which asks a model. A new score is a file, and a line here.
+A new score is a file, and a line here.
+
+Start reading: length.py, then similarity.py, which asks a model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loop: a training from its first step, or its last checkpoint, to a model directory. One for all families."""
+"""Training: one from its first step, or its last checkpoint, to a model directory. One for all families."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Duplicates: which of the examples that came out alike stays. On columns of numbers, whole tables at a time.
+"""Alike: which of the examples that came out alike stays. On columns of numbers, whole tables at a time.
 
 Alike means: the same tokens go in. Of an input that several splits have, only the one stays that is judged by (test,
 then validation), so that nothing is tested that was trained on. Within a split it stays once with each of its targets:

@@ -1,4 +1,4 @@
-"""Memory: which positions of one preallocated arena hold each running sample's keys and values.
+"""Arena: which positions of one preallocated arena hold each running sample's keys and values.
 
 Samples live in slots of a few lengths, each twice the one before, so that a short text neither takes nor reads
 the space of a long one. The slots of a length lie side by side, without holes: one view is a batch. Plain
