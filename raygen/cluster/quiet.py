@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import warnings
@@ -21,7 +22,8 @@ def quieten() -> None:
     if LOGS in os.environ:
         return
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        # A handler that collects lines in memory, as test runners do, is no console.
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler.stream, io.StringIO):
             handler.addFilter(_is_about_resources)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"ray\.(train|air|tune)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
 
@@ -48,6 +49,14 @@ def test_a_run_after_a_training_still_shows_them(console: list[str], monkeypatch
     quieten()  # the run's
     resources_are_short()
     assert console == ["not enough resources"]
+
+
+def test_what_collects_lines_in_memory_keeps_them_all(console: list[str]) -> None:
+    kept = io.StringIO()
+    logging.getLogger("ray.data").addHandler(logging.StreamHandler(kept))
+    quieten()
+    logging.getLogger("ray.data._internal.execution.streaming_executor").warning("Starting execution")
+    assert (console, kept.getvalue()) == ([], "Starting execution\n")
 
 
 def test_all_is_shown_to_those_who_ask_for_rays_logs(
