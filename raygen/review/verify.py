@@ -224,6 +224,23 @@ def _against_source(found: Verification, plan: Plan, job: Job, ids: dict[int, st
         found.notes.append(f"the source could not be compared: {error}")
 
 
+def _of_this_job(chosen: dict[int, pa.Table], plan: Plan, found: Verification) -> dict[int, pa.Table]:
+    """Return the rows that this run's settings made; those that a retry made with others are no promise of theirs."""
+    wanted = {}
+    others = 0
+    for chunk, table in sorted(chosen.items()):
+        lineage = table.column("lineage").combine_chunks()
+        same = pa.compute.equal(lineage.field("config_hash"), plan.config_hash)
+        kept = table.filter(same)
+        others += table.num_rows - kept.num_rows
+        if kept.num_rows:
+            wanted[chunk] = kept
+    if others:
+        made = "it" if others == 1 else "them"
+        found.notes.append(f"{count(others, 'row')} not replayed: a retry made {made} with other settings")
+    return wanted
+
+
 def _replay(found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Table], say: Say) -> None:
     for name, spec in job.models.items():
         if not engine_facts(spec.engine).replayable:
@@ -237,7 +254,7 @@ def _replay(found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Tabl
     host = EngineHost(job, models, plan.config_hash, plan.kept)
     host.start()
     try:
-        wanted = {chunk: table for chunk, table in sorted(chosen.items()) if table.num_rows}
+        wanted = _of_this_job(chosen, plan, found)
         say(f"replaying {count(sum(t.num_rows for t in wanted.values()), 'row')}")
         now = host.lineage()
         elsewhere = {words for table in wanted.values() for words in _elsewhere(table, now)}
