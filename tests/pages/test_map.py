@@ -59,7 +59,12 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def folders_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "__pycache__")
+    """Return the folders of a folder; one that holds compiled files alone is what an earlier version has left behind."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and any(file.suffix not in ("", ".pyc") for file in path.rglob("*"))
+    )
 
 
 def room_words(words: str, folder: Path) -> str:
