@@ -12,21 +12,17 @@ import pyarrow as pa
 from raygen.data.sources import open_source
 from raygen.data.sources.base import ROW_ID
 from raygen.data.sources.unique import UniqueIds
-from raygen.engines import engine_facts
 from raygen.errors import (
     ChunkIntegrityError,
     ConfigError,
     CorruptDataError,
     KeyNotFoundError,
     RaygenError,
-    RunConflictError,
 )
 from raygen.formatting import count
 from raygen.messages import Say, sayer
-from raygen.program.host import EngineHost
 from raygen.program.job import Job
-from raygen.program.program import Program
-from raygen.program.resolve import as_planned, resolve_models
+from raygen.review.replay import SHOWN, replay_rows
 from raygen.review.show import chunks_of, merged_of
 from raygen.runs.commit import Commit, digest_of_ids, read_commit, read_data
 from raygen.runs.duplicate_finder import find_duplicates
@@ -34,14 +30,12 @@ from raygen.runs.duplicates import deduplication_of, per_chunk, read_duplicates
 from raygen.runs.enough import goal_of
 from raygen.runs.manifest import MANIFEST_KEY
 from raygen.runs.media import media_problems
-from raygen.runs.outcome import OWN_COLUMNS, STATUSES
+from raygen.runs.outcome import STATUSES
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
-from raygen.runs.shelf import Bin
 from raygen.storage import Store, open_store
 
 READERS = 16  # commits read at once
-SHOWN = 20  # problems and differences listed
 
 
 @dataclass
@@ -141,7 +135,7 @@ def verify_run(run_uri: str, replay: str = "0", say: Say | None = None) -> Verif
         _against_duplicates(found, store)
     _against_source(found, plan, job, {commit.chunk: commit.ids for _, commit in chunks})
     if share:
-        _replay(found, plan, job, tables, say)
+        replay_rows(found, plan, job, tables, say)
     return found
 
 
@@ -222,97 +216,3 @@ def _against_source(found: Verification, plan: Plan, job: Job, ids: dict[int, st
         found.source_checked = True
     except RaygenError as error:
         found.notes.append(f"the source could not be compared: {error}")
-
-
-def _of_this_job(chosen: dict[int, pa.Table], plan: Plan, found: Verification) -> dict[int, pa.Table]:
-    """Return the rows that this run's settings made; those that a retry made with others are no promise of theirs."""
-    wanted = {}
-    others = 0
-    for chunk, table in sorted(chosen.items()):
-        lineage = table.column("lineage").combine_chunks()
-        same = pa.compute.equal(lineage.field("config_hash"), plan.config_hash)
-        kept = table.filter(same)
-        others += table.num_rows - kept.num_rows
-        if kept.num_rows:
-            wanted[chunk] = kept
-    if others:
-        made = "it" if others == 1 else "them"
-        found.notes.append(f"{count(others, 'row')} not replayed: a retry made {made} with other settings")
-    return wanted
-
-
-def _replay(found: Verification, plan: Plan, job: Job, chosen: dict[int, pa.Table], say: Say) -> None:
-    for name, spec in job.models.items():
-        if not engine_facts(spec.engine).replayable:
-            found.notes.append(f"model {name!r}: engine {spec.engine!r} does not promise the same text twice")
-    models = as_planned(resolve_models(job), plan)
-    for name, model in models.items():
-        if model.digest != plan.models[name]["digest"]:
-            raise RunConflictError(
-                f"model {name!r}: the weights here ({model.digest[:19]}) are not the run's ({plan.models[name]['digest'][:19]})"
-            )
-    host = EngineHost(job, models, plan.config_hash, plan.kept)
-    host.start()
-    try:
-        wanted = _of_this_job(chosen, plan, found)
-        say(f"replaying {count(sum(t.num_rows for t in wanted.values()), 'row')}")
-        now = host.lineage()
-        elsewhere = {words for table in wanted.values() for words in _elsewhere(table, now)}
-        if elsewhere:
-            note = f"generated with {'; or '.join(sorted(elsewhere))}; replayed with {_world(now)}: bits may differ"
-            found.notes.append(note)
-            say(note)
-        reader = open_source(job.source)
-        tables = reader.read(plan.inputs, [plan.chunks[chunk] for chunk in wanted], Program(job).columns)
-        for table, before in zip(tables, wanted.values(), strict=True):
-            mask = pa.compute.is_in(table.column(ROW_ID), value_set=before.column("row_id").combine_chunks())
-            again = host.run_chunk(table.filter(mask), shelf=Bin()).outcomes
-            for old, new in zip(before.to_pylist(), again.to_pylist(), strict=True):
-                found.replayed += 1
-                if _generated(old) != _generated(new):
-                    found.differing += 1
-                    if len(found.problems) < SHOWN:
-                        found.problems.append(f"row {old['row_id']}: came out otherwise when generated again")
-    finally:
-        host.close()
-
-
-def _elsewhere(table: pa.Table, now: dict[str, Any]) -> set[str]:
-    """Say with what rows were generated, where that may round otherwise than what generates now."""
-    lineages = table.column("lineage").to_pylist()
-    # A run of an older version, or of a pool, has no yardstick.
-    return {
-        _world(each)
-        for each in lineages
-        if _engines(each) != _engines(now)
-        or each["machine"] != now["machine"]
-        or (each["yardstick"] and each["yardstick"] != now["yardstick"])
-    }
-
-
-def _engines(lineage: dict[str, Any]) -> dict[str, str]:
-    return {model["name"]: model["engine_version"] for model in lineage["models"]}
-
-
-def _world(lineage: dict[str, Any]) -> str:
-    words = [*dict.fromkeys(_engines(lineage).values()), lineage["machine"], lineage["yardstick"]]
-    return ", ".join(filter(None, words))
-
-
-def _generated(row: dict[str, Any]) -> Any:
-    names = (
-        "status",
-        "reason",
-        "samples",
-        "variables",
-        "discarded",
-        "attempts",
-        "calls",
-        "fingerprint",
-    )
-    error = row["error"]  # its words may be another version's
-    kept = {name: value for name, value in row.items() if name not in OWN_COLUMNS}
-    for sample in (*row["samples"], *row["discarded"]):  # their digest says whether media are the same
-        sample["media"] = sample["shard"] = sample["offset"] = None
-    # As text: NaN equals nothing.
-    return [error and (error["code"], error["step"]), repr(kept), *(row[name] for name in names)]
