@@ -10,6 +10,10 @@ RaygenError                     anything raygen raises on purpose               
 |   `-- EngineConfigError       (also an EngineError) the engine cannot do what the job says: key, model, address
 |-- RowError                    one row's failure: becomes a failed outcome, never stops a run
 |-- EngineError                 the engine itself is broken: ends its actor, which is started again
+|-- UnavailableError            a served model cannot take a request now; nothing is wrong with the request
+|   |-- BusyError               its queue is full
+|   |-- ModelLoadingError       no replica holds it yet
+|   `-- ReplicaLostError        the replica died while it answered
 |-- StorageError                the store refused or did not answer
 |   |-- KeyNotFoundError        no object under this key
 |   `-- UnknownResultError      a write whose fate is unknown: read before you retry
@@ -97,6 +101,43 @@ class EngineConfigError(UserError, EngineError):
 
     code = "engine_misconfigured"
     public = "the model is not set up to answer this"
+
+
+class UnavailableError(RaygenError):
+    """A served model cannot take a request now. Nothing is wrong with the request: it may be sent again.
+
+    Attributes:
+        code: a stable word that programs match on.
+        retry_after_s: when it is worth asking again, in seconds.
+    """
+
+    code: ClassVar[str] = "unavailable"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[type, tuple[str, float]]:
+        return (type(self), (self.message, self.retry_after_s))
+
+
+class BusyError(UnavailableError):
+    """The queue of a served model is full."""
+
+    code = "model_busy"
+
+
+class ModelLoadingError(UnavailableError):
+    """No replica holds the model yet."""
+
+    code = "model_loading"
+
+
+class ReplicaLostError(UnavailableError):
+    """The replica died while it answered."""
+
+    code = "engine_lost"
 
 
 class StorageError(RaygenError):

@@ -49,7 +49,10 @@ class ModelSpec(Frozen):
     )
     gpus_per_replica: float = Field(0, ge=0, description="of a pool")
 
-    _ordered = field_validator("replicas")(lambda replicas: replicas and ordered(replicas))
+    @field_validator("replicas")
+    @classmethod
+    def _in_order(cls, replicas: tuple[int, int] | None) -> tuple[int, int] | None:
+        return replicas and ordered(replicas)
 
     @field_validator("reasoning_tags", mode="before")
     @classmethod

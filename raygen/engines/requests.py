@@ -50,6 +50,10 @@ class TokenMask(Protocol):
         """
 
 
+# Priorities. What somebody waits for goes before what belongs to a batch; engines without priorities ignore them.
+INTERACTIVE, BATCH = 0, 1
+
+
 @dataclass(slots=True, frozen=True)
 class Media:
     """A picture, a sound or a video: its bytes, encoded as `media_type` says (`image/png`, `audio/flac`)."""
@@ -73,6 +77,11 @@ class GenerateRequest:
     constraint: Constraint | None = None  # what each sample's whole text has to be
     # Beside the messages: [{type: function, function: {name, ...}}, ...].
     tools: list[dict[str, Any]] | None = None
+    # What the text goes on from as it is, instead of messages (which are empty then): no chat template, token ids or text.
+    prompt: str | list[int] | None = None
+    # Also tell how probable the prompt's own tokens are, with this many others of each; None: not asked.
+    prompt_logprobs: int | None = None
+    priority: int = INTERACTIVE
 
 
 @dataclass(slots=True)
@@ -107,6 +116,10 @@ class GenerateResult:
 
     samples: list[GeneratedSample]
     prompt_tokens: int | None  # counted once, however many samples; None: an endpoint that does not say
+    cached_tokens: int | None = (
+        None  # of the prompt, that were computed before and taken over; None: not known
+    )
+    prompt_logprobs: list[TokenLogprob] | None = None  # one a token; of the first, `logprob` is None
 
     @property
     def usage(self) -> Usage:
@@ -128,6 +141,14 @@ class GenerateChunk:
     text: str  # what is new
     output_tokens: int  # so far
     finish_reason: str | None = None  # with the last piece
+    logprobs: list[TokenLogprob] | None = None  # of the new tokens, when the sampling asks for them
+    # With the first piece of the first sample, where they are known.
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    prompt_logprobs: list[TokenLogprob] | None = None
+    # With the last piece, where a sample has them: see GeneratedSample.
+    reasoning: str | None = None
+    tool_calls: str | None = None
 
 
 @dataclass(slots=True)
@@ -141,6 +162,7 @@ class RenderRequest:
     label: str | None = None  # a class of a model that renders by class
     media: Sequence[Media] = ()  # what it starts from, or is guided by
     adapter: str | None = None
+    priority: int = INTERACTIVE
 
 
 @dataclass(slots=True)
@@ -185,6 +207,7 @@ class SpeakRequest:
     text: str
     settings: SpeakSettings
     seeds: list[int]  # each in [0, 2**53)
+    priority: int = INTERACTIVE
 
 
 @dataclass(slots=True)
@@ -206,6 +229,7 @@ class ListenRequest:
     row_id: str
     sound: Media
     settings: ListenSettings
+    priority: int = INTERACTIVE
 
 
 @dataclass(slots=True)
@@ -239,6 +263,7 @@ class EmbedRequest:
 
     row_id: str
     inputs: Sequence[str | Media]
+    priority: int = INTERACTIVE
 
 
 @dataclass(slots=True)
@@ -261,6 +286,7 @@ class ClassifyRequest:
 
     row_id: str
     texts: Sequence[str | tuple[str, str]]  # a text, or a pair such as (premise, hypothesis)
+    priority: int = INTERACTIVE
 
 
 @dataclass(slots=True)
@@ -286,6 +312,7 @@ class LikelihoodRequest:
     # None: each text by itself, as one that nothing comes before.
     messages: list[dict[str, Any]] | None = None
     adapter: str | None = None
+    priority: int = INTERACTIVE
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""The service on Ray Serve: the only room that imports ray.serve."""
