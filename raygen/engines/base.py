@@ -30,7 +30,7 @@ from raygen.engines.requests import (
     SpeakResult,
 )
 from raygen.errors import RowError
-from raygen.models.resolved import ResolvedModel
+from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from raygen.usage import Usage
 
 
@@ -98,6 +98,14 @@ class Engine(EngineFacts):
     async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         """Return how probable the model finds every text of the request. Raises RowError, EngineError."""
         raise self.lacks("likelihood")
+
+    async def load_adapter(self, name: str, adapter: ResolvedAdapter) -> None:
+        """Hold one more LoRA adapter, while others are asked. Raises RowError: not this engine, or it does not fit."""
+        raise self._unsupported("loads no adapters while it runs")
+
+    async def drop_adapter(self, name: str) -> None:
+        """Let go of an adapter once the last request that uses it has ended. Raises RowError `unknown_adapter`."""
+        raise self._unsupported("loads no adapters while it runs")
 
     def check_adapter(self, name: str | None) -> None:
         """Raise RowError `unknown_adapter` unless the model has this adapter; None is the model itself."""

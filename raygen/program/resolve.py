@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from raygen.config.model import ModelSpec
+from raygen.config.source import StorageOptions
 from raygen.engines import engine_facts
 from raygen.errors import ConfigError, EngineError, ModelReferenceError
 from raygen.extras import require
@@ -22,33 +24,35 @@ def resolve_models(job: Job) -> dict[str, ResolvedModel]:
         ModelReferenceError: one does not resolve, naming the model.
         ConfigError: a step counts on a class that its classifier does not have, naming the step.
     """
-    found = {}
-    for name, spec in job.models.items():
-        if not engine_facts(spec.engine).has_weights:
-            found[name] = ResolvedModel(name, spec, None, f"{spec.engine}:{spec.ref or '-'}")
-            continue
-        require("local", f"models.{name}: engine {spec.engine!r}")
-        from raygen.models.fetch.reference import resolve
-        from raygen.models.text.quantised import check_quantised
-
-        try:
-            weights = resolve(spec.ref or "", job.source.storage)
-        except ModelReferenceError as error:
-            raise ModelReferenceError(f"models.{name}.ref: {error}") from None
-        if not (weights.path / "config.json").is_file():
-            raise ModelReferenceError(
-                f"models.{name}.ref: {spec.ref} is a LoRA adapter; its model is a `ref`, itself one of `adapters`"
-            )
-        if not engine_facts(spec.engine).takes_quantised:
-            more = ", a GGUF file, or engine `vllm`" if spec.family == "causal_lm" else ""
-            check_quantised(weights.path, f"models.{name}.ref: {spec.ref}", more)
-        adapters = {
-            each: _resolve_adapter(ref, f"models.{name}.adapters.{each}", job)
-            for each, ref in spec.adapters.items()
-        }
-        found[name] = ResolvedModel(name, spec, str(weights.path), weights.digest, adapters)
+    found = {name: resolve_model(name, spec, job.source.storage) for name, spec in job.models.items()}
     _check_labels(job, found)
     return found
+
+
+def resolve_model(name: str, spec: ModelSpec, storage: StorageOptions) -> ResolvedModel:
+    """Resolve one model's references. Raises ModelReferenceError, naming the model."""
+    if not engine_facts(spec.engine).has_weights:
+        return ResolvedModel(name, spec, None, f"{spec.engine}:{spec.ref or '-'}")
+    require("local", f"models.{name}: engine {spec.engine!r}")
+    from raygen.models.fetch.reference import resolve
+    from raygen.models.text.quantised import check_quantised
+
+    try:
+        weights = resolve(spec.ref or "", storage)
+    except ModelReferenceError as error:
+        raise ModelReferenceError(f"models.{name}.ref: {error}") from None
+    if not (weights.path / "config.json").is_file():
+        raise ModelReferenceError(
+            f"models.{name}.ref: {spec.ref} is a LoRA adapter; its model is a `ref`, itself one of `adapters`"
+        )
+    if not engine_facts(spec.engine).takes_quantised:
+        more = ", a GGUF file, or engine `vllm`" if spec.family == "causal_lm" else ""
+        check_quantised(weights.path, f"models.{name}.ref: {spec.ref}", more)
+    adapters = {
+        each: resolve_adapter(ref, f"models.{name}.adapters.{each}", storage)
+        for each, ref in spec.adapters.items()
+    }
+    return ResolvedModel(name, spec, str(weights.path), weights.digest, adapters)
 
 
 def _check_labels(job: Job, models: dict[str, ResolvedModel]) -> None:
@@ -64,11 +68,12 @@ def _check_labels(job: Job, models: dict[str, ResolvedModel]) -> None:
                 )
 
 
-def _resolve_adapter(ref: str, where: str, job: Job) -> ResolvedAdapter:
+def resolve_adapter(ref: str, where: str, storage: StorageOptions) -> ResolvedAdapter:
+    """Resolve an adapter's reference. Raises ModelReferenceError, naming `where`."""
     from raygen.models.fetch.reference import resolve
 
     try:
-        found = resolve(ref, job.source.storage)
+        found = resolve(ref, storage)
     except ModelReferenceError as error:
         raise ModelReferenceError(f"{where}: {error}") from None
     if not (found.path / "adapter_config.json").is_file():

@@ -18,23 +18,8 @@ from typing import Any, Protocol
 
 from raygen.cluster.errors_as_text import unpack_error
 from raygen.engines import engine_class
-from raygen.engines.base import Engine, EngineStats
-from raygen.engines.requests import (
-    ClassifyRequest,
-    ClassifyResult,
-    EmbedRequest,
-    EmbedResult,
-    GenerateRequest,
-    GenerateResult,
-    LikelihoodRequest,
-    LikelihoodResult,
-    ListenRequest,
-    ListenResult,
-    RenderRequest,
-    RenderResult,
-    SpeakRequest,
-    SpeakResult,
-)
+from raygen.engines.base import EngineStats
+from raygen.engines.forwarding import ForwardingEngine
 from raygen.errors import EngineError, RaygenError
 from raygen.models.resolved import ResolvedModel
 from raygen.program.machine import machine_name
@@ -92,7 +77,7 @@ class Seat:
     checking: asyncio.Task[None] | None = None  # whether it is up
 
 
-class PooledEngine(Engine):
+class PooledEngine(ForwardingEngine):
     """Stands for a model in an engine host, and sends its requests to the replicas of a pool.
 
     Args:
@@ -109,8 +94,7 @@ class PooledEngine(Engine):
         replicas: int = 1,
         hosts: int = 1,
     ) -> None:
-        self.model = model
-        self.stats = EngineStats(extra={f"pool.{model.name}.asked": 0})
+        super().__init__(model, EngineStats(extra={f"pool.{model.name}.asked": 0}))
         self._look = look
         engine = engine_class(model.spec.engine)(model)  # only to ask for its room
         self._capacity = math.ceil(engine.capacity * replicas / hosts)
@@ -131,34 +115,6 @@ class PooledEngine(Engine):
         if self._over is not None:
             raise self._over
 
-    async def generate(self, request: GenerateRequest) -> GenerateResult:
-        found: GenerateResult = await self._ask("generate", request)
-        return found
-
-    async def render(self, request: RenderRequest) -> RenderResult:
-        found: RenderResult = await self._ask("render", request)
-        return found
-
-    async def speak(self, request: SpeakRequest) -> SpeakResult:
-        found: SpeakResult = await self._ask("speak", request)
-        return found
-
-    async def listen(self, request: ListenRequest) -> ListenResult:
-        found: ListenResult = await self._ask("listen", request)
-        return found
-
-    async def embed(self, request: EmbedRequest) -> EmbedResult:
-        found: EmbedResult = await self._ask("embed", request)
-        return found
-
-    async def classify(self, request: ClassifyRequest) -> ClassifyResult:
-        found: ClassifyResult = await self._ask("classify", request)
-        return found
-
-    async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
-        found: LikelihoodResult = await self._ask("likelihood", request)
-        return found
-
     async def close(self) -> None:
         self._end(EngineError(f"model {self.model.name!r}: the engine is closed"))
         tasks = [seat.checking for seat in self._seats.values() if seat.checking is not None]
@@ -177,7 +133,7 @@ class PooledEngine(Engine):
         """Of all replicas so far, with the names of machines other than this one."""
         return "; ".join(sorted(self._versions))
 
-    async def _ask(self, method: str, request: Any) -> Any:
+    async def ask(self, method: str, request: Any) -> Any:
         asked = f"pool.{self.model.name}.asked"
         self.stats.extra[asked] += 1
         again = False

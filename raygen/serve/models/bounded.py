@@ -1,0 +1,111 @@
+"""Stand-ins beside a replica's engine: one that bounds who waits for answers, one through which batches ask behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from raygen.engines.base import Engine
+from raygen.engines.forwarding import EngineBeside, ForwardingEngine
+from raygen.engines.requests import BATCH, GenerateChunk, GenerateRequest
+from raygen.errors import BusyError, EngineError
+
+SMOOTH = 0.05  # weight of a request that ends in the mean time between ends
+LONGEST_RETRY_S = 60.0
+
+
+class BoundedEngine(EngineBeside):
+    """Takes requests of people who wait, and refuses those that would wait too long.
+
+    The bound is where the queue is: in front of the engine, counted once, whoever asks.
+
+    Args:
+        engine: what answers.
+        bound: how many requests may wait beyond those that the engine works on at once.
+
+    Attributes:
+        under_way: requests that were taken and are not answered yet.
+        refused: how many were not taken.
+    """
+
+    def __init__(self, engine: Engine, bound: int) -> None:
+        super().__init__(engine)
+        self._bound = bound
+        self._mean_s: float | None = None  # between two ends, lately
+        self._ended_s: float | None = None
+        self.under_way = 0
+        self.refused = 0
+
+    async def ask(self, verb: str, request: Any) -> Any:
+        with self._place():
+            return await super().ask(verb, request)
+
+    async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
+        with self._place():
+            async for chunk in super().stream(request):
+                yield chunk
+
+    @property
+    def waiting(self) -> int:
+        """How many requests are beyond what the engine works on at once."""
+        return max(0, self.under_way - self.capacity)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Hold a place. Raises BusyError."""
+        if self.under_way >= self.capacity + self._bound:
+            self.refused += 1
+            raise BusyError(
+                f"model {self.model.name!r} is busy: {self._bound} requests are waiting", self.retry_after_s
+            )
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            self.under_way -= 1
+            self._note_end()
+
+    def _note_end(self) -> None:
+        now = time.monotonic()
+        if self._ended_s is not None:
+            gap = now - self._ended_s
+            self._mean_s = gap if self._mean_s is None else (1 - SMOOTH) * self._mean_s + SMOOTH * gap
+        self._ended_s = now
+
+    @property
+    def retry_after_s(self) -> float:
+        """When half of those who wait will have been answered, by the pace of late."""
+        return min(LONGEST_RETRY_S, max(0.5, (self._mean_s or 0.1) * max(1, self.waiting) / 2))
+
+
+class BatchEngine(ForwardingEngine):
+    """Hands requests of a batch, from the event loop of its host, to the replica's engine on its own: behind all others."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(engine.model, engine.stats)
+        self._engine, self._loop_of_engine = engine, loop
+
+    async def ask(self, verb: str, request: Any) -> Any:
+        work = getattr(self._engine, verb)(replace(request, priority=BATCH))
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop_of_engine)
+        except RuntimeError:  # the replica has gone
+            work.close()
+            raise EngineError(f"model {self.model.name!r}: the replica is closed") from None
+        return await asyncio.wrap_future(future)
+
+    @property
+    def capacity(self) -> int:
+        return self._engine.capacity
+
+    @property
+    def yardstick(self) -> str | None:
+        return self._engine.yardstick
+
+    @property
+    def version(self) -> str:
+        return self._engine.version
