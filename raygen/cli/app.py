@@ -34,6 +34,7 @@ from raygen.cli.options import (
     say,
     tell,
 )
+from raygen.cli.serve import serve
 from raygen.cli.train import train
 from raygen.errors import InterruptedRunError, RaygenError, UserError
 from raygen.terminal import show_messages
@@ -223,7 +224,7 @@ def submit(
     raise typer.Exit(submit_job(job, context.args, address, working_dir, wait=not no_wait, say=say))
 
 
-for _command in (init, status, show, trace, export, verify, train, doctor):
+for _command in (init, status, show, trace, export, verify, train, serve, doctor):
     app.command()(_command)
 
 

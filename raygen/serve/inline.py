@@ -1,0 +1,47 @@
+"""The service in one process: uvicorn on loopback, engines and the batch worker inside."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+
+from raygen.errors import ConfigError
+from raygen.messages import Say
+from raygen.serve.app import make_app
+from raygen.serve.config import ServiceConfig
+from raygen.serve.service import Service
+
+
+def serve_inline(config: ServiceConfig, host: str, port: int, say: Say) -> None:
+    """Serve until Ctrl-C. Raises UserError: refused before anything is loaded; EngineError."""
+    listener = _listener(host, port)
+    service = Service.of(config)
+    asyncio.run(_serve(service, listener, say))
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """Take the port before anything is loaded. Raises ConfigError."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise ConfigError(
+            f"--host {host} --port {port}: {error.strerror}; choose another with --port"
+        ) from None
+    return listener
+
+
+async def _serve(service: Service, listener: socket.socket, say: Say) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(service), http="httptools", access_log=False, log_config=None, timeout_keep_alive=90
+        )
+    )
+    host, port = listener.getsockname()[:2]
+    await service.start()
+    say(f"serving {', '.join(service.catalog.links)} at http://{host}:{port}/v1")
+    await server.serve(sockets=[listener])
+    await service.close()
