@@ -66,9 +66,9 @@ class Program:
         ]
 
     @property
-    def first(self) -> GenerateStep:
-        """The first step that makes samples; others may stand before it."""
-        return next(step for step in self.steps if isinstance(step, GenerateStep))
+    def first(self) -> GenerateStep | None:
+        """The first step that asks by a prompt of the job's; others may stand before it."""
+        return next((step for step in self.steps if isinstance(step, GenerateStep)), None)
 
     def _same_samples(self, number: int) -> list[Any]:
         """Return the steps after this one, up to the next that makes new samples."""

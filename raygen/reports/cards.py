@@ -139,9 +139,9 @@ class ReportCards:
         for prompt in told.prompts:
             if prompt.proven and shown.intersection(prompt.samples):
                 return _as_sent(prompt.messages)
-        names = {**read, **row["variables"]}
+        names, begin = {**read, **row["variables"]}, self._program.first
         try:
-            first = self._program.first.request(row["row_id"], names) if read else None
+            first = begin.request(row["row_id"], names) if read and begin is not None else None
         except RowError:
             return None
         return None if first is None else _as_sent(first.messages)

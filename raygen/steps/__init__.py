@@ -17,6 +17,7 @@ STEPS = Registry(
     "raygen.steps",
     {
         "generate": "raygen.steps.generate:GenerateStep",
+        "answer": "raygen.steps.answer:AnswerStep",
         "decompose": "raygen.steps.decompose:DecomposeStep",
         "verify": "raygen.steps.verify:VerifyStep",
         "refine": "raygen.steps.refine:RefineStep",

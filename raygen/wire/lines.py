@@ -1,0 +1,53 @@
+"""Lines of batch files: what an outcome of the step `answer` is in a batch's output or error file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from raygen.wire.errors import ROW_CODES, ApiError
+
+
+def answered_line(custom_id: str, name: str, body: dict[str, Any], status: int = 200) -> dict[str, Any]:
+    """Return the line of a request that has a response, good or bad.
+
+    Args:
+        name: of the request; it makes the ids of the line and of the request.
+    """
+    return {
+        "id": f"batch_req_{name}",
+        "custom_id": custom_id,
+        "response": {"status_code": status, "request_id": name, "body": body},
+        "error": None,
+    }
+
+
+def unasked_line(custom_id: str, name: str, code: str, message: str) -> dict[str, Any]:
+    """Return the line of a request that was never asked: `batch_expired`, `batch_cancelled`."""
+    return {
+        "id": f"batch_req_{name}",
+        "custom_id": custom_id,
+        "response": None,
+        "error": {"code": code, "message": message},
+    }
+
+
+def line_of(outcome: Mapping[str, Any], name: str) -> tuple[bool, dict[str, Any]]:
+    """Return whether an outcome was answered with success, and its line.
+
+    Args:
+        outcome: with row_id, status, error, samples and discarded, as outcomes hold them.
+    """
+    custom_id = outcome["row_id"]
+    if outcome["status"] == "accepted":
+        return True, answered_line(custom_id, name, orjson.loads(outcome["samples"][0]["text"]))
+    for sample in outcome["discarded"] or ():
+        if sample["text"] is not None and str(sample["call"]).startswith("answer-"):
+            refusal = orjson.loads(sample["text"])
+            return False, answered_line(custom_id, name, refusal["body"], refusal["status_code"])
+    error = outcome["error"] or {"code": outcome["reason"], "message": "the request was rejected"}
+    status, code = ROW_CODES.get(error["code"], (500, error["code"]))
+    message = error["message"] if status < 500 else "the request could not be answered"
+    return False, answered_line(custom_id, name, ApiError(status, code, message).body(), status)
