@@ -11,7 +11,7 @@ from raygen.engines.requests import ClassifyRequest
 from raygen.usage import ENCODED_TOKENS, Usage
 from raygen.wire.base import Answered, Asked, Endpoint, Served, WireModel
 from raygen.wire.errors import ApiError
-from raygen.wire.texts import BYTES_PER_TOKEN
+from raygen.wire.text.usage import BYTES_PER_TOKEN
 
 MOST_INPUTS = 2048
 

@@ -12,6 +12,7 @@ import orjson
 
 from raygen.engines.base import Engine
 from raygen.engines.finish import finish_of
+from raygen.engines.reasoning import told_apart
 from raygen.engines.requests import (
     ClassifyRequest,
     ClassifyResult,
@@ -27,7 +28,6 @@ from raygen.engines.requests import (
 from raygen.errors import RowError
 from raygen.json_text import write_json
 from raygen.steps.row import record
-from raygen.steps.row.reasoning import told_apart
 from raygen.steps.row.record import Record
 from raygen.usage import Usage
 

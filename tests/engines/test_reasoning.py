@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from raygen.engines.reasoning import told_apart
 from raygen.engines.requests import GeneratedSample
 from raygen.program.job import Job
 from raygen.program.resolve import identity_of
-from raygen.steps.row.reasoning import told_apart
 from tests.steps.row.test_usable import Says
 from tests.steps.scripted import ECHO, NLI, Writer, job_of, run
 

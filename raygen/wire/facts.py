@@ -1,0 +1,31 @@
+"""What is known of a served model before it is asked: its engine's facts, and whether it answers a verb."""
+
+from __future__ import annotations
+
+from raygen.engines import engine_facts
+from raygen.engines.facts import EngineFacts
+from raygen.engines.forwarding import ForwardingEngine
+from raygen.engines.requests import VERBS
+from raygen.wire.base import Served
+from raygen.wire.errors import ApiError
+
+
+def facts_of(served: Served) -> type[EngineFacts]:
+    """Return the facts of the engine that answers: what stands for it elsewhere has none of its own."""
+    if isinstance(served.engine, ForwardingEngine):
+        return engine_facts(served.model.spec.engine)
+    return type(served.engine)
+
+
+def check_verb(served: Served, verb: str, path: str) -> None:
+    """Refuse a model that does not answer what an endpoint asks. Raises ApiError `unsupported_model`."""
+    facts = facts_of(served)
+    if verb not in facts.families.get(served.model.spec.family, facts.verbs):
+        raise ApiError(
+            400, "unsupported_model", f"model {served.name!r} {VERBS[verb]}: {path} does not take it", "model"
+        )
+
+
+def unsupported(served: Served, param: str, lack: str) -> ApiError:
+    """Return the refusal of a setting that a model cannot keep."""
+    return ApiError(400, "unsupported_parameter", f"{param}: model {served.name!r} {lack}", param)
