@@ -58,6 +58,8 @@ class Engine(EngineFacts):
         self.model = model
         self.options: Any = self.Options.model_validate(model.spec.options)
         self.stats = EngineStats()
+        # The part of what it works on at once that batches take while people ask; set before it is started.
+        self.batch_share = 1.0
 
     async def start(self) -> None:
         """Load the model. Raises EngineError."""

@@ -67,6 +67,7 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         self._lm, self._context, self._constraints = loaded.lm, loaded.context_tokens, loaded.constraints
         self._stepper, self._likelihoods = loaded.stepper, loaded.likelihoods
         self._turn, self._computes, self._yardstick = loaded.turn, loaded.computes, loaded.yardstick
+        self._stepper.scheduler.batch_share = self.batch_share
         self.stats.limit = self.options.max_batch
 
     def _unload(self) -> None:
@@ -138,7 +139,7 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
             )
         rule = self._stop_rule(request, len(prompt))
         samples = [
-            Sample(prompt, request.sampling, seed, rule, request.adapter, mask)
+            Sample(prompt, request.sampling, seed, rule, request.adapter, mask, request.priority)
             for seed, mask in zip(request.seeds, masks, strict=True)
         ]
         pending = PendingSamples(asyncio.get_running_loop().create_future(), samples)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from raygen.config.sampling import Sampling
-from raygen.engines.requests import TokenMask
+from raygen.engines.requests import INTERACTIVE, TokenMask
 from raygen.engines.torch.memory.prefixes import Node
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import RowError
@@ -42,6 +42,7 @@ class Sample:
     rule: StopRule
     adapter: str | None = None
     token_mask: TokenMask | None = None
+    priority: int = INTERACTIVE
 
     tokens: list[int] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)  # one a token, if log-probabilities are wanted

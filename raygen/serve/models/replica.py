@@ -41,6 +41,7 @@ class Replica:
     def __init__(self, model: ResolvedModel, served: ServedModel, engine: Engine | None = None) -> None:
         self.model, self.served = model, served
         self._engine = engine or engine_class(model.spec.engine)(model)
+        self._engine.batch_share = served.batch_share
         self.engine = BoundedEngine(self._engine, served.bound)
         self._hosts: dict[str, Host] = {}
         self._threads = ThreadPoolExecutor(CHUNK_THREADS, "batch-chunk")
