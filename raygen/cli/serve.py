@@ -30,6 +30,6 @@ def serve(
 
         serve_inline(found, host, port, say)
         return
-    from raygen.errors import ConfigError
+    from raygen.serve.cluster.run import serve_on_ray
 
-    raise ConfigError("raygen serve without --inline is not there yet: add --inline")
+    serve_on_ray(found, host, port, say)

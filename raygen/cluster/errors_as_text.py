@@ -10,10 +10,25 @@ from __future__ import annotations
 import builtins
 import json
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from raygen.errors import RaygenError, RowError, storable, told
+from raygen.errors import RaygenError, RowError, UnavailableError, storable, told
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What was raised in another process, as a value in place of an answer."""
+
+    error: str  # packed
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        return cls(pack_error(error))
+
+    def unpacked(self) -> Exception:
+        return unpack_error(self.error)
 
 
 def pack_error(error: Exception) -> str:
@@ -28,6 +43,8 @@ def pack_error(error: Exception) -> str:
     }
     if isinstance(error, RowError):
         sent |= {"code": error.code, "step": error.step}
+    if isinstance(error, UnavailableError):
+        sent["retry_after_s"] = error.retry_after_s
     return json.dumps(sent)
 
 
@@ -75,6 +92,10 @@ def _raygen_error(place: str, sent: dict[str, Any]) -> RaygenError | None:
         if "code" not in sent:
             return None
         error.code, error.message, error.step = sent["code"], sent["message"], sent["step"]
+    if isinstance(error, UnavailableError):
+        if "retry_after_s" not in sent:
+            return None
+        error.message, error.retry_after_s = sent["message"], sent["retry_after_s"]
     try:
         return error if str(error) == sent["message"] else None
     except Exception:  # noqa: BLE001 - a `__str__` that needs what only its own constructor sets

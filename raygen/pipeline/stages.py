@@ -156,7 +156,7 @@ def _models_here(work: Work, threads: int | None) -> dict[str, ResolvedModel]:
     return {
         name: model
         if model.spec.placement == "pooled"
-        else with_threads(on_this_node(model, work.job), threads)
+        else with_threads(on_this_node(model, work.storage), threads)
         for name, model in work.models.items()
     }
 

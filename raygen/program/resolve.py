@@ -137,7 +137,7 @@ def identity_of(model: ResolvedModel, deciding: frozenset[str]) -> dict[str, Any
     }
 
 
-def on_this_node(model: ResolvedModel, job: Job) -> ResolvedModel:
+def on_this_node(model: ResolvedModel, storage: StorageOptions) -> ResolvedModel:
     """Find the weights here: another node than the driver's resolves the reference itself, and must find the same.
 
     Raises:
@@ -145,12 +145,12 @@ def on_this_node(model: ResolvedModel, job: Job) -> ResolvedModel:
     """
     if model.path is None:
         return model
-    path = _path_here(model.spec.ref or "", model.path, model.digest, f"model {model.name!r}", job)
+    path = _path_here(model.spec.ref or "", model.path, model.digest, f"model {model.name!r}", storage)
     adapters = {
         name: replace(
             each,
             path=_path_here(
-                each.ref, each.path, each.digest, f"adapter {name!r} of model {model.name!r}", job
+                each.ref, each.path, each.digest, f"adapter {name!r} of model {model.name!r}", storage
             ),
         )
         for name, each in model.adapters.items()
@@ -158,15 +158,15 @@ def on_this_node(model: ResolvedModel, job: Job) -> ResolvedModel:
     return replace(model, path=path, adapters=adapters)
 
 
-def _path_here(ref: str, path: str, digest: str, what: str, job: Job) -> str:
+def _path_here(ref: str, path: str, digest: str, what: str, storage: StorageOptions) -> str:
     if Path(path).is_dir():
         return path
     from raygen.models.fetch.reference import resolve
 
     try:
-        weights = resolve(ref, job.source.storage)
+        weights = resolve(ref, storage)
     except ModelReferenceError as error:
         raise EngineError(f"{what} on this node: {error}") from None
     if weights.digest != digest:
-        raise EngineError(f"{what}: this node finds weights {weights.digest[:19]}, the run has {digest[:19]}")
+        raise EngineError(f"{what}: this node finds weights {weights.digest[:19]}, not {digest[:19]}")
     return str(weights.path)

@@ -79,7 +79,8 @@ class ChatCompletions(Endpoint[ChatBody]):
             async for chunk in chunks:
                 if head is None:
                     head = _head(made, served, asked, body.tells_usage)
-                tokens.begin(chunk)
+                if chunk.prompt_tokens is not None:
+                    tokens.prompt, tokens.cached = chunk.prompt_tokens, chunk.cached_tokens
                 outputs[chunk.index] = chunk.output_tokens
                 tokens.output = sum(outputs)
                 for choice in choices[chunk.index].push(chunk):

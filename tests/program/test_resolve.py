@@ -40,7 +40,7 @@ def test_adapters_are_resolved_and_pinned(job: Job) -> None:
     assert list(kept) == ["de", "fr"]
     assert kept["de"] != kept["fr"]
     assert all(digest.startswith("sha256:") for digest in kept.values())
-    assert on_this_node(models["writer"], job) == models["writer"]
+    assert on_this_node(models["writer"], job.source.storage) == models["writer"]
 
 
 def test_a_model_without_adapters_is_pinned_as_ever(job: Job) -> None:
@@ -53,10 +53,10 @@ def test_another_node_must_find_the_same_adapter(job: Job, tmp_path: Path) -> No
     model = resolve_models(job)["writer"]
     elsewhere = ResolvedAdapter(model.adapters["de"].ref, "/not/here", model.adapters["de"].digest)
     moved = replace(model, adapters={**model.adapters, "de": elsewhere})
-    assert on_this_node(moved, job) == model
+    assert on_this_node(moved, job.source.storage) == model
     (tmp_path / "de" / ADAPTER_FILES[0]).write_text('{"r": 2}')
     with pytest.raises(EngineError, match=r"adapter 'de' of model 'writer': this node finds weights"):
-        on_this_node(moved, job)
+        on_this_node(moved, job.source.storage)
 
 
 def test_a_model_is_no_adapter_and_an_adapter_no_model(job: Job, tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ from typing import Any
 
 import ray
 
-from raygen.cluster.errors_as_text import pack_error, unpack_error
+from raygen.cluster.errors_as_text import Failure, pack_error, unpack_error
 from raygen.engines import engine_class
 from raygen.engines.figures import ANSWERED, POOL, add_figures, is_gauge
 from raygen.errors import EngineError, told
 from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools.layout import Group, with_threads
 from raygen.pipeline.pools.pooled import PooledEngine, Ready, Roster, in_flight_bound
-from raygen.pipeline.pools.replica import LOST, Failure, RayLink, start_replica
+from raygen.pipeline.pools.replica import LOST, RayLink, start_replica
 from raygen.pipeline.pools.scaler import Load, Scaler
 from raygen.program.job import Job
 

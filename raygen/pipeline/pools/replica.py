@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from raygen.cluster.errors_as_text import pack_error, unpack_error
+from raygen.cluster.errors_as_text import Failure
 from raygen.cluster.ray_metrics import EngineMetrics
 from raygen.engines import engine_class
 from raygen.engines.base import Engine
@@ -34,13 +34,6 @@ LOST = (
 )
 
 
-@dataclass(frozen=True)
-class Failure:
-    """What an engine raised, packed: the other process may not have the error's class."""
-
-    error: str
-
-
 class Replica:
     """Runs as an asynchronous Ray actor. Its engine starts with the first call, so that one that Ray started again does too."""
 
@@ -55,16 +48,16 @@ class Replica:
         try:
             return Ready((await self._engine()).version, machine_name())
         except RaygenError as error:
-            return Failure(pack_error(error))
+            return Failure.of(error)
         except Exception as error:  # noqa: BLE001 - nobody may wait for a replica that cannot come
-            return Failure(pack_error(EngineError(f"model {self._model.name!r}: {told(error)}")))
+            return Failure.of(EngineError(f"model {self._model.name!r}: {told(error)}"))
 
     async def ask(self, method: str, request: Any) -> Any:
         """Return what this method of the engine returns, or a Failure with what it raised."""
         try:
             return await getattr(await self._engine(), method)(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where the request came from
-            return Failure(pack_error(error))
+            return Failure.of(error)
 
     async def figures(self, answered: bool = False) -> tuple[dict[str, float], int]:
         """Return the engine's totals and gauges, and its process id.
@@ -92,7 +85,7 @@ class Replica:
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> Engine:
-        model = await asyncio.to_thread(on_this_node, self._model, self._job)
+        model = await asyncio.to_thread(on_this_node, self._model, self._job.source.storage)
         engine = engine_class(model.spec.engine)(model)
         await engine.start()
         return engine
@@ -117,7 +110,7 @@ class RayLink:
         except LOST as error:
             raise ReplicaLostError(str(error)) from None
         if isinstance(answer, Failure):
-            raise unpack_error(answer.error)
+            raise answer.unpacked()
         return answer
 
 

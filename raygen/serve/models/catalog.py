@@ -40,9 +40,14 @@ class Catalog:
         self._since_s = int(time.time())
 
     @classmethod
-    def of(cls, config: ServiceConfig, make: MakeLink = LocalLink) -> Catalog:
-        """Resolve the models and make a link to each; nothing is loaded yet. Raises UserError."""
-        models = resolve_served(config)
+    def of(
+        cls,
+        config: ServiceConfig,
+        make: MakeLink = LocalLink,
+        models: Mapping[str, ResolvedModel] | None = None,
+    ) -> Catalog:
+        """Make a link to each model, resolved here unless they are given; nothing is loaded yet. Raises UserError."""
+        models = resolve_served(config) if models is None else models
         return cls({name: make(name, model, config.models[name]) for name, model in models.items()})
 
     def find(self, name: str, tenant: Tenant) -> Served:

@@ -1,0 +1,57 @@
+"""Gateway: the deployment that takes requests: the app over links to the models' deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from raygen.models.resolved import ResolvedModel
+from raygen.serve.app import make_app
+from raygen.serve.cluster.environment import check_variables
+from raygen.serve.cluster.rebind import check_rebound, rebind
+from raygen.serve.cluster.serve_link import ServeLink
+from raygen.serve.cluster.standing import Standing
+from raygen.serve.config import ServedModel, ServiceConfig
+from raygen.serve.models.catalog import Catalog
+from raygen.serve.service import Service
+
+
+def service_over(
+    config: ServiceConfig, models: Mapping[str, ResolvedModel], handles: Mapping[str, DeploymentHandle]
+) -> Service:
+    """Return the service over the models' deployments. To be called within a deployment."""
+    standing = Standing(serve.get_replica_context().app_name)
+
+    def link(name: str, model: ResolvedModel, served: ServedModel) -> ServeLink:
+        return ServeLink(name, model, served, handles[name], standing, config.gateway.held)
+
+    return Service.of(config, Catalog.of(config, link, models))
+
+
+@serve.ingress()
+class Gateway:
+    """Takes requests. Any number of gateways serve the same; all that they share is in the store."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self,
+        config: ServiceConfig,
+        models: Mapping[str, ResolvedModel],
+        handles: Mapping[str, DeploymentHandle],
+    ) -> None:
+        rebind()
+        check_variables()
+        self._service = service_over(config, models, handles)
+        await self._service.start()
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return make_app(self._service)
+
+    async def check_health(self) -> None:
+        check_rebound()
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_service"):
+            await self._service.close()
