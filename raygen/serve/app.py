@@ -21,7 +21,7 @@ from raygen.serve.tenants.tenant import DEFAULT
 from raygen.wire import ENDPOINTS, endpoint_at
 from raygen.wire.base import Asked, Endpoint, Piece
 from raygen.wire.errors import ApiError, api_error
-from raygen.wire.parse import parse_body, parse_json, unknown_keys
+from raygen.wire.parse import ignored_keys, parse_body, parse_json
 from raygen.wire.sse import DONE, event
 
 log = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ async def _answer(endpoint: Endpoint[Any], request: Request) -> Response:
     endpoint.check(body, served)
     asked = Asked(secrets.token_hex(12), secrets.randbits(53), int(time.time()))
     headers = {"x-request-id": asked.request_id}
-    if ignored := [*unknown_keys(body), *sorted(endpoint.ignored & body.model_fields_set)]:
-        headers["x-raygen-ignored"] = ", ".join(ignored)[:1000]
+    if ignored := ignored_keys(endpoint, body):
+        headers["x-raygen-ignored"] = ignored
     if endpoint.wants_stream(body):
         pieces = endpoint.stream(body, served, asked)
         first = await anext(pieces, None)

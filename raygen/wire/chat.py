@@ -79,8 +79,7 @@ class ChatCompletions(Endpoint[ChatBody]):
             async for chunk in chunks:
                 if head is None:
                     head = _head(made, served, asked, body.tells_usage)
-                if chunk.prompt_tokens is not None:
-                    tokens.prompt, tokens.cached = chunk.prompt_tokens, chunk.cached_tokens
+                tokens.begin(chunk)
                 outputs[chunk.index] = chunk.output_tokens
                 tokens.output = sum(outputs)
                 for choice in choices[chunk.index].push(chunk):

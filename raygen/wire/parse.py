@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -11,6 +12,9 @@ from pydantic import BaseModel, ValidationError
 from raygen.wire.base import Endpoint, WireModel
 from raygen.wire.errors import ApiError
 
+LONGEST_HEADER = 1000  # characters
+MOST_FAULTS = 64  # that are looked at, to tell one
+WORDS = dict.fromkeys(("model_type", "dict_type"), "Input should be an object")
 Wire = TypeVar("Wire", bound=WireModel)
 
 
@@ -37,34 +41,63 @@ def parse_as(model: type[Wire], body: dict[str, Any]) -> Wire:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        param = ".".join(str(part) for part in fault["loc"] if not _is_branch(part))
-        if fault["type"] == "missing":
-            raise ApiError(
-                400, "missing_required_parameter", f"{param}: it is required, and not there", param
-            ) from None
-        given = repr(fault["input"])
-        shown = given if len(given) <= 80 else f"{given[:77]}..."
-        message = fault["msg"].removeprefix("Value error, ")
-        where = f"{param}: " if param else ""
-        raise ApiError(400, "invalid_value", f"{where}{message}; given: {shown}", param or None) from None
+        raise _refusal(error, body) from None
     except RecursionError:
         raise ApiError(400, "invalid_json", "the body is nested too deeply") from None
 
 
 def unknown_keys(body: BaseModel, prefix: str = "") -> Iterator[str]:
-    """Yield the keys of a body that its wire models do not know, as paths."""
+    """Yield the keys of a body that its wire models do not know, as paths without the numbers of lists; some more than once."""
     for key in body.model_extra or {}:
         yield f"{prefix}{key}"
-    for key in type(body).model_fields:
+    for key, field in type(body).model_fields.items():
         value = getattr(body, key)
-        if isinstance(value, BaseModel):
-            yield from unknown_keys(value, f"{prefix}{key}.")
+        for each in value if isinstance(value, list) else (value,):
+            if not isinstance(each, BaseModel):
+                break
+            yield from unknown_keys(each, f"{prefix}{field.alias or key}.")
 
 
-def _is_branch(part: object) -> bool:
-    """Whether a part of a place names a branch of a union, which is no key of the body."""
-    return isinstance(part, str) and not part.isidentifier()
+def ignored_keys(endpoint: Endpoint[Any], body: BaseModel) -> str | None:
+    """Return the keys of a body that change nothing, fit for a header; None: each does something."""
+    known = (
+        key for key in sorted(endpoint.ignored & body.model_fields_set) if getattr(body, key) is not None
+    )
+    # Keys are a client's own words: none may end the header, or hold what headers cannot.
+    found = dict.fromkeys(ascii(key)[1:-1] for key in (*known, *unknown_keys(body)))
+    return ", ".join(found)[:LONGEST_HEADER] or None
+
+
+def _refusal(error: ValidationError, body: dict[str, Any]) -> ApiError:
+    """Return what is told of a wrong body. Of several branches that it could have taken: the one that it took furthest."""
+    faults = error.errors(include_url=False)[:MOST_FAULTS]
+    places = [_place(fault["loc"], body, fault["type"] == "missing") for fault in faults]
+    longest = max(len(place) for place in places)
+    deepest = next(place for place in places if len(place) == longest)
+    meant = [fault for fault, place in zip(faults, places, strict=True) if place == deepest]
+    fault, param = meant[0], ".".join(map(str, deepest))
+    if fault["type"] == "missing":
+        return ApiError(400, "missing_required_parameter", f"{param}: it is required, and not there", param)
+    said = dict.fromkeys(
+        WORDS.get(each["type"]) or each["msg"].removeprefix("Value error, ") for each in meant[:4]
+    )
+    shown = reprlib.repr(fault["input"])
+    where = f"{param}: " if param else ""
+    return ApiError(400, "invalid_value", f"{where}{'; or: '.join(said)}; given: {shown}", param or None)
+
+
+def _place(loc: tuple[Any, ...], body: Any, missing: bool) -> list[Any]:
+    """Return where in a body a fault is: pydantic's place without the branches of unions, which are no keys of the body."""
+    found: list[int | str] = []
+    for number, part in enumerate(loc):
+        if (isinstance(body, dict) and part in body) or (
+            isinstance(body, list) and isinstance(part, int) and part < len(body)
+        ):
+            body = body[part]
+        elif not (missing and number == len(loc) - 1):
+            continue
+        found.append(part)
+    return found
 
 
 def _kind(value: object) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from raygen.engines.base import Engine
@@ -11,6 +14,7 @@ from raygen.errors import RowError
 from raygen.wire.base import Asked, Served
 from raygen.wire.text.body import TextBody
 
+T = TypeVar("T")
 _FINGERPRINTS: WeakKeyDictionary[Engine, dict[str | None, str]] = WeakKeyDictionary()
 
 
@@ -42,3 +46,23 @@ def finish_reason(word: str) -> str:
     if found is None:
         raise RowError("bad_answer", f"the text broke off with finish_reason {word!r}")
     return "stop" if found == UNTOLD else found
+
+
+async def at_once(works: Iterable[Coroutine[Any, Any, T]], most: int) -> list[T]:
+    """Do many, so many at once, and return what came out in their order. One that fails ends the others."""
+    gate = asyncio.Semaphore(most)
+
+    async def one(work: Coroutine[Any, Any, T]) -> T:
+        async with gate:
+            return await work
+
+    given = list(works)
+    tasks = [asyncio.ensure_future(one(work)) for work in given]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for work in given:
+            work.close()  # of one that never had its turn

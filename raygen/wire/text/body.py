@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from raygen.config.sampling import Sampling
 from raygen.wire.base import WireModel
 from raygen.wire.errors import ApiError
 
 MOST_SAMPLES = 128
+MOST_BIASES = 1024
 # Keys that change nothing here.
 IGNORED = frozenset(
     {
@@ -27,6 +28,17 @@ SAMPLING = (
 Text = Annotated[str, Field(min_length=1)]
 
 
+TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+
+
+def _few(given: Any) -> Any:
+    """Refuse many before each is looked at."""
+    if isinstance(given, dict) and len(given) > MOST_BIASES:
+        raise ValueError(f"{len(given)} tokens; at most {MOST_BIASES} may have a bias")
+    return given
+
+
 class StreamOptions(WireModel):
     include_usage: bool | None = Field(None, description="a last event tells the usage")
 
@@ -36,7 +48,7 @@ class StructuredOutputs(WireModel):
 
     regex: str | None = None
     grammar: str | None = Field(None, description="of Lark, as llguidance reads them")
-    choice: list[str] | None = None
+    choice: Annotated[list[str], Field(fail_fast=True)] | None = None
     json_: dict[str, Any] | str | None = Field(None, alias="json", description="a JSON schema")
 
 
@@ -58,7 +70,7 @@ class TextBody(WireModel):
     model: Text
     n: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] | None = Field(None, description="answers; 1 if unset")
     max_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=16, fail_fast=True)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = Field(
         None, description="the same body with the same seed gets the same answer"
     )
@@ -66,13 +78,7 @@ class TextBody(WireModel):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: (
-        Annotated[
-            dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]],
-            Field(max_length=1024),
-        ]
-        | None
-    ) = None
+    logit_bias: Annotated[dict[TokenKey, Bias], BeforeValidator(_few)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     # Extensions.
@@ -80,12 +86,14 @@ class TextBody(WireModel):
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
     min_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    stop_token_ids: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=64)] | None = None
+    stop_token_ids: (
+        Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=64, fail_fast=True)] | None
+    ) = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: dict[str, Any] | str | None = None
     guided_regex: str | None = None
-    guided_choice: list[str] | None = None
+    guided_choice: Annotated[list[str], Field(fail_fast=True)] | None = None
     guided_grammar: str | None = None
     # Known, and without effect.
     user: str | None = None

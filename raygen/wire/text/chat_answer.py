@@ -75,14 +75,11 @@ def choices_of(
     Raises:
         RowError: `bad_answer`, a text is a fragment.
     """
-    tokens = Tokens(result.prompt_tokens, 0, result.cached_tokens)
+    tokens = Tokens(0)
+    tokens.add(result)
     choices = []
     for index, given in enumerate(result.samples):
         sample = given if tags is None else told_apart(given, tags)
-        if sample.output_tokens is None or tokens.output is None:
-            tokens.output = None
-        else:
-            tokens.output += sample.output_tokens
         tokens.reasoning += reasoning_tokens(sample, given.text)
         choices.append(_choice(sample, index, answer_id, names, most_calls))
     return choices, tokens

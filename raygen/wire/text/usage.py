@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from raygen.engines.requests import GeneratedSample
+from raygen.engines.requests import GenerateChunk, GeneratedSample, GenerateResult
 from raygen.usage import Usage
 
 BYTES_PER_TOKEN = 2  # few texts have more tokens
@@ -40,6 +40,19 @@ class Tokens:
     cached: int | None = None
     reasoning: int = 0
 
+    def add(self, result: GenerateResult) -> None:
+        """Add what a prompt and its samples took."""
+        self.prompt = _sum(self.prompt, result.prompt_tokens)
+        for sample in result.samples:
+            self.output = _sum(self.output, sample.output_tokens)
+        self.cached = (self.cached or 0) + (result.cached_tokens or 0)
+
+    def begin(self, chunk: GenerateChunk) -> None:
+        """Add what a stream's piece says of its prompt."""
+        if chunk.prompt_tokens is not None:
+            self.prompt = (self.prompt or 0) + chunk.prompt_tokens
+            self.cached = (self.cached or 0) + (chunk.cached_tokens or 0)
+
     def body(self) -> dict[str, Any] | None:
         """Return the usage object; None where prompt or output are not known: no number is made up."""
         if self.prompt is None or self.output is None:
@@ -58,6 +71,10 @@ class Tokens:
         if self.output is not None:
             found["output_tokens"] = self.output
         return found
+
+
+def _sum(known: int | None, more: int | None) -> int | None:
+    return None if known is None or more is None else known + more
 
 
 def reasoning_tokens(sample: GeneratedSample, whole: str) -> int:
