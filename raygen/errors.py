@@ -69,16 +69,19 @@ class RowError(RaygenError):
         code: a stable word that programs match on, such as `prompt_too_long`.
         message: for a person; names what was given and what is allowed.
         step: the step that failed; filled in by the program when the raiser does not know it.
+        public: what people are told instead who only asked the model something; to be given where `message` says what a
+            library or an endpoint said. None: `message` itself.
     """
 
-    def __init__(self, code: str, message: str, step: str | None = None) -> None:
+    def __init__(self, code: str, message: str, step: str | None = None, public: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.step = step
+        self.public = public
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str | None]]:
-        return (RowError, (self.code, self.message, self.step))
+    def __reduce__(self) -> tuple[type, tuple[str, str, str | None, str | None]]:
+        return (RowError, (self.code, self.message, self.step, self.public))
 
 
 class EngineError(RaygenError):

@@ -25,17 +25,45 @@ TYPES = {
     503: "server_error",
 }
 
-# Codes of rows that are the request's own fault -> status and OpenAI's word for it. All others are the server's: 500.
+# Codes of rows that engines raise -> status and the word for it. All others are the server's own fault: 500, in their own word.
 ROW_CODES: Mapping[str, tuple[int, str]] = {
+    # Longer than the model can read.
     "prompt_too_long": (400, "context_length_exceeded"),
+    "text_too_long": (400, "context_length_exceeded"),
+    # Asked for what this model does not do, or has not.
     "engine_unsupported": (400, "unsupported_parameter"),
     "unknown_adapter": (404, "model_not_found"),
-    "empty_prompt": (400, "invalid_value"),
-    "invalid_messages": (400, "invalid_value"),
-    "invalid_text": (400, "invalid_value"),
-    "bad_tools": (400, "invalid_value"),
-    "bad_constraint": (400, "invalid_value"),
+    # What was sent cannot be read by this model, or says nothing.
+    **dict.fromkeys(
+        (
+            *(
+                "empty_prompt",
+                "empty_text",
+                "invalid_messages",
+                "invalid_text",
+                "invalid_prompt",
+                "bad_messages",
+            ),
+            *(
+                "bad_tools",
+                "invalid_sampling",
+                "invalid_constraint",
+                "corrupt_media",
+                "media_too_large",
+                "bad_request",
+            ),
+        ),
+        (400, "invalid_value"),
+    ),
+    # The text came to where the constraint, or a bias, allows nothing.
+    "constraint_failed": (400, "constraint_failed"),
+    "mask_forbids_all": (400, "constraint_failed"),
+    # What an endpoint behind a model says of this request, and of no other.
+    "blocked": (400, "content_filter"),
     "content_filter": (400, "content_filter"),
+    "endpoint_4xx": (400, "invalid_value"),
+    # It does not answer; raygen has asked again for a while.
+    **dict.fromkeys(("endpoint_unavailable", "unreachable", "timeout"), (503, "endpoint_unavailable")),
 }
 
 
@@ -82,10 +110,10 @@ def api_error(error: BaseException) -> ApiError:
         return error
     if isinstance(error, RowError):
         status, code = ROW_CODES.get(error.code, (500, error.code))
-        # A row's own fault is worded by raygen for whoever wrote the row; other failures may quote a library.
-        return ApiError(
-            status, code, error.message if status < 500 else "the model failed to answer this request"
-        )
+        if status < 500:  # worded for whoever wrote the row; other failures may quote a library
+            return ApiError(status, code, error.public or error.message)
+        headers = retry_after(5) if status == 503 else None
+        return ApiError(status, code, "the model failed to answer this request", headers=headers)
     if isinstance(error, UnavailableError):
         status = 429 if error.code == "model_busy" else 503
         return ApiError(status, error.code, error.message, headers=retry_after(error.retry_after_s))

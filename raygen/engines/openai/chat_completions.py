@@ -123,7 +123,11 @@ def request_body(
     try:
         return write_json(body)
     except TypeError as error:
-        raise RowError("bad_request", f"the messages cannot be sent as JSON: {error}") from None
+        raise RowError(
+            "bad_request",
+            f"the messages cannot be sent as JSON: {error}",
+            public="the messages cannot be sent as JSON",
+        ) from None
 
 
 def _constraint_fields(constraint: Constraint) -> dict[str, Any]:

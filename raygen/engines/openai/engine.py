@@ -124,7 +124,7 @@ class OpenAIEngine(OpenAIFacts, Engine):
             wait_s: float | None = 0.0
             failure = answer.message
             if answer.action is Action.ROW:
-                raise RowError(answer.code, self._clean(failure))
+                raise self._refused(answer.code, failure)
             if answer.action is Action.DENIED:
                 wait_s = None
             elif answer.action is Action.REFUSED:
@@ -144,7 +144,7 @@ class OpenAIEngine(OpenAIFacts, Engine):
                 first_denial = answer.action is Action.DENIED and not denied
                 denied |= first_denial
                 if not first_denial and (only_this or not budget.pardon()):
-                    raise RowError(answer.code, self._clean(failure))
+                    raise self._refused(answer.code, failure)
             elif wait_s:
                 await self._gate.back_off(wait_s)
             self.stats.extra["retries"] += 1
@@ -211,6 +211,12 @@ class OpenAIEngine(OpenAIFacts, Engine):
         patience = f"{breaker.limit_s:g} s ({option})"
         said = self._http.clean(trouble.message, LONGEST_MESSAGE if trouble.says_all else MESSAGE_CHARS)
         return end.words(trouble, said, since_s, patience, breaker.worked)
+
+    def _refused(self, code: str, failure: str) -> RowError:
+        public = {"prompt_too_long": "the prompt is longer than the model's context"}.get(code)
+        return RowError(
+            code, self._clean(failure), public=public or "the endpoint behind the model refuses the request"
+        )
 
     def _clean(self, message: str) -> str:
         assert self._http is not None

@@ -38,6 +38,8 @@ def _function(function: dict[str, Any]) -> dict[str, Any]:
             arguments = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise RowError(
-                "bad_request", f"arguments of a tool call cannot be sent as JSON: {error}"
+                "bad_request",
+                f"arguments of a tool call cannot be sent as JSON: {error}",
+                public="arguments of a tool call cannot be sent as JSON",
             ) from None
     return {**function, "arguments": arguments}

@@ -102,7 +102,11 @@ class Grammar:
         self._grammar = grammar
         self.vocabulary = vocabulary
         if (first := self.anew()).is_error():
-            raise RowError("invalid_constraint", one_line(first.get_error()))
+            raise RowError(
+                "invalid_constraint",
+                one_line(first.get_error()),
+                public="no text could keep to the constraint, or it is too complex",
+            )
 
     def begin(self) -> LLMatcher:
         """Return a matcher before the first token, in microseconds."""
@@ -141,6 +145,7 @@ class ConstraintMask:
             raise RowError(
                 "constraint_failed",
                 f"no token can follow {len(tokens)} that keeps to the constraint: {error}",
+                public=f"no token can follow {len(tokens)} that keeps to the constraint",
             )
         return allowed_V
 

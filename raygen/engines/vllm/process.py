@@ -128,7 +128,11 @@ class VLLMProcess:
         except RowError:
             raise
         except self._ClientError as error:
-            raise RowError("invalid_sampling", f"vLLM refuses it: {first_line(error)}") from error
+            raise RowError(
+                "invalid_sampling",
+                f"vLLM refuses it: {first_line(error)}",
+                public="the engine refuses the sampling settings",
+            ) from error
         except self._GenerateError as error:
             if self._llm.errored:
                 raise self._gone(error) from error

@@ -52,6 +52,7 @@ class ChatTokenizer:
             raise RowError(
                 "invalid_messages",
                 f"the model's chat template or tokenizer refuses them: {first_line(error)}",
+                public="the model's chat template or tokenizer refuses the messages",
             ) from error
         if not ids:
             if self.tokenizer.bos_token_id is None:
@@ -104,7 +105,11 @@ class ChatTokenizer:
         try:
             ids = self._text_ids(text, specials=False)
         except Exception as error:  # such as half a surrogate pair
-            raise RowError("invalid_text", f"the tokenizer refuses it: {first_line(error)}") from error
+            raise RowError(
+                "invalid_text",
+                f"the tokenizer refuses it: {first_line(error)}",
+                public="the model's tokenizer refuses the text",
+            ) from error
         return self.checked(ids)
 
     def checked(self, ids: Sequence[int]) -> list[int]:

@@ -105,7 +105,11 @@ class Encoder:
         try:
             encoded = self.tokenizer(*parts, return_attention_mask=False, verbose=False, **cut)
         except Exception as error:  # lone surrogates, and whatever else a tokenizer refuses
-            raise RowError("invalid_text", f"the tokenizer refuses the text: {first_line(error)}") from error
+            raise RowError(
+                "invalid_text",
+                f"the tokenizer refuses the text: {first_line(error)}",
+                public="the model's tokenizer refuses the text",
+            ) from error
         if not encoded["input_ids"]:
             raise RowError("empty_text", "the text has no tokens, and the tokenizer adds none")
         check_known(encoded["input_ids"], self.rows, self.tokenizer)

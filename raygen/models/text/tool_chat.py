@@ -68,7 +68,7 @@ class ToolChat:
             self._known[shape] = self._find(messages, bool(tools))
         form = self._known[shape]
         if isinstance(form, RowError):
-            raise RowError(form.code, form.message)
+            raise RowError(form.code, form.message, public=form.public)
         return [_formed(message, form, number) for number, message in enumerate(messages)]
 
     def _find(self, messages: Messages, has_list: bool) -> Form | RowError:
@@ -92,7 +92,8 @@ class ToolChat:
             if left_out is None or len(missing) < len(left_out):
                 left_out = missing
         if left_out is None:
-            return RowError("invalid_messages", f"the model's chat template refuses them: {problem}")
+            refusal = "the model's chat template refuses them"
+            return RowError("invalid_messages", f"{refusal}: {problem}", public=refusal)
         return RowError("invalid_messages", f"the model's chat template leaves out {'; '.join(left_out)}")
 
 
