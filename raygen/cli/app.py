@@ -12,6 +12,7 @@ import typer
 
 from raygen.cli.doctor import doctor
 from raygen.cli.init import init
+from raygen.cli.keys import keys_app, usage
 from raygen.cli.look import export, show, status, trace, verify
 from raygen.cli.models import data_app, models_app
 from raygen.cli.options import (
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
+app.add_typer(keys_app, name="keys")
 
 
 def _load(
@@ -224,7 +226,7 @@ def submit(
     raise typer.Exit(submit_job(job, context.args, address, working_dir, wait=not no_wait, say=say))
 
 
-for _command in (init, status, show, trace, export, verify, train, serve, doctor):
+for _command in (init, status, show, trace, export, verify, train, serve, usage, doctor):
     app.command()(_command)
 
 

@@ -1,116 +1,170 @@
-"""The ASGI application: routes, and the way of a request from its bytes to its answer."""
+"""The ASGI application: routes over a service. Before them stands front/, behind them answering.py."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import secrets
 import time
-from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
-import orjson
-from starlette.applications import Starlette
+from starlette.datastructures import State
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from raygen.engines.requests import Media
+from raygen.serve.answering import ClientLeftError, Json, answer
+from raygen.serve.front.front import Front
+from raygen.serve.front.routes import Rule, rules
 from raygen.serve.service import Service
-from raygen.serve.tenants.tenant import DEFAULT
+from raygen.serve.tenants.tenant import Tenant
 from raygen.wire import ENDPOINTS, endpoint_at
-from raygen.wire.base import Asked, Endpoint, Piece
+from raygen.wire.base import Served
 from raygen.wire.errors import ApiError, api_error
-from raygen.wire.parse import ignored_keys, parse_body, parse_json
-from raygen.wire.sse import DONE, event
 
 log = logging.getLogger(__name__)
 
-
-class Json(Response):
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return orjson.dumps(content)
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-def make_app(service: Service) -> Starlette:
-    """Return the application over a service."""
-    routes = [Route("/health", _health), Route("/v1/models", _models)]
-    for path in ENDPOINTS.own:
-        routes.append(Route(path, _answering(path), methods=["POST"]))
-    app = Starlette(routes=routes, exception_handlers={ApiError: _refusal, Exception: _refusal})
-    app.state.service = service
-    return app
+def make_app(service: Service) -> ASGIApp:
+    """Return the application over a service, with its front."""
+    routes = [
+        Route("/health", _ready),
+        Route("/health/ready", _ready),
+        Route("/health/live", _live),
+        Route("/metrics", _metrics),
+        Route("/v1/models", _models),
+        Route("/v1/models/{name}", _model),
+        *(Route(path, _answering(path), methods=["POST"]) for path in ENDPOINTS.own),
+    ]
+    # A router alone: whatever goes wrong in it comes up to the guard, and nothing answers with a text of its own.
+    return Front(Guard(Router(routes), service), rules(service.config.batches.max_file_bytes))
+
+
+class Guard:
+    """Behind the front: who asks, and whether a web page of somebody else's does. Its errors are the protocol's."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+        self.state = State({"service": service})  # where handlers find it: `request.app.state.service`
+        self._hosts = LOOPBACK | set(service.config.gateway.hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["app"] = self
+        request = Request(scope)
+        metrics, began, status = self._service.metrics, time.monotonic(), 500
+        metrics.in_flight += 1
+
+        async def note(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                spent = f"{1000 * (time.monotonic() - began):.0f}".encode()
+                message = {
+                    **message,
+                    "headers": [*message["headers"], (b"openai-processing-ms", spent)],
+                }
+            await send(message)
+
+        try:
+            self._check_host(request)
+            rule: Rule = request.state.rule
+            if rule.scope is not None:
+                tenant = await self._service.tenants.identify(request.headers.get("authorization"))
+                tenant.require(rule.scope)
+                request.state.tenant = tenant
+            await self._app(scope, receive, note)
+        except ClientLeftError:
+            status = 499
+            metrics.left(scope["path"], scope["state"].get("model", "-"))
+            raise ApiError(499, "client_left", "the client left") from None
+        except Exception as error:
+            found = _no_route(error) if isinstance(error, HTTPException) else api_error(error)
+            status = found.status
+            if found.status >= 500:
+                log.warning(
+                    "request %s failed: %s (%s)", request.state.request_id, found.code, type(error).__name__
+                )
+            raise found from error
+        finally:
+            metrics.in_flight -= 1
+            path = scope["path"] if scope["path"] in ENDPOINTS.own else scope["path"].split("/")[1:3][-1]
+            metrics.answered(path, scope["state"].get("model", "-"), status, time.monotonic() - began)
+
+    def _check_host(self, request: Request) -> None:
+        """Refuse pages of other sites: without keys a browser's user would ask for them. Raises ApiError 403."""
+        if self._service.tenants.required:
+            return
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        if host not in self._hosts:
+            raise ApiError(
+                403, "host_not_allowed", "the Host header names no host of this service: see gateway.hosts"
+            )
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            raise ApiError(403, "origin_not_allowed", "pages of other sites may not ask this service")
+
+
+def _no_route(error: HTTPException) -> ApiError:
+    return ApiError(error.status_code, "not_found", "nothing is served at this path")
 
 
 def _answering(path: str) -> Any:
-    async def answer(request: Request) -> Response:
+    async def answering(request: Request) -> Response:
         try:
             endpoint = endpoint_at(path)
         except ValueError:
             raise ApiError(404, "not_found", f"{path} is not served here") from None
-        return await _answer(endpoint, request)
+        return await answer(endpoint, request)
 
-    return answer
-
-
-async def _answer(endpoint: Endpoint[Any], request: Request) -> Response:
-    service: Service = request.app.state.service
-    if service.draining:
-        raise ApiError(503, "shutting_down", "the service is ending", headers={"retry-after": "5"})
-    body = parse_body(endpoint, parse_json(await request.body()))
-    served = service.catalog.find(endpoint.model_of(body) or "", DEFAULT)
-    endpoint.check(body, served)
-    asked = Asked(secrets.token_hex(12), secrets.randbits(53), int(time.time()))
-    headers = {"x-request-id": asked.request_id}
-    if ignored := ignored_keys(endpoint, body):
-        headers["x-raygen-ignored"] = ignored
-    if endpoint.wants_stream(body):
-        pieces = endpoint.stream(body, served, asked)
-        first = await anext(pieces, None)
-        return StreamingResponse(
-            _events(first, pieces, asked), media_type="text/event-stream", headers=headers
-        )
-    answered = await endpoint.answer(body, served, asked)
-    if isinstance(answered.body, Media):
-        return Response(answered.body.data, media_type=answered.body.media_type, headers=headers)
-    return Json(answered.body, headers={**headers, **answered.headers})
+    return answering
 
 
-async def _events(first: Piece | None, pieces: AsyncIterator[Piece], asked: Asked) -> AsyncIterator[bytes]:
-    """Write pieces as events. A stream that breaks ends with an error event, never with `[DONE]`."""
-    try:
-        if first is not None:
-            yield _written(first)
-        async for piece in pieces:
-            yield _written(piece)
-        yield DONE
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it was, the client has to hear of it
-        found = api_error(error)
-        log.warning("stream %s broke: %s", asked.request_id, type(error).__name__)
-        yield event(found.body(asked.request_id))
+def _service(request: Request) -> Service:
+    found: Service = request.app.state.service
+    return found
 
 
-def _written(piece: Piece) -> bytes:
-    return event(piece.body) if isinstance(piece.body, dict) else piece.body
-
-
-async def _refusal(request: Request, error: Exception) -> Response:
-    found = api_error(error)
-    return Json(found.body(), status_code=found.status, headers=found.headers)
-
-
-async def _health(request: Request) -> Response:
+async def _live(request: Request) -> Response:
     return Json({"status": "ok"})
 
 
+async def _ready(request: Request) -> Response:
+    service = _service(request)
+    states = {name: (await link.figures()).state for name, link in service.catalog.links.items()}
+    ready = not service.draining and all(state in ("ready", "cold") for state in states.values())
+    told = {"status": "ok" if ready else "loading", "models": states}
+    return Json(told, status_code=200 if ready else 503)
+
+
+async def _metrics(request: Request) -> Response:
+    service = _service(request)
+    figures = {name: await link.figures() for name, link in service.catalog.links.items()}
+    return PlainTextResponse(service.metrics.text(figures), media_type="text/plain; version=0.0.4")
+
+
 async def _models(request: Request) -> Response:
-    service: Service = request.app.state.service
-    data = [
-        {"id": each.name, "object": "model", "created": each.created_s, "owned_by": "raygen"}
-        for each in service.catalog.listed(DEFAULT)
-    ]
-    return Json({"object": "list", "data": data})
+    tenant: Tenant = request.state.tenant
+    return Json(
+        {"object": "list", "data": [_told(each) for each in _service(request).catalog.listed(tenant)]}
+    )
+
+
+async def _model(request: Request) -> Response:
+    return Json(_told(_service(request).catalog.find(request.path_params["name"], request.state.tenant)))
+
+
+def _told(served: Served) -> dict[str, Any]:
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": served.created_s,
+        "owned_by": "raygen",
+        "parent": served.model.name if served.adapter is not None else None,
+        "family": served.model.spec.family,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from ipaddress import ip_address
 
 import uvicorn
 
@@ -12,13 +13,26 @@ from raygen.messages import Say
 from raygen.serve.app import make_app
 from raygen.serve.config import ServiceConfig
 from raygen.serve.service import Service
+from raygen.serve.tenants.keys import has_keys
 
 
 def serve_inline(config: ServiceConfig, host: str, port: int, say: Say) -> None:
     """Serve until Ctrl-C. Raises UserError: refused before anything is loaded; EngineError."""
     listener = _listener(host, port)
-    service = Service.of(config)
+    service = Service.of(config, loopback=is_loopback(host))
+    if not service.loopback and not has_keys(service.store):
+        raise ConfigError(
+            f"--host {host}: other machines could ask without a key; make one: raygen keys add TENANT --store {config.store}"
+        )
     asyncio.run(_serve(service, listener, say))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -18,7 +18,7 @@ CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 def client(tmp_path):
     models = {"echo": {"family": "causal_lm", "engine": "echo"}}
     service = Service.of(ServiceConfig.model_validate({"store": str(tmp_path), "models": models}))
-    with TestClient(make_app(service), raise_server_exceptions=False) as found:
+    with TestClient(make_app(service), base_url="http://127.0.0.1") as found:
         found.portal.call(service.start)
         yield found
         found.portal.call(service.close)
@@ -43,3 +43,56 @@ def test_a_refusal_names_the_key(tmp_path):
     with client(tmp_path) as http:
         found = http.post("/v1/chat/completions", json={"model": "echo"})
     assert (found.status_code, found.json()["error"]["param"]) == (400, "messages")
+
+
+def test_what_is_not_on_the_list_is_not_there(tmp_path):
+    with client(tmp_path) as http:
+        for path in (
+            "/v1/chat/completions/",
+            "//v1/models",
+            "/v1/%6dodels",
+            "/docs",
+            "/v1",
+        ):
+            found = http.get(path)
+            assert found.status_code == 404, path
+            assert found.json()["error"]["code"] == "not_found"
+        assert http.get("/v1/chat/completions").status_code == 405
+
+
+def test_pages_of_other_sites_may_not_ask(tmp_path):
+    with client(tmp_path) as http:
+        assert http.get("/v1/models", headers={"origin": "http://evil.example"}).status_code == 403
+        assert http.get("/v1/models", headers={"host": "evil.example"}).status_code == 403
+        assert http.get("/v1/models", headers={"origin": "http://127.0.0.1"}).status_code == 200
+
+
+def test_a_large_body_is_refused_before_it_is_read(tmp_path):
+    with client(tmp_path) as http:
+        found = http.post("/v1/chat/completions", content=b" " * (5 * 2**20))
+    assert (found.status_code, found.json()["error"]["code"]) == (413, "body_too_large")
+
+
+def test_every_answer_is_named(tmp_path):
+    with client(tmp_path) as http:
+        assert http.get("/v1/models", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
+        found = http.get("/v1/models", headers={"x-request-id": "no <good>"})
+        assert found.headers["x-request-id"] != "no <good>"
+        wrong = http.post("/v1/chat/completions", json={"model": "gpt", "messages": [{"role": "user"}]})
+        assert wrong.json()["error"]["request_id"] == wrong.headers["x-request-id"]
+        assert wrong.json()["error"]["code"] == "model_not_found"
+
+
+def test_what_has_no_effect_is_named(tmp_path):
+    with client(tmp_path) as http:
+        found = http.post("/v1/chat/completions", json={**CHAT, "user": "me", "wish": 1})
+    assert found.headers["x-raygen-ignored"] == "user, wish"
+
+
+def test_health_and_metrics(tmp_path):
+    with client(tmp_path) as http:
+        assert http.get("/health").json() == {"status": "ok", "models": {"echo": "ready"}}
+        http.post("/v1/chat/completions", json=CHAT)
+        text = http.get("/metrics").text
+    assert 'raygen_requests_total{endpoint="/v1/chat/completions",model="echo",status="200"} 1' in text
+    assert 'raygen_usage_total{model="echo",unit="output_tokens"} 1' in text

@@ -28,7 +28,7 @@ def service_over(
     def link(name: str, model: ResolvedModel, served: ServedModel) -> ServeLink:
         return ServeLink(name, model, served, handles[name], standing, config.gateway.held)
 
-    return Service.of(config, Catalog.of(config, link, models))
+    return Service.of(config, catalog=Catalog.of(config, link, models))
 
 
 @serve.ingress()

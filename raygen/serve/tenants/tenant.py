@@ -18,6 +18,7 @@ class Tenant:
         name: whose files, batches and usage they are.
         key_id: of the key that was sent; None: the service needs none.
         scopes: of `SCOPES`. models: names that it may use; None: all.
+        own_limits: whether `limits` are the key's own.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Tenant:
     scopes: frozenset[str] = frozenset(SCOPES)
     models: frozenset[str] | None = None
     limits: Limits = field(default_factory=Limits)
+    own_limits: bool = False
 
     def require(self, scope: str) -> None:
         """Refuse what the key does not allow. Raises ApiError 403."""
@@ -33,6 +35,11 @@ class Tenant:
             raise ApiError(
                 403, "insufficient_permissions", f"this key does not have the scope `{scope}`; it has: {has}"
             )
+
+    @property
+    def account(self) -> str:
+        """Whose limits it shares: those of its tenant, or its own where the key has some."""
+        return f"{self.name}/{self.key_id}" if self.own_limits else self.name
 
     def may_use(self, model: str) -> bool:
         return self.models is None or model in self.models

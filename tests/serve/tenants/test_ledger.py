@@ -1,0 +1,67 @@
+"""The ledger counts each request once, through stores that fail, and knows what a month used."""
+
+from __future__ import annotations
+
+import pytest
+
+from raygen.errors import StorageError
+from raygen.serve.config import ServedModel
+from raygen.serve.tenants.ledger import Ledger, read_usage, tenants_in, usage_record
+from raygen.storage import open_store
+from raygen.usage import Usage
+
+
+def month() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).strftime("%Y-%m")
+
+
+def test_amounts_add_up_over_gateways_and_writes(tmp_path):
+    store = open_store(str(tmp_path))
+    for gateway in (Ledger(store), Ledger(store)):
+        for _ in range(2):
+            gateway.add("acme", "smol", Usage(prompt_tokens=3, output_tokens=2))
+            gateway.flush()
+    line = read_usage(store, "acme", month())["smol"]
+    assert (line.requests, dict(line.usage)) == (4, {"prompt_tokens": 12, "output_tokens": 8})
+    assert list(tenants_in(store)) == ["acme"]
+
+
+def test_what_could_not_be_written_is_written_later(tmp_path, monkeypatch):
+    store = open_store(str(tmp_path))
+    ledger = Ledger(store)
+    ledger.add("acme", "smol", Usage(output_tokens=2))
+
+    def away(*_):
+        raise StorageError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "put_if_absent", away)
+        with pytest.raises(StorageError):
+            ledger.flush()
+    ledger.flush()
+    ledger.flush()
+    assert read_usage(store, "acme", month())["smol"].requests == 1
+
+
+def test_a_month_counts_what_is_not_written_yet(tmp_path):
+    store = open_store(str(tmp_path))
+    ledger = Ledger(store)
+    ledger.add("acme", "smol", Usage(output_tokens=2))
+    ledger.flush()
+    assert ledger.month_tokens("acme") == 2
+    ledger.add("acme", "smol", Usage(output_tokens=5))
+    assert ledger.month_tokens("acme") == 7
+
+
+def test_money_follows_from_prices(tmp_path):
+    store = open_store(str(tmp_path))
+    ledger = Ledger(store)
+    ledger.add("acme", "smol", Usage(output_tokens=500_000))
+    ledger.flush()
+    model = ServedModel.model_validate(
+        {"family": "causal_lm", "engine": "echo", "prices": {"per_million": {"output_tokens": 3}}}
+    )
+    told = usage_record(read_usage(store, "acme", month()), lambda name: model)
+    assert (told["smol"]["cost"], told["smol"]["currency"]) == (1.5, "EUR")
