@@ -50,9 +50,9 @@ async def answer(endpoint: Endpoint[Any], request: Request) -> Response:
         raise ApiError(503, "shutting_down", "the service is ending", headers=retry_after(5))
     body = parse_body(endpoint, parse_json(await request.body()))
     named = endpoint.model_of(body)
-    if named is None:
+    if named is None and not endpoint.model_optional:
         raise ApiError(400, "missing_required_parameter", "model: it is required, and not there", "model")
-    served = service.catalog.find(named, tenant)
+    served = service.catalog.nobody if named is None else service.catalog.find(named, tenant)
     request.state.model = served.name
     endpoint.check(body, served)
     asked = Asked(request.state.request_id, secrets.randbits(53), int(time.time()))

@@ -74,7 +74,8 @@ class AnswerStep(Step):
 
     @classmethod
     def models(cls, config: Answer) -> Iterable[tuple[str, str, str]]:
-        yield "model", config.model, endpoint_at(config.endpoint).verb
+        if verb := endpoint_at(config.endpoint).verb:
+            yield "model", config.model, verb
 
     @classmethod
     def makes_media(cls, config: Answer) -> bool:

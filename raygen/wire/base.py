@@ -96,6 +96,8 @@ class Endpoint(ABC, Generic[BodyT]):
     Body: ClassVar[type[WireModel]]
     Answer: ClassVar[type[BaseModel] | None] = None
     max_body_bytes: ClassVar[int] = 4 * 2**20
+    # Whether a body may name no model: then it is answered without one.
+    model_optional: ClassVar[bool] = False
     # Whether a body may say `stream: true`.
     streams: ClassVar[bool] = False
     # Keys of a body that are known and change nothing: named in the header `x-raygen-ignored`, as unknown ones are.

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from raygen.config.model import ModelSpec
+from raygen.engines import engine_class
 from raygen.engines.base import Engine
 from raygen.models.resolved import ResolvedModel
 from raygen.program.resolve import resolve_model
@@ -60,6 +62,13 @@ class Catalog:
                 404, "model_not_found", f"there is no model {shown!r} here; models: {there}", "model"
             )
         return found
+
+    @property
+    def nobody(self) -> Served:
+        """What stands for the model of a request that asks none."""
+        spec = ModelSpec(family="causal_lm", engine="echo")
+        model = ResolvedModel("-", spec, None, "-")
+        return Served("-", engine_class("echo")(model), model)
 
     def listed(self, tenant: Tenant) -> list[Served]:
         """Return all that a tenant may use, in the order of the configuration, each model before its adapters."""
