@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
 
+from raygen.errors import EngineError
 from raygen.models.resolved import ResolvedModel
 from raygen.serve.app import make_app
 from raygen.serve.cluster.environment import check_variables
-from raygen.serve.cluster.rebind import check_rebound, rebind
+from raygen.serve.cluster.proxy import MAX_FILE, max_file_bytes
+from raygen.serve.cluster.rebind import check_rebound
+from raygen.serve.cluster.replica_process import prepare
 from raygen.serve.cluster.serve_link import ServeLink
 from raygen.serve.cluster.standing import Standing
 from raygen.serve.config import ServedModel, ServiceConfig
@@ -41,12 +44,17 @@ class Gateway:
         models: Mapping[str, ResolvedModel],
         handles: Mapping[str, DeploymentHandle],
     ) -> None:
-        rebind()
+        prepare()
         check_variables()
+        if config.batches.max_file_bytes > max_file_bytes():
+            raise EngineError(
+                f"batches.max_file_bytes is {config.batches.max_file_bytes}, and this node's proxy lets in "
+                f"{max_file_bytes()}; set {MAX_FILE} in its environment"
+            )
         self._service = service_over(config, models, handles)
         await self._service.start()
 
-    def __serve_build_asgi_app__(self) -> Any:
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         return make_app(self._service)
 
     async def check_health(self) -> None:

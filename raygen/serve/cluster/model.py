@@ -21,7 +21,8 @@ from raygen.program.host import ChunkResult
 from raygen.program.machine import machine_name
 from raygen.program.resolve import on_this_node, resolve_adapter
 from raygen.serve.cluster.paced import paced
-from raygen.serve.cluster.rebind import check_rebound, rebind
+from raygen.serve.cluster.rebind import check_rebound
+from raygen.serve.cluster.replica_process import prepare
 from raygen.serve.config import ServedModel
 from raygen.serve.models.link import ChunkWork, Figures
 from raygen.serve.models.replica import Replica
@@ -56,7 +57,7 @@ class ModelServer:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, model: ResolvedModel, served: ServedModel, storage: StorageOptions
     ) -> None:
-        rebind()
+        prepare()
         self._storage, self._served = storage, served
         here = await asyncio.to_thread(on_this_node, model, storage)
         self._replica = Replica(here, served)

@@ -43,6 +43,14 @@ def replace_grpc_bind(bind: Callable[[Callable[[Any, str], int], Any, str], int]
         replica.add_port_to_grpc_server = bound
 
 
+def http_host() -> str | None:
+    """Return the address on which the connected Serve's proxies listen."""
+    from ray.serve.context import _get_global_client
+
+    host: str | None = _get_global_client().http_config.host
+    return host
+
+
 def serve_client() -> Any:
     """Return the connected Serve's client: applications of a file are deployed by its `deploy_apps`, as `serve run` does."""
     from ray.serve.context import _get_global_client

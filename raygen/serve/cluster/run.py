@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 
@@ -9,14 +10,23 @@ from raygen.cluster.connect import connected
 from raygen.errors import ConfigError
 from raygen.messages import Say
 from raygen.serve.cluster.environment import set_variables
+from raygen.serve.cluster.proxy import MAX_FILE
 from raygen.serve.config import ServiceConfig
+from raygen.serve.inline import is_loopback
+from raygen.serve.tenants.keys import has_keys
 from raygen.signals import catch_signals
+from raygen.storage import open_store
 
 
 def serve_on_ray(config: ServiceConfig, host: str, port: int, say: Say) -> None:
     """Serve on Ray until Ctrl-C; then let answers under way end. Raises UserError, EngineError."""
     port = _free(host, port)
+    if not is_loopback(host) and not has_keys(open_store(config.store, config.storage)):
+        raise ConfigError(
+            f"--host {host}: other machines could ask without a key; make one: raygen keys add TENANT --store {config.store}"
+        )
     set_variables()
+    os.environ[MAX_FILE] = str(config.batches.max_file_bytes)
     with connected():
         from ray import serve
 

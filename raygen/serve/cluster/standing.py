@@ -38,7 +38,8 @@ class Standing:
         overview = self._found.get(deployment_of(model))
         if overview is None:
             return Figures("loading")
-        return standing(str(overview.status.value), {s.value: n for s, n in overview.replica_states.items()})
+        replicas = {_word(state): number for state, number in overview.replica_states.items()}
+        return standing(_word(overview.status), replicas)
 
 
 def standing(status: str, replicas: dict[str, int]) -> Figures:
@@ -76,6 +77,11 @@ def summed(figures: Sequence[Figures], standing: Figures) -> Figures:
         sum(each.batch_rows for each in figures),
         dict(totals),
     )
+
+
+def _word(state: Any) -> str:
+    """Return one of Serve's words, which come as members of an enumeration or as they are."""
+    return str(getattr(state, "value", state))
 
 
 def _status(application: str) -> dict[str, Any] | None:

@@ -134,9 +134,11 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.begun = True
-            mine = {name for name, _ in message.get("headers", ())}
+            # Behind a proxy it stands twice: what the inner one wrote is not written again.
+            theirs = [pair for pair in message.get("headers", ()) if pair[0] != b"x-request-id"]
+            mine = {name for name, _ in theirs}
             more = [pair for pair in SECURITY if pair[0] not in mine]
-            headers = [*message.get("headers", ()), *more, (b"x-request-id", self._id.encode())]
+            headers = [*theirs, *more, (b"x-request-id", self._id.encode())]
             message = {**message, "headers": [pair for pair in headers if pair[0] != b"server"]}
         elif message["type"] == "http.response.body":
             self._ended = not message.get("more_body", False)
