@@ -36,6 +36,8 @@ class EngineFacts:
     takes_quantised: ClassVar[bool] = False
     # Whether it writes prompts by the model's own chat template.
     templated: ClassVar[bool] = False
+    # Whether a request says how its texts are drawn; a program's steps say so themselves.
+    takes_sampling: ClassVar[bool] = True
     # Whether the same request and seed are promised the same result.
     replayable: ClassVar[bool] = True
     # Units of its usage beside those that raygen.usage lists.

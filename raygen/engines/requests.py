@@ -108,6 +108,7 @@ class GeneratedSample:
     refusal: str | None = None  # the words with which it declined to answer
     tool_calls: str | None = None  # what it wanted to call: JSON, as the endpoint gave it
     units: Mapping[str, float] | None = None  # what it took in units other than tokens
+    trace: list[dict[str, Any]] | None = None  # of a program: what each step did and decided
 
 
 @dataclass(slots=True)

@@ -16,7 +16,15 @@ from raygen.data.sources.base import SourcePlan
 from raygen.data.sources.partitions import partitions_of
 from raygen.engines import engine_facts
 from raygen.engines.base import Engine
-from raygen.errors import ConfigError, EngineError, RowError, SourceError, StorageError, told
+from raygen.errors import (
+    ConfigError,
+    EngineError,
+    RowError,
+    SourceError,
+    StorageError,
+    UnavailableError,
+    told,
+)
 from raygen.program.job import Job
 from raygen.runs.outcome import ACCEPTED, FAILED, OWN_COLUMNS, REJECTED, Outcome
 from raygen.steps.base import Step
@@ -172,7 +180,7 @@ class Program:
             known: what the row has asked before, in another run or before it failed, and was answered.
 
         Raises:
-            EngineError: a model broke. StorageError: recorded media cannot be read now.
+            EngineError: a model broke. UnavailableError: a served one is busy. StorageError: recorded media cannot be read now.
         """
         calls = Calls(engines, self._identities, usage=tally.usage, known=known, tags=self.tags)
         story = Story(row_id, row)
@@ -194,7 +202,7 @@ class Program:
             outcome = self._outcome(story)
         except RowError as error:
             outcome = self._failed(story, error.code, error.message, error.step or step)
-        except (EngineError, StorageError):
+        except (EngineError, StorageError, UnavailableError):
             raise
         # A bug that one row meets must not take the other rows with it; nor must another package's `sys.exit()`.
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001

@@ -9,7 +9,7 @@ from typing import Any
 from raygen.usage import Usage
 from raygen.wire.base import Answered, Asked, Endpoint, Piece, Served
 from raygen.wire.coalesce import coalesced
-from raygen.wire.facts import check_verb
+from raygen.wire.facts import check_drawn, check_verb
 from raygen.wire.text.asking import answer_id, fingerprint_of
 from raygen.wire.text.body import IGNORED
 from raygen.wire.text.chat_answer import ChatCompletion, choices_of
@@ -41,6 +41,7 @@ class ChatCompletions(Endpoint[ChatBody]):
 
     def check(self, body: ChatBody, served: Served) -> None:
         check_verb(served, self.verb, self.path)
+        check_drawn(served, body)
         chat_request(body, served, ANY, self._image_hosts)
 
     def reserve(self, body: ChatBody) -> Usage:
@@ -54,6 +55,9 @@ class ChatCompletions(Endpoint[ChatBody]):
         choices, tokens = choices_of(
             result, made, served.model.spec.tags, _names(request.tools), _most_calls(body)
         )
+        if body.traced:
+            for choice, sample in zip(choices, result.samples, strict=True):
+                choice["raygen"] = {"trace": sample.trace}
         answer = {
             "id": made,
             "object": "chat.completion",

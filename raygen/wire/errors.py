@@ -27,6 +27,7 @@ TYPES = {
 
 # Codes of rows that engines raise -> status and the word for it. All others are the server's own fault: 500, in their own word.
 ROW_CODES: Mapping[str, tuple[int, str]] = {
+    "program_rejected": (422, "program_rejected"),
     # Longer than the model can read.
     "prompt_too_long": (400, "context_length_exceeded"),
     "text_too_long": (400, "context_length_exceeded"),

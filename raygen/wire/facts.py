@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from raygen.engines import engine_facts
 from raygen.engines.facts import EngineFacts
 from raygen.engines.forwarding import ForwardingEngine
 from raygen.engines.requests import VERBS
 from raygen.wire.base import Served
 from raygen.wire.errors import ApiError
+
+# Keys that say how texts are drawn.
+DRAWN = (
+    *(
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+    ),
+    *(
+        "max_tokens",
+        "max_completion_tokens",
+        "min_tokens",
+        "logit_bias",
+        "stop",
+        "stop_token_ids",
+        "logprobs",
+    ),
+)
 
 
 def facts_of(served: Served) -> type[EngineFacts]:
@@ -29,3 +53,12 @@ def check_verb(served: Served, verb: str, path: str) -> None:
 def unsupported(served: Served, param: str, lack: str) -> ApiError:
     """Return the refusal of a setting that a model cannot keep."""
     return ApiError(400, "unsupported_parameter", f"{param}: model {served.name!r} {lack}", param)
+
+
+def check_drawn(served: Served, body: BaseModel) -> None:
+    """Refuse settings of how texts are drawn where the model's own program says so. Raises ApiError."""
+    if facts_of(served).takes_sampling:
+        return
+    for key in DRAWN:
+        if getattr(body, key, None) is not None:
+            raise unsupported(served, key, "is a program, whose steps say how texts are drawn")

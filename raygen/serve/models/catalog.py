@@ -14,6 +14,7 @@ from raygen.program.resolve import resolve_model
 from raygen.serve.config import ServedModel, ServiceConfig
 from raygen.serve.models.link import Link
 from raygen.serve.models.local import LocalLink
+from raygen.serve.models.program_engine import ProgramEngine
 from raygen.serve.tenants.tenant import Tenant
 from raygen.wire.base import Served
 from raygen.wire.errors import ApiError
@@ -50,7 +51,12 @@ class Catalog:
     ) -> Catalog:
         """Make a link to each model, resolved here unless they are given; nothing is loaded yet. Raises UserError."""
         models = resolve_served(config) if models is None else models
-        return cls({name: make(name, model, config.models[name]) for name, model in models.items()})
+        links = {name: make(name, model, config.models[name]) for name, model in models.items()}
+        engines = {name: link.engine for name, link in links.items()}
+        programs = {
+            name: ProgramEngine(name, program, engines, models) for name, program in config.programs.items()
+        }
+        return cls(links, programs)
 
     def find(self, name: str, tenant: Tenant) -> Served:
         """Return the model of a name. Raises ApiError 404 `model_not_found`, naming those that the tenant may use."""

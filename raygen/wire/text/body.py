@@ -64,6 +64,12 @@ class ResponseFormat(WireModel):
     json_schema: JsonSchema | None = None
 
 
+class Extensions(WireModel):
+    """What only raygen knows."""
+
+    trace: bool | None = Field(None, description="of a program: tell what each step did and decided")
+
+
 class TextBody(WireModel):
     """What a request for texts says, whichever endpoint it asks."""
 
@@ -95,6 +101,7 @@ class TextBody(WireModel):
     guided_regex: str | None = None
     guided_choice: Annotated[list[str], Field(fail_fast=True)] | None = None
     guided_grammar: str | None = None
+    raygen: Extensions | None = None
     # Known, and without effect.
     user: str | None = None
     metadata: dict[str, Any] | None = None
@@ -124,6 +131,11 @@ class TextBody(WireModel):
     def tells_usage(self) -> bool:
         """Whether a stream ends with an event of usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def traced(self) -> bool:
+        """Whether an answer tells how a program came to it."""
+        return bool(self.raygen and self.raygen.trace)
 
     def sampling(self, max_tokens: int, logprobs: int | None) -> Sampling:
         """Return how tokens are drawn. Raises ApiError `invalid_value`."""

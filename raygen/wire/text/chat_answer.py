@@ -44,6 +44,7 @@ class ChatChoice(BaseModel):
     message: AnswerMessage
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter"]
+    raygen: dict[str, Any] | None = None
 
 
 class ChatCompletion(BaseModel):
