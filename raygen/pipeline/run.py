@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from raygen.engines.figures import missing_lines
 from raygen.errors import KeyNotFoundError, StorageError
 from raygen.formatting import count, duration
 from raygen.messages import Say, sayer
 from raygen.pipeline.budget import Budget
-from raygen.pipeline.monitor import Monitor, Progress
+from raygen.pipeline.monitor import Execution, Monitor, Progress
 from raygen.pipeline.result import RunResult
-from raygen.pipeline.work import Report, Work, grouped, todos_of
+from raygen.pipeline.work import Report, Todo, Work, grouped, todos_of
 from raygen.program.job import Job
 from raygen.program.prepare import Prepared, prepare
 from raygen.reports.page import REPORT_KEY
@@ -30,12 +30,21 @@ from raygen.runs.reuse import Reuse
 from raygen.storage import open_store
 from raygen.terminal import Display
 
-if TYPE_CHECKING:
-    from raygen.pipeline.execute import RayExecution
-    from raygen.pipeline.inline import InlineExecution
-
 STORE_PATIENCE_S, STORE_PAUSE_S = 600.0, 5.0
 MAX_GROUPS = 512  # reading tasks a pass: each is an object in Ray's store before the first row is read
+
+
+class Carrier(Execution, Protocol):
+    """What carries out the work of a session: `stop` lets chunks in flight end, and begins no new one."""
+
+    def start(self) -> None: ...
+
+    def reports(self) -> Iterator[Report]: ...
+
+    def close(self) -> None: ...
+
+
+Execute = Callable[[Work, list[list[Todo]]], Carrier]
 
 
 def run_job(
@@ -67,12 +76,21 @@ def drive(
     budget: Budget | None = None,
     display: Display[Progress] | None = None,
     say: Say = lambda line: None,
+    execute: Execute | None = None,
+    began: Callable[[Monitor], None] = lambda monitor: None,
+    report: bool = True,
 ) -> RunResult:
-    """Do what is left of a prepared run."""
+    """Do what is left of a prepared run.
+
+    Args:
+        execute: makes what carries out the work, of the work and its chunks in groups; None: inline, or on Ray.
+        began: is told of the monitor, by which others stop the session.
+        report: whether a finished run gets its report.
+    """
     store, plan = run.store, run.plan
     if store.exists(MANIFEST_KEY):
         say(f"{store.uri} is finished; nothing to do")
-        return _finished(run, Manifest.load(store), say)
+        return _finished(run, Manifest.load(store), say, report)
     work = _work_of(run, say)
     ledger = Ledger(store, plan, lambda commits: _count_duplicates(run, commits))
     if run.resumed:
@@ -82,10 +100,11 @@ def drive(
     monitor = Monitor(store, plan, display, budget, run.job.execution.tolerance)
     monitor.found(len(ledger.done))
     ledger.read_earlier(monitor.loaded)
+    began(monitor)
     with monitor.session():
         if not ledger.over:
-            with _cluster(inline):
-                _passes(work, ledger, monitor, run.overlap, inline, say)
+            with _cluster(inline or execute is not None):
+                _passes(work, ledger, monitor, run.overlap, execute or _execution(inline), say)
         manifest = ledger.settle()
         if manifest is None:
             if not ledger.over:
@@ -95,7 +114,7 @@ def drive(
             manifest = finish(store, plan, commits.values(), _duplicates(run, commits, say))
         monitor.finished()
     _say_missing(monitor, say)
-    return _finished(run, manifest, say)
+    return _finished(run, manifest, say, report)
 
 
 def _work_of(run: Prepared, say: Say) -> Work:
@@ -157,7 +176,7 @@ def _passes(
     ledger: Ledger,
     monitor: Monitor,
     overlap: Overlap | None,
-    inline: bool,
+    execute: Execute,
     say: Say,
 ) -> None:
     """Work through what is left, again and again, until there is enough or the session is to stop.
@@ -167,7 +186,7 @@ def _passes(
     """
     while not monitor.stopping:
         before = len(ledger.done)
-        problem = _pass(work, ledger, monitor, overlap, inline, say)
+        problem = _pass(work, ledger, monitor, overlap, execute, say)
         if ledger.over:
             return
         if len(ledger.done) == before and not monitor.stopping:
@@ -179,13 +198,13 @@ def _pass(
     ledger: Ledger,
     monitor: Monitor,
     overlap: Overlap | None,
-    inline: bool,
+    execute: Execute,
     say: Say,
 ) -> str | None:
     """Work once through all chunks that are left; return the last problem."""
     problem = None
     todos = todos_of(ledger.plan, ledger.done, overlap)
-    execution = _execution(inline)(work, grouped(work.job, ledger.plan, todos, MAX_GROUPS))
+    execution = execute(work, grouped(work.job, ledger.plan, todos, MAX_GROUPS))
     try:
         execution.start()
         monitor.watch(execution)
@@ -219,7 +238,7 @@ def _take(report: Report, work: Work, ledger: Ledger, monitor: Monitor) -> None:
         monitor.stop(f"enough: {ledger.goal.line}")
 
 
-def _execution(inline: bool) -> type[InlineExecution | RayExecution]:
+def _execution(inline: bool) -> Execute:
     """Return what carries out the work; Ray is only imported where it is used."""
     if inline:
         from raygen.pipeline.inline import InlineExecution
@@ -254,11 +273,11 @@ def _cluster(inline: bool):  # type: ignore[no-untyped-def]
     return connected()
 
 
-def _finished(run: Prepared, manifest: Manifest, say: Say) -> RunResult:
+def _finished(run: Prepared, manifest: Manifest, say: Say, wanted: bool) -> RunResult:
     """Return the result of a finished run, with its report; a session may have died before it wrote one."""
     store, plan, tolerance = run.store, run.plan, run.job.execution.tolerance
     rows, report = manifest.rows, None
-    if not plan.scope.mends:  # a retry is reported with the run that it mends
+    if wanted and not plan.scope.mends:  # a retry is reported with the run that it mends
         try:
             report = store.uri_of(REPORT_KEY) if store.exists(REPORT_KEY) else write_report(store)
         except Exception as error:  # noqa: BLE001 - the outcomes are there, whatever became of their picture
