@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raygen.serve.answering import ClientLeftError, Json, answer
+from raygen.serve.batches.routes import batch_routes
 from raygen.serve.front.front import Front
 from raygen.serve.front.routes import Rule, rules
 from raygen.serve.service import Service
@@ -38,6 +39,7 @@ def make_app(service: Service) -> ASGIApp:
         Route("/v1/models", _models),
         Route("/v1/models/{name}", _model),
         *(Route(path, _answering(path), methods=["POST"]) for path in ENDPOINTS.own),
+        *batch_routes(),
     ]
     # A router alone: whatever goes wrong in it comes up to the guard, and nothing answers with a text of its own.
     return Front(Guard(Router(routes), service), rules(service.config.batches.max_file_bytes))

@@ -57,7 +57,7 @@ async def _serve(service: Service, listener: socket.socket, say: Say) -> None:
         )
     )
     host, port = listener.getsockname()[:2]
-    await service.start()
+    await service.start(work=True)
     say(f"serving {', '.join(service.catalog.links)} at http://{host}:{port}/v1")
     await server.serve(sockets=[listener])
     await service.close()

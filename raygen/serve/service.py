@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
+from raygen.messages import sayer
+from raygen.serve.batches.service import Batches
+from raygen.serve.batches.worker import Worker
 from raygen.serve.config import ServiceConfig
 from raygen.serve.metrics import Metrics
 from raygen.serve.models.catalog import Catalog
@@ -20,6 +24,7 @@ class Service:
         catalog: the models by name.
         tenants: keys, limits and the ledger.
         loopback: whether it can be reached from this machine alone.
+        batches: files and batches; None where they are switched off. worker: what works on them, if that is done here.
         draining: it is ending: answers under way end, new requests are refused.
     """
 
@@ -28,6 +33,8 @@ class Service:
     catalog: Catalog
     tenants: Tenants
     loopback: bool = True
+    batches: Batches | None = None
+    worker: Worker | None = None
     metrics: Metrics = field(default_factory=Metrics)
     draining: bool = False
 
@@ -36,15 +43,25 @@ class Service:
         """Resolve the models and open the store; nothing is loaded yet. Raises UserError."""
         store = open_store(config.store, config.storage)
         tenants = Tenants.of(config, store, loopback=loopback)
-        return cls(config, store, catalog or Catalog.of(config), tenants, loopback)
+        batches = Batches.of(store, config, sayer()) if config.batches.enabled else None
+        return cls(config, store, catalog or Catalog.of(config), tenants, loopback, batches)
 
-    async def start(self) -> None:
-        """Load the models. Raises EngineError."""
+    async def start(self, *, work: bool = False) -> None:
+        """Load the models. Raises EngineError.
+
+        Args:
+            work: on batches, too: in one of the service's processes.
+        """
         self.tenants.start()
+        if work and self.batches is not None:
+            self.worker = self.batches.worker(self.catalog)
+            self.worker.start(asyncio.get_running_loop())
         await self.catalog.start()
 
     async def close(self) -> None:
         """Refuse new requests, let those under way end, and let go of the models."""
         self.draining = True
+        if self.worker is not None:
+            await asyncio.to_thread(self.worker.stop)
         await self.catalog.close(self.config.gateway.longest_answer_s)
         await self.tenants.close()

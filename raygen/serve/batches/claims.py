@@ -1,7 +1,7 @@
 """Claims: which worker is at a batch. A mere economy: two workers at one batch double some work, and never a row.
 
-A worker writes a sign of life now and then. A claim is the next number of a batch, created once; it names the worker. Who sees a newer
-claim than its own stops. All ages are told by the store's own clock.
+A worker writes a sign of life now and then. A claim is the next number of a batch, created once; it names the worker. Who sees a
+newer claim than its own stops. All ages are told by the store's own clock.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Claims:
     """The claims of one worker.
 
     Args:
-        rank: of this worker among those of its service: what takes a dead worker's place has its rank, and takes its batches back at
-            once.
+        rank: of this worker among those of its service: what takes a dead worker's place has its rank, and takes its batches back
+            at once.
     """
 
     def __init__(self, objects: Objects, rank: int = 0) -> None:

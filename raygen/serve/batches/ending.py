@@ -1,4 +1,4 @@
-"""Ending: the one object that says how a batch ended. Whoever creates it settles all races; what is committed later does not count."""
+"""Ending: the one object that says how a batch ended. Whoever creates it settles all races; later commits do not count."""
 
 from __future__ import annotations
 
@@ -26,11 +26,9 @@ def settle_end(objects: Objects, record: Record, status: str, retry: int = 0) ->
     run = objects.store.child(place.run)
     counted = _merged(run) if status == COMPLETED or retry else _committed(run)
     sums = Totals(commit for _, commit in counted)
-    commits = [[commit.chunk, prefix, commit.attempt] for prefix, commit in counted]
+    commits = [(commit.chunk, prefix, commit.attempt) for prefix, commit in counted]
     sizes = {OUTPUT: 0, ERRORS: 0}
-    for kind, piece in pieces_of(
-        run, [(chunk, prefix, attempt) for chunk, prefix, attempt in commits], status
-    ):
+    for kind, piece in pieces_of(run, commits, status):
         sizes[kind] += len(piece)
     end = {
         "batch": place.batch,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from raygen.serve.batches.idempotency import Once, id_for
+from raygen.serve.batches.idempotency import FIRST, Once, id_for
 from raygen.serve.batches.layout import FILE, KNOWN, RESULT, Place, result_id
 from raygen.serve.batches.objects import Objects
 from raygen.serve.batches.pages import Page
@@ -41,14 +41,14 @@ class Files:
         file: BinaryIO,
         filename: str,
         expires_s: int | None = None,
-        once: Once = Once(),
+        once: Once = FIRST,
     ) -> dict[str, Any]:
         """Keep an uploaded batch file: its content first, then what makes it count.
 
         Raises ApiError.
         """
         self._objects.mark(f"{KNOWN}{tenant}")
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         size_bytes = file.seek(0, 2)
         body = {"sha256": sha256, "filename": filename, "expires_s": expires_s}
         name = id_for(self._objects, tenant, "files", "file-", once, body)

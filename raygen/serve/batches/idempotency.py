@@ -1,8 +1,8 @@
 """Idempotency: one POST makes one object, however often it is sent.
 
-A key (`Idempotency-Key`) is written before what it makes, so that whoever repeats the request finishes what a crash left. Official
-clients send none, and repeat a POST whose answer was lost: they say so (`x-stainless-retry-count`). So requests without a key leave a
-trace of their own for some minutes, and a repeated one finds it by its digest.
+A key (`Idempotency-Key`) is written before what it makes, so that whoever repeats the request finishes what a crash left.
+Official clients send none, and repeat a POST whose answer was lost: they say so (`x-stainless-retry-count`). So requests without
+a key leave a trace of their own for some minutes, and a repeated one finds it by its digest.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class Once:
             raise ApiError(400, "invalid_value", f"Idempotency-Key: 1 to {KEY_BYTES} characters")
         count = headers.get("x-stainless-retry-count", "0")
         return cls(key, int(count) if count.isascii() and count.isdigit() and len(count) < 4 else 0)
+
+
+FIRST = Once()
 
 
 def id_for(objects: Objects, tenant: str, kind: str, prefix: str, once: Once, body: Any) -> str:

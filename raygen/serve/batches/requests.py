@@ -10,7 +10,7 @@ from pydantic import Field
 
 from raygen.runs.plan import PLAN_KEY
 from raygen.serve.batches.files import Files
-from raygen.serve.batches.idempotency import Once, conflict, id_for
+from raygen.serve.batches.idempotency import FIRST, Once, conflict, id_for
 from raygen.serve.batches.layout import BATCH, Place
 from raygen.serve.batches.objects import Objects
 from raygen.serve.batches.pages import Page
@@ -54,7 +54,7 @@ class Requests:
     def __init__(self, objects: Objects, files: Files, settings: Settings) -> None:
         self._objects, self._files, self._settings = objects, files, settings
 
-    def create(self, tenant: Tenant, body: dict[str, Any], once: Once = Once()) -> dict[str, Any]:
+    def create(self, tenant: Tenant, body: dict[str, Any], once: Once = FIRST) -> dict[str, Any]:
         """Create a batch. What is wrong with its file shows later: the batch is `failed`, with the lines.
 
         Raises ApiError.
@@ -115,7 +115,7 @@ class Requests:
         self._objects.settle(place.cancel, {"cancelling_s": time.time()})
         return self.get(tenant, batch)
 
-    def retry(self, tenant: Tenant, batch: str, once: Once = Once()) -> dict[str, Any]:
+    def retry(self, tenant: Tenant, batch: str, once: Once = FIRST) -> dict[str, Any]:
         """Ask for a completed batch's failed rows again. Raises ApiError 404, 409."""
         place = self._place(tenant, batch)
         record = read_record(self._objects, place)

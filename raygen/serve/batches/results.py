@@ -1,7 +1,7 @@
 """Results: a batch's output and error files, which are views: the same bytes each time, made from what its end names.
 
-Lines of committed rows come in the order of the input, then, in the error file, those of rows that were never asked. No more than a
-chunk is in memory.
+Lines of committed rows come in the order of the input, then, in the error file, those of rows that were never asked. No more than
+a chunk is in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def result_lines(objects: Objects, place: Place, retry: int, kind: str) -> Itera
     if end is None:
         raise KeyNotFoundError(f"{place.batch} has not ended")
     run = objects.store.child(place.run)
-    counted = [Counted(each) for each in end["commits"]]
+    counted = [(chunk, prefix, attempt) for chunk, prefix, attempt in end["commits"]]
     for kind_of, piece in pieces_of(run, counted, end["status"]):
         if kind_of == kind:
             yield piece
