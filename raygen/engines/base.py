@@ -75,7 +75,16 @@ class Engine(EngineFacts):
         """Yield text as it comes; an engine that cannot yields each sample whole. Raises what `generate` raises."""
         result = await self.generate(request)
         for index, sample in enumerate(result.samples):
-            yield GenerateChunk(index, sample.text, sample.output_tokens or 0, sample.finish_reason)
+            chunk = GenerateChunk(index, sample.text, sample.output_tokens or 0, sample.finish_reason)
+            chunk.logprobs, chunk.reasoning, chunk.tool_calls = (
+                sample.logprobs,
+                sample.reasoning,
+                sample.tool_calls,
+            )
+            if index == 0:
+                chunk.prompt_tokens, chunk.cached_tokens = result.prompt_tokens, result.cached_tokens
+                chunk.prompt_logprobs = result.prompt_logprobs
+            yield chunk
 
     async def render(self, request: RenderRequest) -> RenderResult:
         """Return one medium for every seed of the request. Raises RowError, EngineError."""
@@ -117,6 +126,26 @@ class Engine(EngineFacts):
                 "unknown_adapter",
                 f"model {self.model.name!r} has no adapter {name!r}; adapters: {', '.join(known) or 'none'}",
             )
+
+    def check_generate(self, request: GenerateRequest) -> None:
+        """Refuse what a request asks for and this engine does not have: to be called before anything is computed.
+
+        Raises:
+            RowError: `engine_unsupported`; `unknown_adapter`; `invalid_prompt`, messages or tools beside a prompt.
+        """
+        self.check_adapter(request.adapter)
+        self.check_constraint(request.constraint)
+        if request.prompt is not None:
+            if not self.takes_raw_prompts:
+                raise self._unsupported("takes chat messages, and no prompt that goes on as it is")
+            if request.messages or request.tools:
+                raise RowError(
+                    "invalid_prompt", "a prompt that goes on as it is has no messages and no tools"
+                )
+        if request.prompt_logprobs is not None and not self.tells_prompt_logprobs:
+            raise self._unsupported("does not tell how probable the tokens of a prompt are")
+        if request.tools and not self.takes_tools:
+            raise self._unsupported("takes no tools")
 
     def check_constraint(self, constraint: Constraint | None) -> None:
         """Raise RowError `engine_unsupported` unless the model keeps to this constraint."""

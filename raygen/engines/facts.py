@@ -30,6 +30,14 @@ class EngineFacts:
     needs_ref: ClassVar[bool] = True
     has_weights: ClassVar[bool] = True
     takes_adapters: ClassVar[bool] = False
+    # Whether adapters can be loaded and dropped while it runs.
+    loads_adapters: ClassVar[bool] = False
+    # Whether a request may have a `prompt`, text or token ids that go on as they are, in place of messages.
+    takes_raw_prompts: ClassVar[bool] = False
+    # Whether it tells how probable the tokens of a prompt are (`prompt_logprobs`).
+    tells_prompt_logprobs: ClassVar[bool] = False
+    # Whether tools that stand in a request reach the model, as far as the model's own template has a place for them.
+    takes_tools: ClassVar[bool] = False
     # Whether it keeps to what a request's `constraint` says.
     takes_constraints: ClassVar[bool] = False
     # Whether it computes with quantised weights as they are.

@@ -21,12 +21,51 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from raygen.config.constraint import Constraint
-from raygen.config.media import ListenSettings, RenderSettings, SpeakSettings
 from raygen.config.sampling import Sampling
-from raygen.usage import OUTPUT_TOKENS, Usage, known, total
+from raygen.engines.media_requests import (
+    BATCH,
+    INTERACTIVE,
+    Heard,
+    ListenRequest,
+    ListenResult,
+    Media,
+    MediaSample,
+    RenderRequest,
+    RenderResult,
+    SpeakRequest,
+    SpeakResult,
+)
+from raygen.usage import OUTPUT_TOKENS, Usage
 
 if TYPE_CHECKING:
     import numpy as np
+
+__all__ = [
+    "BATCH",
+    "INTERACTIVE",
+    "VERBS",
+    "ClassifyRequest",
+    "ClassifyResult",
+    "EmbedRequest",
+    "EmbedResult",
+    "GenerateChunk",
+    "GenerateRequest",
+    "GenerateResult",
+    "GeneratedSample",
+    "Heard",
+    "LikelihoodRequest",
+    "LikelihoodResult",
+    "ListenRequest",
+    "ListenResult",
+    "Media",
+    "MediaSample",
+    "RenderRequest",
+    "RenderResult",
+    "SpeakRequest",
+    "SpeakResult",
+    "TokenLogprob",
+    "TokenMask",
+]
 
 # What a model that does not answer a verb is said to lack.
 VERBS = {
@@ -50,21 +89,12 @@ class TokenMask(Protocol):
         """
 
 
-# Priorities. What somebody waits for goes before what belongs to a batch; engines without priorities ignore them.
-INTERACTIVE, BATCH = 0, 1
-
-
-@dataclass(slots=True, frozen=True)
-class Media:
-    """A picture, a sound or a video: its bytes, encoded as `media_type` says (`image/png`, `audio/flac`)."""
-
-    data: bytes
-    media_type: str
-
-
 @dataclass(slots=True)
 class GenerateRequest:
-    """One row's request: `len(seeds)` samples of one prompt. Each sample has a seed of its own."""
+    """One row's request: `len(seeds)` samples of one prompt. Each sample has a seed of its own.
+
+    Without seeds nothing is generated: the answer tells of the prompt alone.
+    """
 
     row_id: str
     # Chat messages; content is text, or OpenAI content parts (text, image_url). The assistant's may have `tool_calls`, whose
@@ -117,9 +147,8 @@ class GenerateResult:
 
     samples: list[GeneratedSample]
     prompt_tokens: int | None  # counted once, however many samples; None: an endpoint that does not say
-    cached_tokens: int | None = (
-        None  # of the prompt, that were computed before and taken over; None: not known
-    )
+    # Of the prompt, that were computed before and taken over; None: not known. How it came about is no part of what came.
+    cached_tokens: int | None = field(default=None, compare=False)
     prompt_logprobs: list[TokenLogprob] | None = None  # one a token; of the first, `logprob` is None
 
     @property
@@ -142,120 +171,15 @@ class GenerateChunk:
     text: str  # what is new
     output_tokens: int  # so far
     finish_reason: str | None = None  # with the last piece
-    logprobs: list[TokenLogprob] | None = None  # of the new tokens, when the sampling asks for them
-    # With the first piece of the first sample, where they are known.
+    # When the sampling asks for them: of the tokens whose text is certain by now. All pieces' together are the sample's.
+    logprobs: list[TokenLogprob] | None = None
+    # With a stream's first piece, where they are known.
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     prompt_logprobs: list[TokenLogprob] | None = None
     # With the last piece, where a sample has them: see GeneratedSample.
     reasoning: str | None = None
     tool_calls: str | None = None
-
-
-@dataclass(slots=True)
-class RenderRequest:
-    """One row's request: `len(seeds)` media of one prompt, label or input, or of none (an unconditional model)."""
-
-    row_id: str
-    settings: RenderSettings
-    seeds: list[int]  # each in [0, 2**53)
-    prompt: str | None = None
-    label: str | None = None  # a class of a model that renders by class
-    media: Sequence[Media] = ()  # what it starts from, or is guided by
-    adapter: str | None = None
-    priority: int = INTERACTIVE
-
-
-@dataclass(slots=True)
-class MediaSample:
-    """A picture, a sound or a video that a model made."""
-
-    media: bytes
-    media_type: str  # image/png, audio/flac, video/mp4, ...
-    width: int | None = None  # pixels, of pictures and video
-    height: int | None = None
-    seconds: float | None = None  # of sound and video
-    frames: int | None = None  # of video
-    finish_reason: str = "stop"  # stop | length | content_filter
-
-    @property
-    def usage(self) -> Usage:
-        """Amounts by unit: a picture is one of `images`, a sound `audio_seconds`, a video `frames`."""
-        kind = self.media_type.partition("/")[0]
-        if kind == "image":
-            return Usage(images=1)
-        return known(audio_seconds=self.seconds) if kind == "audio" else known(frames=self.frames)
-
-
-@dataclass(slots=True)
-class RenderResult:
-    """One medium for every seed of the request, in the order of its seeds."""
-
-    samples: list[MediaSample]
-    prompt_tokens: int | None = None  # counted once, however many samples; None: not known
-
-    @property
-    def usage(self) -> Usage:
-        """Amounts by unit; a unit that the engine does not know is left out."""
-        return total([known(prompt_tokens=self.prompt_tokens), *(sample.usage for sample in self.samples)])
-
-
-@dataclass(slots=True)
-class SpeakRequest:
-    """One row's request: `len(seeds)` readings of one text."""
-
-    row_id: str
-    text: str
-    settings: SpeakSettings
-    seeds: list[int]  # each in [0, 2**53)
-    priority: int = INTERACTIVE
-
-
-@dataclass(slots=True)
-class SpeakResult:
-    """One sound for every seed of the request, in the order of its seeds."""
-
-    samples: list[MediaSample]
-
-    @property
-    def usage(self) -> Usage:
-        """Seconds of sound."""
-        return total(sample.usage for sample in self.samples)
-
-
-@dataclass(slots=True)
-class ListenRequest:
-    """One row's request: what is said in this sound?"""
-
-    row_id: str
-    sound: Media
-    settings: ListenSettings
-    priority: int = INTERACTIVE
-
-
-@dataclass(slots=True)
-class Heard:
-    """A part of a sound, and what is said there."""
-
-    text: str
-    begin_s: float  # since the sound's beginning
-    end_s: float
-
-
-@dataclass(slots=True)
-class ListenResult:
-    """What is said in a sound."""
-
-    text: str
-    seconds: float  # of the sound
-    language: str | None = None  # as asked for, or detected; None: not known
-    parts: list[Heard] | None = None  # in order, when timestamps are asked for
-    output_tokens: int | None = None
-
-    @property
-    def usage(self) -> Usage:
-        """Seconds of sound, and tokens of text where they are known."""
-        return known(audio_seconds=self.seconds, output_tokens=self.output_tokens)
 
 
 @dataclass(slots=True)

@@ -50,7 +50,7 @@ class Embedder(Family):
     """Encoders whose vectors are near where texts mean alike."""
 
     verbs = frozenset({"embed"})
-    engines = ("encoder",)
+    engines = ("encoder", "echo")
 
 
 class Diffusion(Family):

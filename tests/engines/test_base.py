@@ -57,5 +57,5 @@ def test_a_verb_that_an_engine_lacks_fails_the_row(verb, request_):
 
 
 def test_all_verbs_can_be_asked_who_answers_them():
-    assert answering("embed") == "encoder (embedder)"
+    assert answering("embed") == "echo (embedder), encoder (embedder)"
     assert answering("speak") == ""

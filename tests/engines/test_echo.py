@@ -14,7 +14,8 @@ from raygen.config.media import RenderSettings
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
 from raygen.engines.base import EngineStats
-from raygen.engines.echo import EchoEngine, echo_picture, echo_text
+from raygen.engines.echo import EchoEngine, echo_text
+from raygen.engines.echo_pictures import echo_picture
 from raygen.engines.requests import GenerateRequest, GenerateResult, RenderRequest, RenderResult
 from raygen.errors import RowError
 from raygen.models.resolved import ResolvedModel

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 import raygen
 from raygen.data.sources.tar import Member, members
-from raygen.engines.echo import echo_picture
+from raygen.engines.echo_pictures import echo_picture
 from raygen.pipeline.retry import retry_run
 from raygen.pipeline.run import run_job
 from raygen.program.job import Job

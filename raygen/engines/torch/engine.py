@@ -9,43 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from raygen.engines.requests import (
     GenerateChunk,
-    GeneratedSample,
     GenerateRequest,
     GenerateResult,
     LikelihoodRequest,
     LikelihoodResult,
     TokenLogprob,
 )
-from raygen.engines.stepping import Pending, SteppingEngine
+from raygen.engines.stepping import SteppingEngine
 from raygen.engines.text_messages import text_only
 from raygen.engines.torch.facts import TorchFacts
 from raygen.engines.torch.likelihood import Scoring, tokens_of
 from raygen.engines.torch.load import Loaded, load
-from raygen.engines.torch.sample import Sample
+from raygen.engines.torch.request import PendingSamples, SampleStream, finished, logprobs_of
+from raygen.engines.torch.sample import Choice, Sample
 from raygen.engines.torch.stopping import StopRule
-from raygen.engines.torch.text_stream import TextStream
 from raygen.errors import EngineError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.usage import OUTPUT_TOKENS, PROMPT_TOKENS
-
-
-@dataclass(slots=True, eq=False)
-class PendingSamples(Pending):
-    """A request inside the engine: done when all its samples are, or one of them failed."""
-
-    samples: list[Sample]
-    progress: asyncio.Event = field(default_factory=asyncio.Event)  # a sample got a token
-
-    def settle(self, error: RowError | EngineError | None = None) -> None:
-        """Let the caller go on, or raise an error there; only the first call counts."""
-        Pending.settle(self, error)
-        self.progress.set()
-
 
 # What a step has ended: samples that got a token or failed, and likelihoods that are known.
 Stepped = tuple[list[Sample], list[Scoring]]
@@ -76,10 +60,11 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         async with self._submitted(request) as pending:
+            told = await self._told_of(pending.prompt, request)
             await pending.finished
-        samples = pending.samples
-        self._count_done(samples)
-        return GenerateResult([self._finished(sample) for sample in samples], len(samples[0].prompt))
+        self._count_done(pending)
+        samples = [finished(sample, self._lm.token_text) for sample in pending.samples]
+        return GenerateResult(samples, len(pending.prompt), pending.reused, told)
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         """Yield text as it comes, sample by sample; the last piece of each has its finish reason.
@@ -87,21 +72,24 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         A caller that stops listening cancels the request. Raises what `generate` raises.
         """
         async with self._submitted(request) as pending:
-            streams = [TextStream(sample.rule) for sample in pending.samples]
-            ended = [False] * len(streams)
-            while not all(ended):
+            told = await self._told_of(pending.prompt, request)
+            text = self._lm.token_text
+            left = [SampleStream(index, sample, text) for index, sample in enumerate(pending.samples)]
+            first = True
+            while left:
                 await pending.progress.wait()
                 pending.progress.clear()
                 if pending.finished.done():
                     pending.finished.result()  # raises
-                for index, sample in enumerate(pending.samples):
-                    if ended[index]:
+                for sample in left:
+                    if (chunk := sample.next()) is None:
                         continue
-                    ended[index] = sample.finish_reason is not None
-                    text = streams[index].push(sample.tokens, ended[index])
-                    if text or ended[index]:
-                        yield GenerateChunk(index, text, len(sample.tokens), sample.finish_reason)
-        self._count_done(pending.samples)
+                    if first:
+                        chunk.prompt_tokens, chunk.cached_tokens = len(pending.prompt), pending.reused
+                        chunk.prompt_logprobs, first = told, False
+                    yield chunk
+                left = [sample for sample in left if not sample.ended]
+        self._count_done(pending)
 
     async def likelihood(self, request: LikelihoodRequest) -> LikelihoodResult:
         """Return the log-probability of every text: of its own tokens, without one that ends it.
@@ -116,7 +104,7 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
             return LikelihoodResult([], [], 0)
         before, texts = await self._work(lambda: tokens_of(request, self._lm, self._context))
         self._check_running()  # it may have ended meanwhile
-        logprobs = await self._likelihoods.ask(before, texts, request.adapter, self._wake)
+        logprobs = (await self._likelihoods.ask(before, texts, request.adapter, self._wake)).logprobs
         counts = [len(text) for text in texts]
         self.stats.requests += 1
         self.stats.usage[PROMPT_TOKENS] += len(before) + sum(counts)
@@ -126,10 +114,15 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
     async def _submitted(self, request: GenerateRequest) -> AsyncIterator[PendingSamples]:
         """Queue a request's samples; what is not done at the end of the `with` is cancelled. Raises RowError, EngineError."""
         self._check_running()
-        self.check_adapter(request.adapter)
+        self.check_generate(request)
         messages = text_only(request.messages, "engine `torch`")
         prompt, masks = await self._work(
-            lambda: (self._lm.encode(messages, request.tools), self._constraints.masks(request))
+            lambda: (
+                self._lm.encode(messages, request.tools)
+                if request.prompt is None
+                else self._lm.encode_prompt(request.prompt),
+                self._constraints.masks(request),
+            )
         )
         self._check_running()  # it may have ended meanwhile
         if len(prompt) >= self._context:
@@ -142,7 +135,9 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
             Sample(prompt, request.sampling, seed, rule, request.adapter, mask, request.priority)
             for seed, mask in zip(request.seeds, masks, strict=True)
         ]
-        pending = PendingSamples(asyncio.get_running_loop().create_future(), samples)
+        pending = PendingSamples(asyncio.get_running_loop().create_future(), prompt, samples)
+        if not samples:
+            pending.settle()
         self._requests.add(pending)
         self._owner.update(dict.fromkeys(samples, pending))
         self._inbox += samples
@@ -156,25 +151,19 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
             self._requests.discard(pending)
             self._wake.set()
 
-    def _count_done(self, samples: list[Sample]) -> None:
-        self.stats.requests += 1
-        self.stats.usage[PROMPT_TOKENS] += len(samples[0].prompt)
-
-    def _finished(self, sample: Sample) -> GeneratedSample:
-        logprobs = None
-        if sample.sampling.logprobs is not None:
-            logprobs = [
-                TokenLogprob(
-                    choice.token,
-                    self._lm.token_text(choice.token),
-                    choice.logprob or 0.0,
-                    [(token, self._lm.token_text(token), logprob) for token, logprob in choice.top],
-                )
-                for choice in sample.choices
-            ]
-        return GeneratedSample(
-            sample.text, sample.finish_reason or "stop", len(sample.tokens), list(sample.tokens), logprobs
+    async def _told_of(self, prompt: list[int], request: GenerateRequest) -> list[TokenLogprob] | None:
+        """Return how probable the prompt's tokens are, where that is asked for. Raises RowError `nan_logits`, EngineError."""
+        if request.prompt_logprobs is None:
+            return None
+        first, rest = prompt[:1], prompt[1:]
+        scored = await self._likelihoods.ask(
+            first, [rest], request.adapter, self._wake, request.prompt_logprobs
         )
+        return logprobs_of([Choice(first[0]), *scored.choices], self._lm.token_text)
+
+    def _count_done(self, pending: PendingSamples) -> None:
+        self.stats.requests += 1
+        self.stats.usage[PROMPT_TOKENS] += len(pending.prompt)
 
     def _stop_rule(self, request: GenerateRequest, prompt_tokens: int) -> StopRule:
         stop = request.sampling.stop

@@ -16,6 +16,9 @@ class TorchFacts(EngineFacts):
     engine = "raygen.engines.torch.engine:TorchEngine"
     families = {"causal_lm": frozenset({"generate", "likelihood"})}
     takes_adapters = True
+    takes_raw_prompts = True
+    tells_prompt_logprobs = True
+    takes_tools = True
     takes_constraints = True
     shares_steps = True
     fills_cores = True

@@ -20,7 +20,7 @@ from raygen.engines.requests import LikelihoodRequest
 from raygen.engines.text_messages import text_only
 from raygen.engines.torch.facts import PIECE
 from raygen.engines.torch.memory.arena import Memory
-from raygen.engines.torch.sample import Sample
+from raygen.engines.torch.sample import Choice, Sample
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineError, RowError
 
@@ -39,7 +39,11 @@ class Scoring:
     texts: list[list[int]]
     adapter: str | None
     finished: asyncio.Future[None]
+    top: int | None = (
+        None  # tell each token's log-probability too, with so many others; None: of whole texts only
+    )
     logprobs: list[float] = field(default_factory=list)  # of the texts that are done
+    choices: list[Choice] = field(default_factory=list)  # one a token, if they are wanted
     error: RowError | None = None
     cancelled: bool = False  # nobody waits for it any more
 
@@ -86,7 +90,11 @@ class Scoring:
 
         self.computed += fed
         for logits_V in logits_NV:
-            self.so_far += token_logprobs(logits_V.float(), self.text[self.counted], 0)[0]
+            token = self.text[self.counted]
+            logprob, best = token_logprobs(logits_V.float(), token, self.top or 0)
+            if self.top is not None:
+                self.choices.append(Choice(token, logprob, best))
+            self.so_far += logprob
             self.counted += 1
         if not math.isfinite(self.so_far):
             self.error = RowError("nan_logits", "the model gave no numbers for the text")
@@ -123,10 +131,15 @@ class Likelihoods:
         return self._now is not None or bool(self._waiting)
 
     async def ask(
-        self, before: list[int], texts: list[list[int]], adapter: str | None, wake: asyncio.Event
-    ) -> list[float]:
+        self,
+        before: list[int],
+        texts: list[list[int]],
+        adapter: str | None,
+        wake: asyncio.Event,
+        top: int | None = None,
+    ) -> Scoring:
         """Return the log-probability of each text after `before`. Raises RowError `nan_logits`, or what `end` was given."""
-        scoring = Scoring(before, texts, adapter, asyncio.get_running_loop().create_future())
+        scoring = Scoring(before, texts, adapter, asyncio.get_running_loop().create_future(), top)
         self._asked.add(scoring)
         self._waiting.append(scoring)
         wake.set()
@@ -135,7 +148,7 @@ class Likelihoods:
         finally:
             scoring.cancelled = not scoring.done
             self._asked.discard(scoring)
-        return scoring.logprobs
+        return scoring
 
     def settle(self, ended: Sequence[Scoring]) -> None:
         """Tell those who wait."""

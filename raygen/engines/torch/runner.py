@@ -114,9 +114,9 @@ class Stepper:
                 sample.error = choice
                 self._decoder.cache.clear(self._memory.slot(sample))
                 continue
-            sample.tokens.append(choice.token)
-            if sample.sampling.logprobs is not None:
+            if sample.sampling.logprobs is not None:  # before the token: who streams may look at any moment
                 sample.choices.append(choice)
+            sample.tokens.append(choice.token)
             sample.finish_reason = sample.rule.check(sample.tokens)
             if sample.finish_reason is not None:
                 sample.text = sample.rule.text(sample.tokens)

@@ -54,6 +54,9 @@ class Sample:
     # The scheduler's: where its keys and values are, and how far they reach.
     place: tuple[int, int] | None = None  # length class and slot
     computed: int = 0  # positions whose keys and values are in the slot
+    reused: int | None = (
+        None  # of the prompt, that were there when it first got a slot; None: it has not had one
+    )
     passed: int = 0  # how often younger ones went first
     nodes: list[Node] = field(default_factory=list)  # prefix blocks that it is to compute for others
     leader: Sample | None = None  # who computes the prompt for this one too

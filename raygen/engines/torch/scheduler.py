@@ -287,6 +287,8 @@ class Scheduler:
             self._running[sample] = None
             admitted.add(sample)
             sample.leader = leader
+            if sample.reused is None:
+                sample.reused = start
             if leader is None:
                 leaders[id(sample.prompt), sample.adapter] = sample
                 self._prefixes.use(found)

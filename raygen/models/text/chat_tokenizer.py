@@ -54,13 +54,7 @@ class ChatTokenizer:
                 f"the model's chat template or tokenizer refuses them: {first_line(error)}",
                 public="the model's chat template or tokenizer refuses the messages",
             ) from error
-        if not ids:
-            if self.tokenizer.bos_token_id is None:
-                raise RowError(
-                    "empty_prompt", "the prompt has no tokens, and the model has none to begin a text with"
-                )
-            ids = [self.tokenizer.bos_token_id]
-        return self.checked(ids)
+        return self.checked(ids or self.first())
 
     def _chat_ids(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
         text = self.template.render(messages, tools=tools)
@@ -111,6 +105,35 @@ class ChatTokenizer:
                 public="the model's tokenizer refuses the text",
             ) from error
         return self.checked(ids)
+
+    def encode_prompt(self, prompt: str | Sequence[int]) -> list[int]:
+        """Return the token ids of a prompt that goes on as it is: no chat template.
+
+        Args:
+            prompt: text, to which the tokenizer adds what it adds to any text, such as a token that begins texts; or token ids.
+
+        Raises:
+            RowError: `invalid_text`, the tokenizer refuses it; `invalid_prompt`, an id is none of the model's; `empty_prompt`.
+        """
+        if isinstance(prompt, str):
+            try:
+                ids = self._text_ids(prompt, specials=True)
+            except Exception as error:  # such as half a surrogate pair
+                raise RowError("invalid_text", f"the tokenizer refuses it: {first_line(error)}") from error
+            return self.checked(ids or self.first())
+        known = self.rows if self.rows is not None else len(self.tokenizer)
+        wrong = next((token for token in prompt if not 0 <= token < known), None)
+        if wrong is not None:
+            raise RowError("invalid_prompt", f"there is no token {wrong}: the model's are 0 to {known - 1}")
+        return list(prompt) or self.first()
+
+    def first(self) -> list[int]:
+        """Return what an empty prompt is to the model: the token that begins texts. Raises RowError `empty_prompt`."""
+        if self.tokenizer.bos_token_id is None:
+            raise RowError(
+                "empty_prompt", "the prompt has no tokens, and the model has none to begin a text with"
+            )
+        return [self.tokenizer.bos_token_id]
 
     def checked(self, ids: Sequence[int]) -> list[int]:
         """Return tokens that the model can read. Raises RowError `invalid_text`: it has no numbers for one of them."""
