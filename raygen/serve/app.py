@@ -16,13 +16,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raygen.serve.answering import ClientLeftError, Json, answer
 from raygen.serve.batches.routes import batch_routes
+from raygen.serve.console.data import data_routes
+from raygen.serve.console.pages import page_routes
+from raygen.serve.description import AdapterBody, described_service
 from raygen.serve.front.front import Front
 from raygen.serve.front.routes import Rule, rules
 from raygen.serve.service import Service
-from raygen.serve.tenants.tenant import Tenant
 from raygen.wire import ENDPOINTS, endpoint_at
-from raygen.wire.base import Served
 from raygen.wire.errors import ApiError, api_error
+from raygen.wire.models import model_list, model_object
+from raygen.wire.parse import parse_as, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,11 @@ def make_app(service: Service) -> ASGIApp:
         Route("/health/ready", _ready),
         Route("/health/live", _live),
         Route("/metrics", _metrics),
+        Route("/openapi.json", _openapi),
+        Route("/v1/adapters", _adapters, methods=["GET", "POST"]),
+        Route("/v1/adapters/{name}", _adapter, methods=["DELETE"]),
+        *page_routes(),
+        *data_routes(),
         Route("/v1/models", _models),
         Route("/v1/models/{name}", _model),
         *(Route(path, _answering(path), methods=["POST"]) for path in ENDPOINTS.own),
@@ -151,22 +159,27 @@ async def _metrics(request: Request) -> Response:
 
 
 async def _models(request: Request) -> Response:
-    tenant: Tenant = request.state.tenant
-    return Json(
-        {"object": "list", "data": [_told(each) for each in _service(request).catalog.listed(tenant)]}
-    )
+    return Json(model_list(_service(request).catalog.listed(request.state.tenant)))
 
 
 async def _model(request: Request) -> Response:
-    return Json(_told(_service(request).catalog.find(request.path_params["name"], request.state.tenant)))
+    served = _service(request).catalog.find(request.path_params["name"], request.state.tenant)
+    return Json(model_object(served))
 
 
-def _told(served: Served) -> dict[str, Any]:
-    return {
-        "id": served.name,
-        "object": "model",
-        "created": served.created_s,
-        "owned_by": "raygen",
-        "parent": served.model.name if served.adapter is not None else None,
-        "family": served.model.spec.family,
-    }
+async def _adapters(request: Request) -> Response:
+    adapters = _service(request).adapters
+    if request.method == "POST":
+        body = parse_as(AdapterBody, parse_json(await request.body()))
+        await adapters.load(body.model, body.name, body.ref)
+    return Json({"object": "list", "data": adapters.listed()})
+
+
+async def _adapter(request: Request) -> Response:
+    model, _, name = request.path_params["name"].partition(":")
+    await _service(request).adapters.drop(model, name)
+    return Json({"id": f"{model}:{name}", "object": "adapter", "deleted": True})
+
+
+async def _openapi(request: Request) -> Response:
+    return Json(described_service())

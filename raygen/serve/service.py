@@ -10,6 +10,7 @@ from raygen.serve.batches.service import Batches
 from raygen.serve.batches.worker import Worker
 from raygen.serve.config import ServiceConfig
 from raygen.serve.metrics import Metrics
+from raygen.serve.models.adapters import Adapters
 from raygen.serve.models.catalog import Catalog
 from raygen.serve.tenants.tenants import Tenants
 from raygen.storage import Store, open_store
@@ -25,6 +26,7 @@ class Service:
         tenants: keys, limits and the ledger.
         loopback: whether it can be reached from this machine alone.
         batches: files and batches; None where they are switched off. worker: what works on them, if that is done here.
+        adapters: those that come and go while it runs.
         draining: it is ending: answers under way end, new requests are refused.
     """
 
@@ -35,8 +37,12 @@ class Service:
     loopback: bool = True
     batches: Batches | None = None
     worker: Worker | None = None
+    adapters: Adapters = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
     draining: bool = False
+
+    def __post_init__(self) -> None:
+        self.adapters = Adapters(self.store, self.catalog)
 
     @classmethod
     def of(cls, config: ServiceConfig, *, catalog: Catalog | None = None, loopback: bool = True) -> Service:
@@ -57,10 +63,12 @@ class Service:
             self.worker = self.batches.worker(self.catalog)
             self.worker.start(asyncio.get_running_loop())
         await self.catalog.start()
+        self.adapters.start()
 
     async def close(self) -> None:
         """Refuse new requests, let those under way end, and let go of the models."""
         self.draining = True
+        self.adapters.close()
         if self.worker is not None:
             await asyncio.to_thread(self.worker.stop)
         await self.catalog.close(self.config.gateway.longest_answer_s)

@@ -92,7 +92,11 @@ def rows_of(run: Store, chunk: int) -> dict[str, Any]:
     chunk = chunk if chunk in chunks else chunks[0]
     table = read_data(run, read_commit(run, chunk))
     columns = ["row_id", "status", "samples", "error", "reason"]
-    return {"chunks": chunks, "chunk": chunk, "rows": [_told(row) for row in table.select(columns).to_pylist()]}
+    return {
+        "chunks": chunks,
+        "chunk": chunk,
+        "rows": [_told(row) for row in table.select(columns).to_pylist()],
+    }
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

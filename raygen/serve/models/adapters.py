@@ -1,7 +1,7 @@
 """Adapters that are loaded and dropped while a service runs: which there are stands in the store, so all replicas agree.
 
-`adapters/<model>/<name>/<number>.json` says `{ref}` or, once it is dropped, `{ref: null}`; the highest number counts. Those of the
-configuration are not among them: they are always there.
+`adapters/<model>/<name>/<number>.json` says `{ref}` or, once it is dropped, `{ref: null}`; the highest number counts. Those
+of the configuration are not among them: they are always there.
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ class Adapters:
                 await link.load_adapter(name, ref)
             except (RowError, UserError) as error:
                 log.warning("an adapter of model %s was not loaded: %s", model, type(error).__name__)
-                said = error.message if isinstance(error, RowError) else "the reference gives no LoRA adapter of this model"
+                said = (
+                    error.message
+                    if isinstance(error, RowError)
+                    else "the reference gives no LoRA adapter of this model"
+                )
                 raise ApiError(400, "adapter_not_loaded", said, "ref") from None
             await asyncio.to_thread(self._note, model, name, ref)
 
@@ -92,9 +96,13 @@ class Adapters:
     def _check(self, model: str, name: str) -> None:
         if model not in self._catalog.links:
             there = ", ".join(self._catalog.links)
-            raise ApiError(404, "model_not_found", f"there is no model {model[:100]!r}; models: {there}", "model")
+            raise ApiError(
+                404, "model_not_found", f"there is no model {model[:100]!r}; models: {there}", "model"
+            )
         if not NAME.fullmatch(name):
-            raise ApiError(400, "invalid_value", "name: letters, digits, `.`, `-` and `_`, at most 64", "name")
+            raise ApiError(
+                400, "invalid_value", "name: letters, digits, `.`, `-` and `_`, at most 64", "name"
+            )
 
     def _note(self, model: str, name: str, ref: str | None) -> None:
         """Write down what is now so, behind all that was written before."""
