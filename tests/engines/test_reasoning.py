@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raygen.engines.reasoning import told_apart
+from raygen.engines.reasoning import ReasoningStream, told_apart
 from raygen.engines.requests import GeneratedSample
 from raygen.program.job import Job
 from raygen.program.resolve import identity_of
@@ -132,3 +132,38 @@ def test_bad_tags_are_refused(tags: Any, message: str) -> None:
             {"generate": {"model": "writer", "prompt": "x"}},
             models={"writer": ECHO, "nli": {**NLI, "reasoning_tags": True}},
         )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
+@pytest.mark.parametrize("finish", ["stop", "length"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>\nso it is\n\n</think>\n\nyes, it  is ",
+        " \n<think>a</think>b",
+        "so it is </think> yes",
+        "before <think>so</think> yes",
+        "before <think>so",
+        "<think>a</think>b<think>c</think>d",
+        "<think>never closed </thin",
+        "<think></think>",
+        "<think> </think> \n",
+        "no tags at all ",
+        "<thin",
+        "",
+    ],
+)
+def test_a_stream_tells_apart_what_the_whole_text_does(text, finish, size):
+    whole = told_apart(GeneratedSample(text, finish, 1), ("<think>", "</think>"))
+    stream = ReasoningStream(("<think>", "</think>"))
+    told = [stream.push(text[at : at + size]) for at in range(0, len(text), size)]
+    told.append(stream.end(finish))
+    assert "".join(reasoning for reasoning, _ in told) == (whole.reasoning or "")
+    assert "".join(answer for _, answer in told) == whole.text
+
+
+def test_a_thought_flows_while_it_comes():
+    stream = ReasoningStream(("<think>", "</think>"))
+    assert stream.push("<think>so ")[0] == "so"
+    assert stream.push("it </th")[0] == " it"
+    assert stream.push("at</think>x") == (" </that", "x")
