@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from raygen.wire.base import Asked
+from raygen.engines.echo import EchoEngine
+from raygen.models.resolved import ResolvedModel
+from raygen.wire.base import Asked, Served
 from raygen.wire.chat import ChatCompletions
 from raygen.wire.errors import ApiError
-from tests.fakes.text_models import saying
+from raygen.wire.parse import parse_body
+from tests.fakes.text_models import saying, spec_of
 from tests.wire.asking import ASKED, answered, streamed
 
 CHAT = ChatCompletions()
@@ -119,3 +124,21 @@ def test_what_cannot_be_is_refused_by_name(body, code, param):
     with pytest.raises(ApiError) as caught:
         answered(CHAT, saying("x"), **{"messages": HI, **body})
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
+
+
+def test_the_same_body_and_seed_get_the_same_text_from_an_engine_that_draws_on_names():
+    model = ResolvedModel("smol", spec_of(), None, "digest")
+    found = []
+
+    async def ask(body):
+        engine = EchoEngine(model)
+        await engine.start()
+        for request_id in ("req_1", "req_2"):
+            parsed = parse_body(CHAT, {"model": "smol", "messages": HI, **body})
+            answer = await CHAT.answer(parsed, Served("smol", engine, model), Asked(request_id, 5, 0))
+            found.append(answer.body["choices"][0]["message"]["content"])
+
+    asyncio.run(ask({"seed": 7}))
+    asyncio.run(ask({}))
+    assert found[0] == found[1]
+    assert len(set(found)) == 3

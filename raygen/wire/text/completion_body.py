@@ -122,11 +122,11 @@ def _check(body: CompletionBody, served: Served) -> None:
         raise unsupported(served, "suffix", "goes on from a prompt, and fills no gap before a suffix")
     if body.best_of is not None and body.best_of != body.samples:
         raise unsupported(served, "best_of", "gives all its answers: it is to be the same as n")
-    if not getattr(facts, "takes_raw_prompts", False):
+    if not facts.takes_raw_prompts:
         raise unsupported(served, "prompt", "takes chats alone: ask /v1/chat/completions")
     if body.most_tokens == 0 and not body.echo:
         raise ApiError(400, "invalid_value", "max_tokens: 0 only beside `echo: true`", "max_tokens")
-    if body.tells_prompt and not getattr(facts, "tells_prompt_logprobs", False):
+    if body.tells_prompt and not facts.tells_prompt_logprobs:
         raise unsupported(served, "echo", "does not tell the tokens of a prompt")
     if len(body.prompts) * body.samples > MOST_CHOICES:
         raise ApiError(

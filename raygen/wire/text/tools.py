@@ -59,7 +59,7 @@ def engine_tools(tools: list[Tool] | None, choice: Choice | None, served: Served
         raise ApiError(400, "invalid_value", "tool_choice: required, and there are no tools", "tool_choice")
     if not tools or choice == "none":
         return []
-    if not getattr(facts_of(served), "takes_tools", True):
+    if not facts_of(served).takes_tools:
         raise unsupported(served, "tools", "takes no tools")
     if len(set(names)) < len(names):
         raise ApiError(400, "invalid_value", "tools: two of them have the same name", "tools")
