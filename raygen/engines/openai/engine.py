@@ -82,7 +82,7 @@ class OpenAIEngine(OpenAIFacts, Engine):
         Raises RowError: bad_request, prompt_too_long, blocked, endpoint_4xx, endpoint_unavailable, bad_answer, timeout.
         EngineError: nobody is answered any more, or may be; every later call fails alike.
         """
-        self.check_constraint(request.constraint)
+        self.check_generate(request)
         seeds = request.seeds
         if self.options.one_request_per_sample and len(seeds) > 1:
             answers = await self._ask_each(request)

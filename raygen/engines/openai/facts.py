@@ -23,6 +23,7 @@ class OpenAIFacts(EngineFacts):
     replayable = False
     inputs = frozenset({"text", "image"})
     takes_constraints = True
+    takes_tools = True
     deciding_options = frozenset({"extra_body", "send_seed", "one_request_per_sample"})
 
     class Options(EndpointOptions):

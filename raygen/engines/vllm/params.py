@@ -38,6 +38,7 @@ def engine_args(model: ResolvedModel, options: Any, context_tokens: int, *, cpu:
         "generation_config": "vllm",  # a model's own sampling settings are not the job's
         "max_model_len": min(context_tokens, options.context_tokens or context_tokens),
         "max_num_seqs": options.max_batch,
+        "scheduling_policy": "priority" if options.priorities else "fcfs",
         "tensor_parallel_size": options.tensor_parallel,
         # In this actor's own processes: left to itself, vLLM would look for a Ray cluster to spread over.
         "distributed_executor_backend": "mp" if cpu or options.tensor_parallel > 1 else "uni",

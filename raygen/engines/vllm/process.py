@@ -101,6 +101,7 @@ class VLLMProcess:
         structured: dict[str, Any] | None,
         *,
         stream: bool,
+        priority: int = 0,
     ) -> AsyncGenerator[Any, None]:
         """Yield vLLM's `RequestOutput`s of one sample: all that is new each time, or only the whole at the end.
 
@@ -118,6 +119,7 @@ class VLLMProcess:
                 settings,
                 str(next(self._ids)),
                 lora_request=self._adapters[adapter] if adapter is not None else None,
+                priority=priority,
             )
             async with aclosing(outputs):
                 async for output in outputs:

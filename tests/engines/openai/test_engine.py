@@ -417,3 +417,27 @@ def test_a_constraint_and_an_extra_body_do_not_say_different_things():
     assert OpenAIEngine.constraint_fault(schema, {}) is None
     extra = {"extra_body": {"response_format": {"type": "json_object"}}}
     assert "beside options.extra_body.response_format" in str(OpenAIEngine.constraint_fault(schema, extra))
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        (
+            {"prompt": "go on"},
+            "engine_unsupported",
+            "takes chat messages, and no prompt that goes on as it is",
+        ),
+        ({"prompt_logprobs": 0}, "engine_unsupported", "does not tell how probable the tokens of a prompt"),
+        ({"adapter": "de"}, "unknown_adapter", "has no adapter 'de'"),
+    ],
+)
+def test_what_the_protocol_does_not_have_is_refused_and_never_ignored(
+    changes: dict[str, Any], code: str, words: str
+):
+    asked = request()
+    for name, value in changes.items():
+        setattr(asked, name, value)
+    (error,), _, _ = ask(asked)
+    assert isinstance(error, RowError)
+    assert error.code == code
+    assert words in error.message
