@@ -28,6 +28,7 @@ MODELS: dict[str, Any] = {
     "echo": {"family": "causal_lm", "engine": "echo", **SMALL},
     "judge": {"family": "classifier", "engine": "echo", **SMALL},
     "talker": talker(replicas=[2, 2], bound=8, options={"concurrency": 64}, **SMALL),
+    "narrow": talker(bound=1, options={"concurrency": 1, "words": 10, "pause_s": 0.1}, **SMALL),
     "sleeper": {"family": "causal_lm", "engine": "echo", "replicas": [0, 1], "idle_s": 2, **SMALL},
 }
 

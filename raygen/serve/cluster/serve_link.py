@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # how often the replicas are asked how they stand
 LOOK_LIMIT_S = 2.0
+FRESH_S = 0.2  # what was seen so lately is told again
 RETRY_S = 2.0
 
 
@@ -88,6 +90,7 @@ class ServeLink(Link):
         self._handle, self._standing, self._most_held = handle, standing, held
         self._stream = handle.options(stream=True, method_name="stream")
         self._ask = handle.options(method_name="ask")
+        self._seen_s = -FRESH_S
         self._held = 0
         self._coming: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -131,6 +134,8 @@ class ServeLink(Link):
         return found
 
     async def figures(self) -> Figures:
+        if time.monotonic() - self._seen_s > FRESH_S:
+            await self._look()
         if self.replicas:
             return summed([each.figures for each in self.replicas], await self._standing.of(self.name))
         return await self._standing.of(self.name)
@@ -203,6 +208,7 @@ class ServeLink(Link):
     async def _look(self) -> None:
         """See which replicas there are. Nothing is woken by it."""
         self.replicas = [each for each in await self._all("about") if isinstance(each, About)]
+        self._seen_s = time.monotonic()
 
     async def _all(self, method: str, *arguments: Any) -> list[Any]:
         """Return what all replicas say that there are; a lost one says nothing."""

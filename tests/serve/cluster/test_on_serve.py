@@ -1,0 +1,125 @@
+"""What only Ray Serve can show: the proxy in front, models that come and go, clients that leave, queues that are full."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from tests.ray.processes import wait_until
+from tests.serve.on_ray import OnRay
+
+pytestmark = pytest.mark.ray
+
+MB = 2**20
+
+
+def figure(service: OnRay, name: str, model: str) -> float:
+    text = httpx.get(f"{service.url}/metrics", timeout=10).text
+    found = re.search(rf'^raygen_model_{name}{{model="{model}"}} (\S+)$', text, re.MULTILINE)
+    assert found is not None, text
+    return float(found[1])
+
+
+def test_health_tells_of_every_model_and_wakes_none(service: OnRay) -> None:
+    found = httpx.get(f"{service.url}/health", timeout=10).json()
+    assert found["models"]["echo"] == "ready"
+    assert found["models"]["sleeper"] == "cold"
+    assert figure(service, "wanted", "sleeper") == 0
+
+
+def test_a_model_at_zero_comes_when_it_is_asked_and_goes_when_it_is_not(service: OnRay) -> None:
+    lines = list(streamed(service, "sleeper"))
+    assert lines[-1] == "data: [DONE]"
+    assert figure(service, "replicas", "sleeper") == 1
+    wait_until(lambda: figure(service, "wanted", "sleeper") == 0, 30, "no replica")
+    wait_until(lambda: not service.processes("model_sleeper"), 10, "its process to end")
+
+
+def streamed(service: OnRay, model: str, **headers: str) -> Iterator[str]:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    url = f"{service.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as answer:
+        assert answer.status_code == 200
+        yield from filter(None, answer.iter_lines())
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-request-disconnect-disabled": "?1"}])
+def test_a_client_that_leaves_a_stream_ends_it_whatever_its_headers_say(
+    service: OnRay, headers: dict[str, str]
+) -> None:
+    pieces = streamed(service, "talker", **headers)
+    next(pieces)
+    assert figure(service, "running", "talker") == 1
+    pieces.close()
+    wait_until(lambda: figure(service, "running", "talker") == 0, 1.0, "nobody to be talked to")
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-request-disconnect-disabled": "?1"}])
+def test_a_client_that_leaves_before_a_whole_answer_ends_it(service: OnRay, headers: dict[str, str]) -> None:
+    body = {"model": "talker", "messages": [{"role": "user", "content": "hi"}]}  # it talks for 2 s
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(
+            httpx.post, f"{service.url}/v1/chat/completions", json=body, headers=headers, timeout=0.8
+        )
+        wait_until(lambda: figure(service, "running", "talker") == 1, 0.7, "it to talk")
+        with pytest.raises(httpx.ReadTimeout):
+            asked.result()
+    wait_until(lambda: figure(service, "running", "talker") == 0, 0.7, "nobody to be talked to")
+
+
+def test_a_client_cannot_shorten_the_time_that_an_answer_may_take(service: OnRay) -> None:
+    headers = {"x-request-timeout-seconds": "0.01"}
+    assert list(streamed(service, "talker", **headers))[-1] == "data: [DONE]"
+
+
+def test_what_is_too_many_is_refused_in_words_with_a_time_to_come_back(service: OnRay) -> None:
+    def ask(number: int) -> httpx.Response:
+        return service.chat("narrow", f"{number}")
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(ask, range(6)))
+    assert sorted(each.status_code for each in found) == [200, 200, 429, 429, 429, 429]
+    refused = next(each for each in found if each.status_code == 429)
+    assert refused.json()["error"]["code"] == "model_busy"
+    assert float(refused.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_large_body_is_refused_before_it_is_read(service: OnRay, declared: bool) -> None:
+    proxy = psutil.Process(service.one("ProxyActor").pid)
+    gateway = psutil.Process(service.one("gateway").pid)
+    before = [each.memory_info().rss for each in (proxy, gateway)]
+    block = b" " * MB
+
+    def blocks() -> Iterator[bytes]:
+        for _ in range(256):
+            yield block
+
+    headers = {"content-length": str(256 * MB)} if declared else {}
+    try:
+        found = httpx.post(
+            f"{service.url}/v1/chat/completions", content=blocks(), headers=headers, timeout=30
+        )
+        assert found.status_code == 413
+        assert found.json()["error"]["code"] == "body_too_large"
+    except (httpx.WriteError, httpx.ReadError):
+        pass  # the server had answered and closed while the client was still writing
+    after = [each.memory_info().rss for each in (proxy, gateway)]
+    assert [now - then < 20 * MB for then, now in zip(before, after, strict=True)] == [True, True]
+
+
+def test_paths_that_serve_itself_would_answer_are_closed(service: OnRay) -> None:
+    found = httpx.get(f"{service.url}/-/routes")
+    assert (found.status_code, found.json()["error"]["code"]) == (404, "not_found")
+    assert httpx.get(f"{service.url}/-/healthz").text == "success"
+
+
+def test_an_answer_has_one_name(service: OnRay) -> None:
+    found = service.chat("echo")
+    assert "," not in found.headers["x-request-id"]
+    assert found.json()["id"].endswith(found.headers["x-request-id"])
