@@ -28,6 +28,12 @@ MODELS: dict[str, Any] = {
     "echo": {"family": "causal_lm", "engine": "echo", **SMALL},
     "judge": {"family": "classifier", "engine": "echo", **SMALL},
     "talker": talker(replicas=[2, 2], bound=8, options={"concurrency": 64}, **SMALL),
+    "slow": {
+        "family": "causal_lm",
+        "engine": "echo",
+        "options": {"delay_s": 0.6, "concurrency": 8},
+        **SMALL,
+    },
     "narrow": talker(bound=1, options={"concurrency": 1, "words": 10, "pause_s": 0.1}, **SMALL),
     "sleeper": {"family": "causal_lm", "engine": "echo", "replicas": [0, 1], "idle_s": 2, **SMALL},
 }

@@ -17,13 +17,15 @@ from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools.layout import with_threads
 from raygen.serve.cluster.gateway import Gateway
 from raygen.serve.cluster.model import ModelServer
-from raygen.serve.cluster.room import GATEWAY_CPUS, Place, places
+from raygen.serve.cluster.room import GATEWAY_CPUS, WORKER_CPUS, Place, places
 from raygen.serve.cluster.scaling import by_rows
 from raygen.serve.cluster.standing import deployment_of
+from raygen.serve.cluster.worker import BatchWorker
 from raygen.serve.config import ServiceConfig
 from raygen.serve.models.catalog import resolve_served
 
 REQUESTS = 10_000  # at once at a replica, as far as Serve counts: the bounds that refuse are raygen's own
+WORKER_GRACE_S = 40.0  # chunks under way get 30 s to end
 SEEN_S = 1.0  # how often replicas and gateways tell the autoscaler how they stand
 
 # Of every deployment. A replica that is gone is missed after seconds; a constructor that fails twice fails a third time.
@@ -64,7 +66,18 @@ def application(config: ServiceConfig) -> Application:
         graceful_shutdown_timeout_s=config.gateway.longest_answer_s,
         max_surge_percent=100,
     )
-    return gateway.bind(config, models, handles)
+    if not config.batches.enabled:
+        return gateway.bind(config, models, handles)
+    worker = serve.deployment(BatchWorker).options(
+        **COMMON,
+        name="batches",
+        num_replicas=1,
+        ray_actor_options={"num_cpus": WORKER_CPUS},
+        graceful_shutdown_timeout_s=WORKER_GRACE_S,
+        max_surge_percent=0,  # another one beside it would do the same work
+    )
+    # A gateway asks nothing of the worker: it is bound to it, so that it is deployed.
+    return gateway.bind(config, models, handles, worker.bind(config, models, handles))
 
 
 def _model(config: ServiceConfig, model: ResolvedModel, place: Place) -> Application:

@@ -12,26 +12,11 @@ from raygen.errors import EngineError
 from raygen.models.resolved import ResolvedModel
 from raygen.serve.app import make_app
 from raygen.serve.cluster.environment import check_variables
+from raygen.serve.cluster.over_handles import service_over
 from raygen.serve.cluster.proxy import MAX_FILE, max_file_bytes
 from raygen.serve.cluster.rebind import check_rebound
 from raygen.serve.cluster.replica_process import prepare
-from raygen.serve.cluster.serve_link import ServeLink
-from raygen.serve.cluster.standing import Standing
-from raygen.serve.config import ServedModel, ServiceConfig
-from raygen.serve.models.catalog import Catalog
-from raygen.serve.service import Service
-
-
-def service_over(
-    config: ServiceConfig, models: Mapping[str, ResolvedModel], handles: Mapping[str, DeploymentHandle]
-) -> Service:
-    """Return the service over the models' deployments. To be called within a deployment."""
-    standing = Standing(serve.get_replica_context().app_name)
-
-    def link(name: str, model: ResolvedModel, served: ServedModel) -> ServeLink:
-        return ServeLink(name, model, served, handles[name], standing, config.gateway.held)
-
-    return Service.of(config, catalog=Catalog.of(config, link, models))
+from raygen.serve.config import ServiceConfig
 
 
 @serve.ingress()
@@ -43,6 +28,7 @@ class Gateway:
         config: ServiceConfig,
         models: Mapping[str, ResolvedModel],
         handles: Mapping[str, DeploymentHandle],
+        worker: DeploymentHandle | None = None,
     ) -> None:
         prepare()
         check_variables()

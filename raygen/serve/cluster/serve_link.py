@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray.serve.handle import DeploymentHandle
 
+from raygen.engines import engine_facts
 from raygen.engines.base import EngineStats
 from raygen.engines.forwarding import ForwardingEngine
 from raygen.engines.requests import GenerateChunk, GenerateRequest
@@ -22,6 +23,7 @@ from raygen.serve.cluster.model import About
 from raygen.serve.cluster.standing import Standing, summed
 from raygen.serve.config import ServedModel
 from raygen.serve.models.link import ChunkWork, Figures, Link
+from raygen.serve.models.surviving import surviving
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,8 +55,8 @@ class ServeEngine(ForwardingEngine):
 
     @property
     def capacity(self) -> int:
-        """Of all replicas that there are."""
-        return max(1, sum(each.capacity for each in self._link.replicas))
+        """Of one replica."""
+        return max((each.capacity for each in self._link.replicas), default=1)
 
     @property
     def yardstick(self) -> str | None:
@@ -117,14 +119,30 @@ class ServeLink(Link):
         raise AssertionError
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
-        """Yield chunks from one replica. Raises what `ask` raises."""
-        await self._there()
-        async with contextlib.aclosing(
-            streamed(self.name, self._routed(self._stream, request), request, self._ref(request))
-        ) as bundles:
-            async for bundle in bundles:
-                for chunk in bundle:
-                    yield chunk
+        """Yield chunks; if the replica is lost, from another that would have said the same. Raises what `ask` raises."""
+        kinds = self._kinds()
+
+        async def attempt() -> AsyncGenerator[GenerateChunk, None]:
+            await self._there()
+            kinds.update(self._kinds())
+            handle = self._routed(self._stream, request)
+            try:
+                async with contextlib.aclosing(
+                    streamed(self.name, handle, request, self._ref(request))
+                ) as bundles:
+                    async for bundle in bundles:
+                        for chunk in bundle:
+                            yield chunk
+            except ReplicaLostError:
+                await self._look()
+                raise
+
+        def resumable() -> bool:
+            return engine_facts(self.model.spec.engine).replayable and len(kinds | self._kinds()) <= 1
+
+        async with contextlib.aclosing(surviving(attempt, resumable)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def run_chunk(self, work: ChunkWork, rows: pa.Table) -> ChunkResult:
         await self._there()
@@ -174,6 +192,10 @@ class ServeLink(Link):
         if self._ref(request) is None:
             return handle
         return handle.options(multiplexed_model_id=request.adapter)
+
+    def _kinds(self) -> set[tuple[str | None, str]]:
+        """Return how the replicas there are compute: where that is the same, so is what they answer."""
+        return {(each.yardstick or each.machine, each.version) for each in self.replicas}
 
     async def _there(self) -> None:
         """Wait until there is a replica: at zero this makes one come. Raises ModelLoadingError, EngineError."""
