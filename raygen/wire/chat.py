@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 from typing import Any
 
+from raygen.engines.requests import GenerateRequest
 from raygen.usage import Usage
 from raygen.wire.base import Answered, Asked, Endpoint, Piece, Served
 from raygen.wire.coalesce import coalesced
@@ -13,8 +14,9 @@ from raygen.wire.facts import check_drawn, check_verb
 from raygen.wire.text.asking import answer_id, fingerprint_of
 from raygen.wire.text.body import IGNORED
 from raygen.wire.text.chat_answer import ChatCompletion, choices_of
-from raygen.wire.text.chat_body import ChatBody, chat_request
+from raygen.wire.text.chat_body import ChatBody, chat_form, chat_request
 from raygen.wire.text.chat_stream import ChoiceStream
+from raygen.wire.text.constraints import constraint_of
 from raygen.wire.text.messages import message_bytes
 from raygen.wire.text.tools import tools_bytes
 from raygen.wire.text.usage import Tokens, reserved
@@ -42,14 +44,15 @@ class ChatCompletions(Endpoint[ChatBody]):
     def check(self, body: ChatBody, served: Served) -> None:
         check_verb(served, self.verb, self.path)
         check_drawn(served, body)
-        chat_request(body, served, ANY, self._image_hosts)
+        chat_request(body, served, ANY, image_hosts=self._image_hosts)
+        chat_form(body, served)
 
     def reserve(self, body: ChatBody) -> Usage:
         size_bytes = message_bytes(body.messages) + tools_bytes(body.tools)
         return reserved(size_bytes, body.samples * body.most_tokens)
 
     async def answer(self, body: ChatBody, served: Served, asked: Asked) -> Answered:
-        request = chat_request(body, served, asked, self._image_hosts)
+        request = await self._request(body, served, asked)
         result = await served.engine.generate(request)
         made = answer_id("chatcmpl", asked)
         choices, tokens = choices_of(
@@ -70,7 +73,7 @@ class ChatCompletions(Endpoint[ChatBody]):
         return Answered(answer, tokens.usage())
 
     async def stream(self, body: ChatBody, served: Served, asked: Asked) -> AsyncIterator[Piece]:
-        request = chat_request(body, served, asked, self._image_hosts)
+        request = await self._request(body, served, asked)
         made = answer_id("chatcmpl", asked)
         choices = [
             ChoiceStream(index, made, served.model.spec.tags, _names(request.tools), _most_calls(body))
@@ -93,6 +96,10 @@ class ChatCompletions(Endpoint[ChatBody]):
                 each.reasoning_tokens(outputs[index]) for index, each in enumerate(choices)
             )
             yield Piece({**head, "choices": [], "usage": tokens.body()}, tokens.usage())
+
+    async def _request(self, body: ChatBody, served: Served, asked: Asked) -> GenerateRequest:
+        constraint = await constraint_of(chat_form(body, served))
+        return chat_request(body, served, asked, constraint, self._image_hosts)
 
 
 def _head(made: str, served: Served, asked: Asked, tells_usage: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from raygen.wire.text.asking import answer_id, at_once, fingerprint_of
 from raygen.wire.text.body import IGNORED
 from raygen.wire.text.completion_answer import TextCompletion, TextStream, choices_of, prompt_of
 from raygen.wire.text.completion_body import CompletionBody, completion_requests
+from raygen.wire.text.constraints import check_form, constraint_of, form_of
 from raygen.wire.text.usage import Tokens, reserved
 
 ANY = Asked("check", 0, 0)
@@ -32,6 +33,7 @@ class Completions(Endpoint[CompletionBody]):
 
     def check(self, body: CompletionBody, served: Served) -> None:
         check_verb(served, self.verb, self.path)
+        check_form(form_of(body), served)
         completion_requests(body, served, ANY)
 
     def reserve(self, body: CompletionBody) -> Usage:
@@ -43,7 +45,7 @@ class Completions(Endpoint[CompletionBody]):
         return held
 
     async def answer(self, body: CompletionBody, served: Served, asked: Asked) -> Answered:
-        requests = completion_requests(body, served, asked)
+        requests = await _requests(body, served, asked)
         results = await at_once((served.engine.generate(each) for each in requests), PROMPTS_AT_ONCE)
         choices, tokens = choices_of(body, requests, results)
         answer = {**_head(served, asked), "choices": choices, "usage": tokens.body()}
@@ -54,7 +56,7 @@ class Completions(Endpoint[CompletionBody]):
             async for piece in self._told_only(body, served, asked):
                 yield piece
             return
-        requests = completion_requests(body, served, asked)
+        requests = await _requests(body, served, asked)
         choices = [TextStream(body, index) for index in range(len(requests) * body.samples)]
         outputs = [0] * len(choices)
         befores: dict[int, tuple[str, list[TokenLogprob]]] = {}
@@ -87,6 +89,12 @@ class Completions(Endpoint[CompletionBody]):
             yield Piece({**head, "choices": [choice]}, answered.usage)
         if body.tells_usage:
             yield Piece({**head, "choices": [], "usage": usage}, answered.usage)
+
+
+async def _requests(body: CompletionBody, served: Served, asked: Asked) -> list[GenerateRequest]:
+    form = form_of(body)
+    check_form(form, served)
+    return completion_requests(body, served, asked, await constraint_of(form))
 
 
 async def _in_turn(

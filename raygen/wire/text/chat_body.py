@@ -7,15 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from raygen.config.constraint import Constraint
 from raygen.engines.requests import GenerateRequest
 from raygen.wire.base import Asked, Served
 from raygen.wire.errors import ApiError
 from raygen.wire.facts import unsupported
 from raygen.wire.text.asking import row_id_of
 from raygen.wire.text.body import TextBody, seeds
-from raygen.wire.text.constraints import constraint_of
+from raygen.wire.text.constraints import Form, check_form, form_of
 from raygen.wire.text.messages import Message, engine_messages
-from raygen.wire.text.tools import MOST_TOOLS, Choice, Tool, call_constraint, engine_tools
+from raygen.wire.text.tools import MOST_TOOLS, Choice, Tool, call_form, engine_tools
 
 # An answer's most tokens where a body names none; the context may hold fewer.
 MOST_TOKENS = 4096
@@ -61,8 +62,26 @@ class ChatBody(TextBody):
         return None
 
 
+def chat_form(body: ChatBody, served: Served) -> Form | None:
+    """Return what an answer has to be; None: anything. Raises ApiError."""
+    form, call = form_of(body), call_form(body.tools or [], body.tool_choice)
+    if form is not None and call is not None:
+        raise ApiError(
+            400,
+            "invalid_value",
+            "tool_choice: a call has a form of its own; none is to be given beside it",
+            "tool_choice",
+        )
+    check_form(call or form, served)
+    return call or form
+
+
 def chat_request(
-    body: ChatBody, served: Served, asked: Asked, image_hosts: Collection[str] = ()
+    body: ChatBody,
+    served: Served,
+    asked: Asked,
+    constraint: Constraint | None = None,
+    image_hosts: Collection[str] = (),
 ) -> GenerateRequest:
     """Return what an engine is asked for. Raises ApiError."""
     for name in REFUSED:
@@ -71,17 +90,6 @@ def chat_request(
     if body.modalities is not None and body.modalities != ["text"]:
         raise unsupported(served, "modalities", "answers with text alone")
     body.check_stream_options()
-    tools = engine_tools(body.tools, body.tool_choice, served)
-    constraint = constraint_of(body, served)
-    if tools and (call := call_constraint(body.tools or [], body.tool_choice, served)) is not None:
-        if constraint is not None:
-            raise ApiError(
-                400,
-                "invalid_value",
-                "tool_choice: a call has a form of its own; none is to be given beside it",
-                "tool_choice",
-            )
-        constraint = call
     return GenerateRequest(
         row_id_of(body, asked),
         engine_messages(body.messages, served, image_hosts),
@@ -89,6 +97,6 @@ def chat_request(
         seeds(asked.seed if body.seed is None else body.seed, body.samples),
         adapter=served.adapter,
         constraint=constraint,
-        tools=tools or None,
+        tools=engine_tools(body.tools, body.tool_choice, served) or None,
         priority=asked.priority,
     )

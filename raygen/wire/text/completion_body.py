@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
+from raygen.config.constraint import Constraint
 from raygen.engines.requests import GenerateRequest
 from raygen.wire.base import Asked, Served
 from raygen.wire.errors import ApiError
 from raygen.wire.facts import facts_of, unsupported
 from raygen.wire.text.asking import row_id_of
 from raygen.wire.text.body import TextBody, seeds
-from raygen.wire.text.constraints import constraint_of
 
 MOST_TOKENS = 16  # of an answer, where a body names none: OpenAI's number
 MOST_PROMPTS = 2048
@@ -87,10 +87,11 @@ class CompletionBody(TextBody):
         return bool(self.echo) and (self.logprobs is not None or of_tokens or self.most_tokens == 0)
 
 
-def completion_requests(body: CompletionBody, served: Served, asked: Asked) -> list[GenerateRequest]:
+def completion_requests(
+    body: CompletionBody, served: Served, asked: Asked, constraint: Constraint | None = None
+) -> list[GenerateRequest]:
     """Return what an engine is asked for, one request a prompt. Raises ApiError."""
     _check(body, served)
-    constraint = constraint_of(body, served)
     sampling = body.sampling(max(body.most_tokens, 1), body.logprobs)
     samples = body.samples if body.most_tokens else 0  # without seeds nothing is generated
     prompts = body.prompts

@@ -2,49 +2,96 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from raygen.config.constraint import Constraint
+from raygen.json_text import read_json
 from raygen.wire.base import Served
 from raygen.wire.errors import ApiError
 from raygen.wire.facts import facts_of, unsupported
 from raygen.wire.text.body import ResponseFormat, StructuredOutputs, TextBody
 
+LONGEST = 65_536  # characters of a constraint as JSON
+MOST_KNOWN = 256  # constraints that are known to be sound
+# A grammar may take a second to look at, without holding up anybody else but those who bring one.
+_READERS = ThreadPoolExecutor(2, "constraint")
+_KNOWN: OrderedDict[str, Constraint] = OrderedDict()
 
-def constraint_of(body: TextBody, served: Served) -> Constraint | None:
-    """Return what an answer has to be; None: anything.
 
-    Raises:
-        ApiError: `invalid_value`, two of them, or one that no text keeps to; `unsupported_parameter`, the model keeps to none.
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer has to be, as it was said.
+
+    Attributes:
+        param: the key of the body that says so.
+        kind: of constraint. value: of that kind; whether any text keeps to it is not known yet.
     """
+
+    param: str
+    kind: str
+    value: Any
+
+
+def form_of(body: TextBody) -> Form | None:
+    """Return what an answer has to be; None: anything. Raises ApiError `invalid_value`: two of them, or none of its kind."""
     found = _said(body)
     if len(found) > 1:
-        (first, *_), (second, *_) = found[:2]
+        first, second = found[0].param, found[1].param
         raise ApiError(400, "invalid_value", f"{second}: not beside {first}: an answer has one form", second)
-    return checked(*found[0], served) if found else None
+    return found[0] if found else None
 
 
-def checked(param: str, kind: str, value: Any, served: Served) -> Constraint:
-    """Return a constraint that the model keeps to. Raises ApiError, as `constraint_of` does."""
-    try:
-        constraint = Constraint.model_validate({kind: value})
-    except ValidationError:
-        # What a library says of a grammar is no text for clients.
-        raise ApiError(
-            400, "invalid_value", f"{param}: no {kind.replace('_', ' ')} that an answer could keep to", param
-        ) from None
+def check_form(form: Form | None, served: Served) -> None:
+    """Raise ApiError `unsupported_parameter` unless the model keeps to constraints of this kind."""
+    if form is None:
+        return
+    constraint = Constraint.model_construct(**{form.kind: form.value})
     if fault := facts_of(served).constraint_fault(constraint, served.model.spec.options):
-        raise unsupported(served, param, fault)
-    return constraint
+        raise unsupported(served, form.param, fault)
 
 
-def _said(body: TextBody) -> list[tuple[str, str, Any]]:
-    """Return what a body says, each as key, kind of constraint and value."""
+async def constraint_of(form: Form | None) -> Constraint | None:
+    """Return a form as a constraint. Raises ApiError `invalid_value`: no text keeps to it."""
+    if form is None:
+        return None
+    text = json.dumps([form.kind, form.value])
+    if len(text) > LONGEST:
+        raise ApiError(
+            400,
+            "invalid_value",
+            f"{form.param}: {len(text)} characters; at most {LONGEST} are taken",
+            form.param,
+        )
+    found = _KNOWN.get(text)
+    if found is None:
+        found = await asyncio.get_running_loop().run_in_executor(_READERS, _read, form)
+        _KNOWN[text] = found
+        while len(_KNOWN) > MOST_KNOWN:
+            _KNOWN.popitem(last=False)
+    return found
+
+
+def _read(form: Form) -> Constraint:
+    try:
+        return Constraint.model_validate({form.kind: form.value})
+    except (ValidationError, RecursionError):
+        # What a library says of a grammar is no text for clients.
+        words = f"{form.param}: no {form.kind.replace('_', ' ')} that an answer could keep to"
+        raise ApiError(400, "invalid_value", words, form.param) from None
+
+
+def _said(body: TextBody) -> list[Form]:
+    """Return what a body says."""
     found = [] if body.response_format is None else _of_format(body.response_format)
     if body.structured_outputs is not None:
-        found += _of_outputs(body.structured_outputs)
+        found.append(_of_outputs(body.structured_outputs))
     for kind, value in (
         ("json", body.guided_json),
         ("regex", body.guided_regex),
@@ -52,15 +99,28 @@ def _said(body: TextBody) -> list[tuple[str, str, Any]]:
         ("grammar", body.guided_grammar),
     ):
         if value is not None:
-            found.append((f"guided_{kind}", "json_schema" if kind == "json" else kind, value))
+            param = f"guided_{kind}"
+            found.append(_schema(param, value) if kind == "json" else Form(param, kind, value))
     return found
 
 
-def _of_format(given: ResponseFormat) -> list[tuple[str, str, Any]]:
+def _schema(param: str, value: Any) -> Form:
+    """Return a form of a JSON schema; it may be JSON text."""
+    if isinstance(value, str):
+        try:
+            value = read_json(value)
+        except json.JSONDecodeError:
+            value = None
+    if not isinstance(value, dict):
+        raise ApiError(400, "invalid_value", f"{param}: a JSON schema, which is an object", param)
+    return Form(param, "json_schema", value)
+
+
+def _of_format(given: ResponseFormat) -> list[Form]:
     if given.type == "text":
         return []
     if given.type == "json_object":
-        return [("response_format", "json_schema", {"type": "object"})]
+        return [Form("response_format", "json_schema", {"type": "object"})]
     if given.type != "json_schema":
         raise ApiError(
             400,
@@ -71,10 +131,10 @@ def _of_format(given: ResponseFormat) -> list[tuple[str, str, Any]]:
     if given.json_schema is None or given.json_schema.schema_ is None:
         param = "response_format.json_schema.schema"
         raise ApiError(400, "missing_required_parameter", f"{param}: it is required, and not there", param)
-    return [("response_format", "json_schema", given.json_schema.schema_)]
+    return [Form("response_format", "json_schema", given.json_schema.schema_)]
 
 
-def _of_outputs(given: StructuredOutputs) -> list[tuple[str, str, Any]]:
+def _of_outputs(given: StructuredOutputs) -> Form:
     kinds = {
         "regex": given.regex,
         "grammar": given.grammar,
@@ -89,4 +149,9 @@ def _of_outputs(given: StructuredOutputs) -> list[tuple[str, str, Any]]:
             "structured_outputs: exactly one of regex, grammar, choice, json",
             "structured_outputs",
         )
-    return [("structured_outputs", *found[0])]
+    kind, value = found[0]
+    return (
+        _schema("structured_outputs", value)
+        if kind == "json_schema"
+        else Form("structured_outputs", kind, value)
+    )

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from raygen.wire.base import Served, WireModel
 from raygen.wire.errors import ApiError
 from raygen.wire.facts import facts_of, unsupported
-from raygen.wire.text.constraints import checked
-
-if TYPE_CHECKING:
-    from raygen.config.constraint import Constraint
+from raygen.wire.text.constraints import Form
 
 MOST_TOOLS = 128
 
@@ -72,19 +69,16 @@ def engine_tools(tools: list[Tool] | None, choice: Choice | None, served: Served
 FUNCTION = set(Function.model_fields)
 
 
-def call_constraint(tools: list[Tool], choice: Choice | None, served: Served) -> Constraint | None:
-    """Return what an answer that has to be a call has to be: JSON of a name and arguments; None: it need be none.
-
-    Raises:
-        ApiError: `unsupported_parameter`, the model keeps to no constraints.
-    """
+def call_form(tools: list[Tool], choice: Choice | None) -> Form | None:
+    """Return what an answer that has to be a call has to be: JSON of a name and arguments; None: it need be none."""
     if isinstance(choice, NamedTool):
         tools = [tool for tool in tools if tool.function.name == choice.function.name]
     elif choice != "required":
         return None
     forms = [_call_schema(tool.function) for tool in tools]
-    schema = forms[0] if len(forms) == 1 else {"anyOf": forms}
-    return checked("tool_choice", "json_schema", schema, served)
+    if not forms:
+        return None  # `engine_tools` says that there is none of that name
+    return Form("tool_choice", "json_schema", forms[0] if len(forms) == 1 else {"anyOf": forms})
 
 
 def tools_bytes(tools: list[Tool] | None) -> int:

@@ -71,6 +71,7 @@ def test_completions_take_them_too():
         ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "invalid_value", "structured_outputs"),
         ({"structured_outputs": {"regex": "("}}, "invalid_value", "structured_outputs"),
         ({"guided_json": "no JSON"}, "invalid_value", "guided_json"),
+        ({"guided_regex": "a" * 70_000}, "invalid_value", "guided_regex"),
         ({"guided_regex": "a", "response_format": {"type": "json_object"}}, "invalid_value", "guided_regex"),
     ],
 )
@@ -89,3 +90,8 @@ def test_a_model_that_keeps_to_none_says_so():
     finally:
         type(served.engine).takes_constraints = True
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "response_format")
+
+
+def test_a_form_that_was_read_before_is_not_read_again():
+    assert constraint(guided_regex="abc") is constraint(guided_regex="abc")
+    assert constraint(guided_regex="abd") != constraint(guided_regex="abc")
