@@ -7,9 +7,10 @@ still there. Ages are told by the store's clock.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from raygen.runs.plan import PLAN_KEY
-from raygen.serve.batches.files import content_key, is_expired
+from raygen.serve.batches.files import is_expired
 from raygen.serve.batches.idempotency import RECENT_S
 from raygen.serve.batches.layout import KNOWN, MARKER, OPEN, WORKERS, Place, result_id
 from raygen.serve.batches.objects import Objects
@@ -75,22 +76,22 @@ class _Collector:
 
     def _files(self, tenant: str, records: list[Record], deleted: set[str]) -> None:
         needed = {record.request["input_file_id"] for record in records if self._needs_input(record, deleted)}
-        metas = list(self._names(f"tenants/{tenant}/files/"))
-        contents = f"tenants/{tenant}/contents/"
-        for info in list(self._store.list(contents)):
-            name = info.key.removeprefix(contents).removesuffix(".jsonl")
-            if name not in metas and self._old(info) and self._meta(tenant, name) is None:
-                self._remove(info.key)
-        for name in metas:
-            meta = self._meta(tenant, name)
+        metas = {name: self._meta(tenant, name) for name in self._names(f"tenants/{tenant}/files/")}
+        named = {meta["content"] for meta in metas.values() if meta is not None}
+        for info in list(self._store.list(f"tenants/{tenant}/contents/")):
+            if info.key not in named and self._old(info):
+                meta = self._meta(tenant, info.key.rpartition("/")[2].rpartition("-")[0])
+                if meta is None or meta["content"] != info.key:
+                    self._remove(info.key)
+        for name, meta in metas.items():
             if meta is None or name in needed or not (name in deleted or is_expired(meta)):
                 continue
-            self._remove(content_key(tenant, name))
+            self._remove(str(meta["content"]))
             self._remove(f"tenants/{tenant}/files/{name}.json")
             if name in deleted:
                 self._remove(f"tenants/{tenant}/deleted/{name}.json")
 
-    def _meta(self, tenant: str, name: str) -> dict[str, object] | None:
+    def _meta(self, tenant: str, name: str) -> dict[str, Any] | None:
         return self._objects.find(f"tenants/{tenant}/files/{name}.json")
 
     def _needs_input(self, record: Record, deleted: set[str]) -> bool:

@@ -16,7 +16,6 @@ from raygen.program.prepare import Prepared, prepare, prepare_retry
 from raygen.serve.batches.claims import Claims
 from raygen.serve.batches.ending import settle_end
 from raygen.serve.batches.execution import LinkExecution, Way
-from raygen.serve.batches.files import content_key
 from raygen.serve.batches.job import job_of
 from raygen.serve.batches.layout import Place
 from raygen.serve.batches.objects import Objects
@@ -111,8 +110,9 @@ class Driver:
     def _judge(self, record: Record) -> None:
         """Validate the input, and write down the verdict."""
         request, tenant = record.request, self._tenant(record)
-        key = content_key(self.place.tenant, request["input_file_id"])
-        found = validate(self._store, key, request["endpoint"], self._catalog, tenant, self._settings)
+        found = validate(
+            self._store, request["content"], request["endpoint"], self._catalog, tenant, self._settings
+        )
         job = None
         if not found.errors:
             assert found.model is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,17 +53,21 @@ class Files:
         size_bytes = file.seek(0, 2)
         body = {"sha256": sha256, "filename": filename, "expires_s": expires_s}
         name = id_for(self._objects, tenant, "files", "file-", once, body)
-        meta, content = f"tenants/{tenant}/files/{name}.json", content_key(tenant, name)
+        meta = f"tenants/{tenant}/files/{name}.json"
+        # Each attempt has a name of its own: what an earlier one left may be removed at any moment.
+        content = f"tenants/{tenant}/contents/{name}-{secrets.token_hex(4)}.jsonl"
         found = self._objects.find(meta)
         if found is None:
             now_s = time.time()
             record = {
                 "id": name, "bytes": size_bytes, "created_s": now_s, "filename": filename, "purpose": "batch",
-                "expires_s": now_s + (expires_s or EXPIRES_S), "sha256": sha256,
+                "expires_s": now_s + (expires_s or EXPIRES_S), "sha256": sha256, "content": content,
             }  # fmt: skip
             self._store.put_file(content, file, sha256)
             found = self._objects.settle(meta, record)
-            if not self._store.exists(content):  # taken for a leftover while this process slept
+            if found["content"] == content and not self._store.exists(
+                content
+            ):  # taken for a leftover while this process slept
                 self._store.put_file(content, file, sha256)
         return file_object(found)
 
@@ -106,7 +111,7 @@ class Files:
             place, number = Place(tenant, f"batch_{match[1]}"), int(match[3] or 0)
             lines = result_lines(self._objects, place, number, match[2])
             return Content(lines, found["bytes"], found["filename"])
-        return Content(self._pieces(content_key(tenant, file)), found["bytes"], found["filename"])
+        return Content(self._pieces(found["content"]), found["bytes"], found["filename"])
 
     def _pieces(self, key: str) -> Iterator[bytes]:
         with self._store.open(key) as opened:
@@ -139,11 +144,6 @@ class Files:
 
     def _gone(self, tenant: str, record: dict[str, Any]) -> bool:
         return is_expired(record) or self._store.exists(f"tenants/{tenant}/deleted/{record['id']}.json")
-
-
-def content_key(tenant: str, file: str) -> str:
-    """Return the key of an uploaded file's bytes."""
-    return f"tenants/{tenant}/contents/{file}.jsonl"
 
 
 def is_expired(record: dict[str, Any]) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 from raygen.config.source import StorageOptions
 from raygen.program.job import Job
-from raygen.serve.batches.files import content_key
 from raygen.serve.batches.layout import Place
 from raygen.serve.models.link import Link
 from raygen.storage import Store
@@ -37,7 +36,7 @@ def job_of(
     }
     source = {
         "format": "jsonl",
-        "uri": store.uri_of(content_key(place.tenant, request["input_file_id"])),
+        "uri": store.uri_of(request["content"]),
         "key": "custom_id",
         "storage": storage.model_dump(),
     }

@@ -3,7 +3,7 @@
     open/<tenant>.<batch>                     marker, before the request; gone after the end. All that workers list
     known/<tenant>  workers/<worker>.json     who has made something; who is alive
     tenants/<tenant>/
-        files/<id>.json  contents/<id>.jsonl  a file: its content first; `files/` makes it count
+        files/<id>.json  contents/<id>-*     a file: its content first; `files/` makes it count
         deleted/<id>.json                     files and result files that are no more
         idem/<digest>.json                    what a key, or a repeated request, has made
         recent/<digest>/<id>                  the same of requests without a key, for some minutes

@@ -76,7 +76,7 @@ class Requests:
         batch = id_for(self._objects, tenant.name, "batches", "batch_", once, told)
         place = Place(tenant.name, batch)
         if self._objects.find(place.request) is None:
-            self._check_input(tenant, asked.input_file_id)
+            file = self._check_input(tenant, asked.input_file_id)
             # The marker is before the request: a batch that exists is never without somebody to find it.
             self._objects.mark(place.marker())
             now_s = time.time()
@@ -86,6 +86,7 @@ class Requests:
                 "created_s": now_s,
                 "expires_s": now_s + window_s,
                 "models": models,
+                "content": file["content"],
                 **told,
             }
             self._objects.settle(place.request, record)
@@ -148,12 +149,13 @@ class Requests:
             raise ApiError(404, "batch_not_found", f"there is no batch {batch[:100]!r}", "batch_id")
         return Place(tenant.name, batch)
 
-    def _check_input(self, tenant: Tenant, file: str) -> None:
+    def _check_input(self, tenant: Tenant, file: str) -> dict[str, Any]:
         found = self._files.find(tenant.name, file, "input_file_id")
         if found["purpose"] != "batch":
             raise ApiError(
                 400, "invalid_value", f"input_file_id: {file} has purpose {found['purpose']}, not batch", "input_file_id"
             )  # fmt: skip
+        return found
 
     def _window_s(self, window: str) -> float:
         match, most_s = WINDOW.fullmatch(window), self._settings.max_window_s

@@ -142,7 +142,7 @@ def test_files_are_deleted_and_expire(client):
 
 
 def test_listings_come_in_pages_newest_first(client):
-    made = [created(client, lines(1)).id for _ in range(5)]
+    made = [ended(client, created(client, lines(1)).id).id for _ in range(5)]
     assert [each.id for each in client.batches.list(limit=2)][:5] == made[::-1]
     ids = [each.id for each in client.files.list(limit=3)]
     assert [each.id for each in client.files.list(limit=3, order="asc")] == ids[::-1]
