@@ -66,12 +66,14 @@ class Script:
         duplicate: does what the second worker does; called with failpoint and key.
         late: a stopped process wakes past the limit of its attempts (else within it).
         woken: called when a stopped process goes on.
+        kind: names what an object is, by its key.
     """
 
     faults: tuple[Fault, ...] = ()
     duplicate: Callable[[str, str], None] = lambda failpoint, key: None
     late: bool = False
     woken: Callable[[], None] = lambda: None
+    kind: Callable[[str], str] = kind_of
     seen: Counter[str] = field(default_factory=Counter)
     fired: list[str] = field(default_factory=list)
     forbidden: list[str] = field(default_factory=list)  # chunks whose attempt is past its limit
@@ -83,7 +85,7 @@ class Script:
         """Do an operation, or what the script has for this moment."""
         if self.muted:
             return do()
-        failpoint = f"{operation}:{kind_of(key)}"
+        failpoint = f"{operation}:{self.kind(key)}"
         with self._lock:
             self.seen[failpoint] += 1
             if operation in WRITES and any(f"/{chunk}" in key for chunk in self.forbidden):

@@ -15,10 +15,12 @@ from typing import Any
 import openai
 import uvicorn
 
+from raygen.engines.echo import echo_text
 from raygen.serve.app import make_app
 from raygen.serve.config import ServiceConfig
 from raygen.serve.inline import _listener
 from raygen.serve.service import Service
+from raygen.wire.text.body import seeds
 
 CHAT = "/v1/chat/completions"
 
@@ -31,8 +33,13 @@ def line(custom_id: str, text: str = "hi", model: str = "echo", url: str = CHAT,
 
 def lines(count: int, failing: tuple[int, ...] = ()) -> bytes:
     """Return a batch file; a prompt of the failing rows is longer than the model's context of 64 words."""
-    found = [line(f"r{n}", "x " * 64 if n in failing else f"hi {n}") for n in range(count)]
+    found = [line(f"r{n}", "x " * 64 if n in failing else f"hi {n}", seed=n) for n in range(count)]
     return ("\n".join(found) + "\n").encode()
+
+
+def answer_to(row: int) -> str:
+    """Return the text that a row of `lines` is answered with."""
+    return echo_text(f"seed-{row}", f"hi {row}", seeds(row, 1)[0])
 
 
 def settings(store: Path | str, **more: Any) -> ServiceConfig:

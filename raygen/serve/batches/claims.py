@@ -57,8 +57,8 @@ class Claims:
         if claim is not None:
             if claim["worker"] == self.worker:
                 return last
-            # The worker of this rank before this one is dead.
-            succeeds = claim["rank"] == self._rank and claimed_s < self._began_s
+            # The worker of this rank before this one is dead. (Stores may tell whole seconds.)
+            succeeds = claim["rank"] == self._rank and claimed_s <= self._began_s
             if not succeeds and self._lives(str(claim["worker"])):
                 return None
         mine = {"worker": self.worker, "rank": self._rank}
