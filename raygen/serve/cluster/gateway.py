@@ -43,6 +43,11 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return make_app(self._service)
 
+    async def drain(self) -> int:
+        """Refuse what is new from now on; returns how many requests are under way."""
+        self._service.draining = True
+        return self._service.metrics.in_flight
+
     async def check_health(self) -> None:
         check_rebound()
 
