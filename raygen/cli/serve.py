@@ -20,6 +20,14 @@ def serve(
     inline: Inline = False,
     host: Annotated[str, typer.Option("--host", help="the address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one")] = 8000,
+    trust_network: Annotated[
+        bool,
+        typer.Option(
+            "--trust-network",
+            help="start also if Ray Serve's own ports cannot be kept to this machine: who reaches them, and knows "
+            "the token, runs code here",
+        ),
+    ] = False,
 ) -> None:
     """Serve models behind OpenAI-compatible endpoints, with files and batches, until Ctrl-C."""
     from raygen.serve.config import load_service
@@ -32,4 +40,4 @@ def serve(
         return
     from raygen.serve.cluster.run import serve_on_ray
 
-    serve_on_ray(found, host, port, say)
+    serve_on_ray(found, host, port, say, trust_network=trust_network)

@@ -88,6 +88,11 @@ def read_config(path: str | Path, model: type[Model], overrides: Sequence[str] =
     Raises:
         ConfigError: one line that names the file, the key, what was given and what is allowed.
     """
+    return validate(override(read_mapping(path), overrides), model, str(path))
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of keys and values. Raises ConfigError: one line that names the file."""
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -102,7 +107,7 @@ def read_config(path: str | Path, model: type[Model], overrides: Sequence[str] =
     value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected keys and values such as `name: my-job`, found {_kind(value)}")
-    return validate(override(value, overrides), model, str(path))
+    return value
 
 
 def override(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from raygen.config.base import Frozen, Name
+from raygen.config.files import override, read_mapping, validate
 from raygen.config.model import REPLICAS, ModelSpec
 from raygen.config.source import StorageOptions
+from raygen.errors import ConfigError
 from raygen.program.checks import check_model
+
+# What a Ray Serve config file names to serve with raygen.
+IMPORT_PATH = "raygen.serve.cluster.deploy:build"
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
 
@@ -177,6 +182,23 @@ def load_service(path: str | Path, overrides: Sequence[str] = ()) -> ServiceConf
     Raises:
         ConfigError: naming file, key and what is allowed.
     """
-    from raygen.config.files import read_config
+    value, where = read_mapping(path), str(path)
+    if "applications" in value:
+        value, where = _args(value["applications"], where)
+    return validate(override(value, overrides), ServiceConfig, where)
 
-    return read_config(path, ServiceConfig, overrides)
+
+def _args(applications: Any, where: str) -> tuple[dict[str, Any], str]:
+    """Return the `args` of the one application that is raygen's, and where they stand. Raises ConfigError."""
+    listed = applications if isinstance(applications, list) else []
+    mine = [
+        number
+        for number, each in enumerate(listed)
+        if isinstance(each, dict) and each.get("import_path") == IMPORT_PATH
+    ]
+    if len(mine) != 1:
+        raise ConfigError(f"{where}: applications: {len(mine)} with import_path {IMPORT_PATH}; one is wanted")
+    args = listed[mine[0]].get("args")
+    if not isinstance(args, dict):
+        raise ConfigError(f"{where}: applications.{mine[0]}.args: a service's keys and values are wanted")
+    return args, f"{where}: applications.{mine[0]}.args"

@@ -26,16 +26,12 @@ START_S = 120.0
 SMALL = {"cpus_per_replica": 0.1}
 MODELS: dict[str, Any] = {
     "echo": {"family": "causal_lm", "engine": "echo", **SMALL},
-    "judge": {"family": "classifier", "engine": "echo", **SMALL},
-    "talker": talker(replicas=[2, 2], bound=8, options={"concurrency": 64}, **SMALL),
-    "slow": {
-        "family": "causal_lm",
-        "engine": "echo",
-        "options": {"delay_s": 0.6, "concurrency": 8},
-        **SMALL,
-    },
-    "narrow": talker(bound=1, options={"concurrency": 1, "words": 10, "pause_s": 0.1}, **SMALL),
-    "sleeper": {"family": "causal_lm", "engine": "echo", "replicas": [0, 1], "idle_s": 2, **SMALL},
+    "talker": talker(replicas=[2, 2], options={"concurrency": 64}, **SMALL),
+    "slow": {"family": "causal_lm", "engine": "echo", "options": {"delay_s": 0.6, "concurrency": 8}, **SMALL},
+    # One at a time, one who waits, and gone soon.
+    "sleeper": talker(
+        replicas=[0, 1], idle_s=2, bound=1, options={"concurrency": 1, "words": 10, "pause_s": 0.1}, **SMALL
+    ),
 }
 
 

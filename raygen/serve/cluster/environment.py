@@ -64,4 +64,6 @@ def _taken(name: str, value: str) -> bool:
         return False
     if isinstance(found, bool):
         return found == (value == "1")
-    return str(found) == value if isinstance(found, str) else float(found) == float(value)
+    if isinstance(found, int | float):
+        return float(found) == float(value)
+    return bool(found == value)

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import httpx
 import pytest
 from openai import OpenAI
 
 from tests.ray.processes import Process, wait_until
+from tests.serve.cluster.streams import Said, listen
 from tests.serve.on_ray import OnRay
 
 pytestmark = pytest.mark.ray
 
 FULL = bool(os.environ.get("RAYGEN_FULL"))
-ROWS, STREAMS = (5000, 50) if FULL else (300, 6)
+ROWS, STREAMS = (5000, 50) if FULL else (200, 6)
 
 
 @pytest.fixture
@@ -36,43 +36,6 @@ def lines_of(rows: int, model: str) -> bytes:
         ).encode()
         for n, body in enumerate(bodies)
     )
-
-
-@dataclass
-class Said:
-    """A stream as it was read: its words, and how it ended."""
-
-    text: str = ""
-    end: str = "cut"  # or done, or an error's code
-
-
-def listen(service: OnRay, seed: int) -> Said:
-    """Read a stream, to whatever end."""
-    said = Said()
-    body = {
-        "model": "talker",
-        "messages": [{"role": "user", "content": "talk"}],
-        "stream": True,
-        "seed": seed,
-    }
-    try:
-        with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=body, timeout=60) as answer:
-            if answer.status_code != 200:
-                said.end = json.loads(answer.read())["error"]["code"]
-                return said
-            for line in filter(None, answer.iter_lines()):
-                told = line.removeprefix("data: ")
-                if told == "[DONE]":
-                    said.end = "done"
-                    continue
-                event = json.loads(told)
-                if "error" in event:
-                    said.end = event["error"]["code"]
-                elif event["choices"]:
-                    said.text += event["choices"][0]["delta"].get("content") or ""
-    except httpx.HTTPError:
-        pass
-    return said
 
 
 def count(client: OpenAI, batch: str) -> int:

@@ -32,10 +32,17 @@ def test_health_tells_of_every_model_and_wakes_none(service: OnRay) -> None:
     assert figure(service, "wanted", "sleeper") == 0
 
 
-def test_a_model_at_zero_comes_when_it_is_asked_and_goes_when_it_is_not(service: OnRay) -> None:
+def test_a_model_at_zero_comes_when_it_is_asked_refuses_what_is_too_many_and_goes(service: OnRay) -> None:
     lines = list(streamed(service, "sleeper"))
     assert lines[-1] == "data: [DONE]"
     assert figure(service, "replicas", "sleeper") == 1
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda number: service.chat("sleeper", f"{number}"), range(6)))
+    # One was answered, one waited for that, and the others heard when to come back.
+    assert sorted(each.status_code for each in found) == [200, 200, 429, 429, 429, 429]
+    refused = next(each for each in found if each.status_code == 429)
+    assert refused.json()["error"]["code"] == "model_busy"
+    assert float(refused.headers["retry-after"]) > 0
     wait_until(lambda: figure(service, "wanted", "sleeper") == 0, 30, "no replica")
     wait_until(lambda: not service.processes("model_sleeper"), 10, "its process to end")
 
@@ -75,18 +82,6 @@ def test_a_client_that_leaves_before_a_whole_answer_ends_it(service: OnRay, head
 def test_a_client_cannot_shorten_the_time_that_an_answer_may_take(service: OnRay) -> None:
     headers = {"x-request-timeout-seconds": "0.01"}
     assert list(streamed(service, "talker", **headers))[-1] == "data: [DONE]"
-
-
-def test_what_is_too_many_is_refused_in_words_with_a_time_to_come_back(service: OnRay) -> None:
-    def ask(number: int) -> httpx.Response:
-        return service.chat("narrow", f"{number}")
-
-    with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(ask, range(6)))
-    assert sorted(each.status_code for each in found) == [200, 200, 429, 429, 429, 429]
-    refused = next(each for each in found if each.status_code == 429)
-    assert refused.json()["error"]["code"] == "model_busy"
-    assert float(refused.headers["retry-after"]) > 0
 
 
 @pytest.mark.parametrize("declared", [True, False])
