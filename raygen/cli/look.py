@@ -68,7 +68,7 @@ def export(
     run_uri: RunUri,
     to: Annotated[str, typer.Option("--to", metavar="URI", help="where to write; must not exist yet")],
     as_format: Annotated[
-        str, typer.Option("--format", help="jsonl, parquet, webdataset, or another package's")
+        str, typer.Option("--format", help="jsonl, openai_batch, parquet, webdataset, or another package's")
     ] = "jsonl",
     only: Annotated[
         str | None, typer.Option("--status", help="only accepted, rejected or failed rows")

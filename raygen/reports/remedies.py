@@ -49,6 +49,18 @@ REMEDIES = {
     "token_mask_failed": "Correct the token mask: it raised, or returned what is no mask of the vocabulary.",
     "mask_forbids_all": "The token mask or the constraint left no token to go on with: allow the end of the text.",
     "redact_timeout": "Split the text: looking for personal data in it took too long.",
+    "invalid_prompt": "The prompt has token ids that are not the model's, or messages beside it: the message says which.",
+    "program_rejected": "No sample passed the program's checks: the message says which; `raygen.trace` tells the whole way.",
+    "adapter_taken": "A replica holds another adapter of this name: give the new one a name of its own.",
+    "invalid_value": "Correct the line's body: the message names the key, and what it may be.",
+    "missing_required_parameter": "Give the line's body the key that the message names.",
+    "unsupported_parameter": "Leave the key out of the line's body, or answer it with a model that can do this.",
+    "unsupported_model": "Answer this endpoint with a model of another kind: the message says which it needs.",
+    "token_input_unsupported": "Send texts in the line's body: token ids are another tokenizer's.",
+    "context_length_exceeded": "Shorten the messages of the line's body, or use a model with a longer context.",
+    "model_not_found": "Name in the line's body the model that the batch asks, `served_as` of the step `answer`.",
+    "url_mismatch": "Put lines of another `url` into a file of their own: a batch is for one endpoint.",
+    "invalid_request": "Give the line a `body`: a JSON object, as it would be sent over HTTP.",
     "internal_error": "An error in raygen, or in a class of another package: the message names it. Please report it.",
 }
 # What another try may not meet again.
@@ -57,6 +69,8 @@ PASSING = frozenset({"endpoint_unavailable", "timeout", "bad_answer", "generatio
 OF_THE_INPUT = frozenset({
     "broken_json", "not_an_object", "wrong_encoding", "line_too_long", "broken_csv", "missing_key", "corrupt_row_group",
     "corrupt_media", "media_too_large", "corrupt_archive", "bad_messages", "bad_tools", "kept_type", "invalid_text",
+    "invalid_value", "missing_required_parameter", "unsupported_parameter", "unsupported_model", "token_input_unsupported",
+    "context_length_exceeded", "model_not_found", "url_mismatch", "invalid_request",
 })  # fmt: skip
 # What can be mended in the input as well as in the job.
 OF_EITHER = {"missing_value": "fill the column"}

@@ -37,9 +37,11 @@ def export_run(run_uri: str, as_format: str, to: str, status: str | None) -> tup
     if next(iter(target.list()), None) is not None:
         raise UserError(f"--to {to}: not empty; name a new place")
     rows = files = 0
-    for table in _parts(view, status):
-        target.put(f"part-{files:05d}{writer.suffix}", writer.encode(table))
-        rows, files = rows + table.num_rows, files + 1
+    for number, table in enumerate(_parts(view, status)):
+        for kind, data in writer.files(table).items():
+            target.put(f"{kind}-{number:05d}{writer.suffix}", data)
+            files += 1
+        rows += table.num_rows
     mark = {
         "run": view.uri,
         "run_id": view.manifest.run_id,

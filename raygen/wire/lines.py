@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,16 +39,34 @@ def line_of(outcome: Mapping[str, Any], name: str) -> tuple[bool, dict[str, Any]
     """Return whether an outcome was answered with success, and its line.
 
     Args:
-        outcome: with row_id, status, error, samples and discarded, as outcomes hold them.
+        outcome: with row_id, status, reason, error, samples and discarded, as outcomes hold them; media within the samples.
+
+    Raises:
+        KeyError, ValueError: the outcome is another step's.
     """
     custom_id = outcome["row_id"]
     if outcome["status"] == "accepted":
-        return True, answered_line(custom_id, name, orjson.loads(outcome["samples"][0]["text"]))
+        return True, answered_line(custom_id, name, _answer_in(outcome["samples"][0]))
     for sample in outcome["discarded"] or ():
         if sample["text"] is not None and str(sample["call"]).startswith("answer-"):
             refusal = orjson.loads(sample["text"])
             return False, answered_line(custom_id, name, refusal["body"], refusal["status_code"])
     error = outcome["error"] or {"code": outcome["reason"], "message": "the request was rejected"}
-    status, code = ROW_CODES.get(error["code"], (500, error["code"]))
+    if error.get("step") == "read":  # the line itself is broken
+        status, code = 400, error["code"]
+    else:
+        status, code = ROW_CODES.get(error["code"], (500, error["code"]))
     message = error["message"] if status < 500 else "the request could not be answered"
     return False, answered_line(custom_id, name, ApiError(status, code, message).body(), status)
+
+
+def _answer_in(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of an answer. One of bytes, such as speech, is base64 in a line, beside its type."""
+    if sample["media_type"] is None:
+        answer: dict[str, Any] = orjson.loads(sample["text"])
+        return answer
+    return {
+        "object": "media",
+        "media_type": sample["media_type"],
+        "b64_data": base64.b64encode(sample["media"]).decode(),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raygen.pipeline.run import run_job
+from raygen.program.job import Job
 from raygen.review.exports import EXPORTS, ExportFormat
 from tests.fakes.echo_jobs import echo_job
 
@@ -53,5 +55,43 @@ def test_another_packages_writes_its_own_files(
 def test_one_that_nobody_writes_is_refused(run: str, cli: Callable[..., Any], tmp_path: Path) -> None:
     refused = cli("export", run, "--format", "xlsx", "--to", tmp_path / "out")
     assert refused.code == 2
-    assert "--format: no export format 'xlsx'; export formats: jsonl, parquet, webdataset" in refused.err
+    assert (
+        "--format: no export format 'xlsx'; export formats: jsonl, openai_batch, parquet, webdataset"
+        in refused.err
+    )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_file_gives_the_output_and_error_files_of_a_batch(
+    cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    bodies = [{"input": "a"}, {"input": [1, 2]}, {"input": ["b", "c"]}]
+    lines = [
+        {"custom_id": f"r{n}", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", **body}}
+        for n, body in enumerate(bodies)
+    ]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    job = {
+        "name": "batch",
+        "source": {"format": "jsonl", "uri": str(tmp_path / "in.jsonl"), "key": "custom_id"},
+        "models": {"m": {"family": "embedder", "engine": "echo"}},
+        "steps": [{"answer": {"endpoint": "/v1/embeddings", "model": "m"}}],
+        "output": str(tmp_path / "run"),
+    }
+    run_job(Job.model_validate(job), inline=True)
+    out = tmp_path / "out"
+    assert cli("export", tmp_path / "run", "--format", "openai_batch", "--to", out).code == 0
+    answered, refused = (
+        [json.loads(line) for line in (out / f"{kind}-00000.jsonl").read_text().splitlines()]
+        for kind in ("output", "errors")
+    )
+    assert [line["custom_id"] for line in answered] == ["r0", "r2"]
+    assert [len(line["response"]["body"]["data"]) for line in answered] == [1, 2]
+    assert [line["response"]["status_code"] for line in refused] == [400]
+    assert refused[0]["response"]["body"]["error"]["code"] == "token_input_unsupported"
+
+
+def test_a_run_of_other_steps_is_no_batch(run: str, cli: Callable[..., Any], tmp_path: Path) -> None:
+    refused = cli("export", run, "--format", "openai_batch", "--to", tmp_path / "out")
+    assert refused.code == 2
+    assert "is no answer of the step `answer`" in refused.err

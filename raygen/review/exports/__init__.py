@@ -20,6 +20,7 @@ EXPORTS = Registry(
     "raygen.exports",
     {
         "jsonl": "raygen.review.exports.jsonl:JsonLines",
+        "openai_batch": "raygen.review.exports.openai_batch:OpenAiBatch",
         "parquet": "raygen.review.exports.parquet:Parquet",
         "webdataset": "raygen.review.exports.webdataset:WebDataset",
     },
@@ -39,6 +40,10 @@ class ExportFormat(ABC):
     @abstractmethod
     def encode(self, table: pa.Table) -> bytes:
         """Return a file that holds these outcomes; tables are of bounded size."""
+
+    def files(self, table: pa.Table) -> dict[str, bytes]:
+        """Return the files that hold these outcomes, by what their names begin with; one, unless a format tells kinds apart."""
+        return {"part": self.encode(table)}
 
 
 def rows_to_write(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from raygen.data.sources.base import ROW_ID
 from raygen.errors import CorruptDataError, KeyNotFoundError
 from raygen.program.job import Job
 from raygen.runs.commit import Commit, read_commit, read_data
+from raygen.runs.media import with_media
 from raygen.runs.outcome import ACCEPTED
 from raygen.runs.plan import Plan
 from raygen.serve.batches.layout import Place
@@ -94,7 +95,8 @@ def _first_texts(table: pa.Table) -> list[str | None]:
 
 
 def _row(where: Store, commit: Commit, table: pa.Table, number: int) -> dict[str, Any]:
-    row: dict[str, Any] = table.slice(number, 1).to_pylist(maps_as_pydicts="lossy")[0]
+    filled = next(with_media(where, commit, table.slice(number, 1), 0))
+    row: dict[str, Any] = filled.to_pylist(maps_as_pydicts="lossy")[0]
     return row
 
 
