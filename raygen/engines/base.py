@@ -5,7 +5,7 @@ Start reading: requests.py says what is asked and answered, facts.py what is kno
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,11 @@ class Engine(EngineFacts):
         """Return how probable the model finds every text of the request. Raises RowError, EngineError."""
         raise self.lacks("likelihood")
 
+    @property
+    def adapters(self) -> Mapping[str, ResolvedAdapter]:
+        """Adapters by name, as requests may name them now."""
+        return self.model.adapters
+
     async def load_adapter(self, name: str, adapter: ResolvedAdapter) -> None:
         """Hold one more LoRA adapter, while others are asked. Raises RowError: not this engine, or it does not fit."""
         raise self._unsupported("loads no adapters while it runs")
@@ -120,7 +125,7 @@ class Engine(EngineFacts):
 
     def check_adapter(self, name: str | None) -> None:
         """Raise RowError `unknown_adapter` unless the model has this adapter; None is the model itself."""
-        known = self.model.adapters
+        known = self.adapters
         if name is not None and name not in known:
             raise RowError(
                 "unknown_adapter",

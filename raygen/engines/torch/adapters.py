@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from raygen.engines.torch.memory.arena import round_up
 from raygen.errors import EngineConfigError
 from raygen.models.stable.products import Product, Sort, StableProducts
-from raygen.models.text.lora import Lora
+from raygen.models.text.lora import Lora, LoraLayer
 
 RANKS = 16  # ranks are filled up to multiples: few sizes of products
 
@@ -43,54 +43,78 @@ class AdaptedLinear(torch.nn.Module):
 class AdapterBank:
     """Puts adapters into a model, in place; without `select` it computes what it did.
 
-    Args:
-        products: computes what the adapters add.
+    Adapters come and go between two passes; what is not theirs is computed as before, bit for bit.
 
-    Raises:
-        EngineConfigError: an adapter names a layer that the model does not have or is not linear, or of another size.
+    Args:
+        model: as it was loaded: what is wrapped around its layers later is no part of what adapters may change.
+        products: computes what the adapters add.
     """
 
-    def __init__(self, model: Any, adapters: Mapping[str, Lora], products: StableProducts) -> None:
+    def __init__(self, model: Any, products: StableProducts) -> None:
         self.groups: list[tuple[str, torch.Tensor]] = []  # adapter, its tokens
         self.tokens = 0
+        self.held: set[str] = set()
+        self._model = model
+        self._products = products
         self._device = next(model.parameters()).device
-        layers: dict[str, AdaptedLinear] = {}
-        for name, lora in adapters.items():
-            for path, part in lora.items():
-                if path not in layers:
-                    layers[path] = self._adapted(model, path, name)
-                base = layers[path].base
-                weight = next(base.parameters())
-                sizes = tuple(weight.shape) if isinstance(base, Conv1D) else tuple(weight.shape[::-1])
-                rank, inputs = part.a_RI.shape
-                if (inputs, part.b_OR.shape[0]) != sizes:
-                    raise EngineConfigError(
-                        f"adapter {name!r} is of another model: its {path} takes {inputs} to {part.b_OR.shape[0]}, "
-                        f"the model's {sizes[0]} to {sizes[1]}"
-                    )
-                filled = round_up(rank, RANKS) - rank
-                a_IR = torch.nn.functional.pad(part.a_RI.float().T, (0, filled))
-                b_RO = torch.nn.functional.pad(part.scale * part.b_OR.float().T, (0, 0, 0, filled))
-                factors = (a_IR.contiguous().to(weight), b_RO.contiguous().to(weight))
-                down, up = (_product(products, factor_IO) for factor_IO in factors)
-                layers[path].parts[name] = (down, up)
+        head = model.get_output_embeddings()
+        self._linear = {
+            path: layer
+            for path, layer in model.named_modules()
+            if isinstance(layer, torch.nn.Linear | Conv1D) and layer is not head
+        }
+        self._layers: dict[str, AdaptedLinear] = {}
 
-    def _adapted(self, model: Any, path: str, adapter: str) -> AdaptedLinear:
-        try:
-            base = model.get_submodule(path)
-        except AttributeError:
-            base = None
-        if not isinstance(base, torch.nn.Linear | Conv1D) or base is model.get_output_embeddings():
+    def add(self, key: str, lora: Lora, name: str) -> None:
+        """Hold an adapter under a key. Nothing has changed when it raises.
+
+        Args:
+            name: what people call it.
+
+        Raises:
+            EngineConfigError: it names a layer that the model does not have or is not linear, or of another size.
+        """
+        made = {path: self._products_of(path, part, name) for path, part in lora.items()}
+        for path, products in made.items():
+            if path not in self._layers:
+                self._layers[path] = AdaptedLinear(self._linear[path], self)
+                parent, _, own = path.rpartition(".")
+                setattr(self._model.get_submodule(parent), own, self._layers[path])
+            self._layers[path].parts[key] = products
+        self.held.add(key)
+        self._products.save()
+
+    def remove(self, key: str) -> None:
+        """Let go of an adapter that no token wants any more."""
+        for layer in self._layers.values():
+            layer.parts.pop(key, None)
+        self.held.discard(key)
+        self.groups = []
+
+    def _products_of(self, path: str, part: LoraLayer, adapter: str) -> tuple[Product, Product]:
+        base = self._linear.get(path)
+        if base is None:
             raise EngineConfigError(
-                f"adapter {adapter!r} changes {path!r}, which is no linear layer inside {type(model).__name__}"
+                f"adapter {adapter!r} changes {path!r}, which is no linear layer inside {type(self._model).__name__}"
             )
-        adapted = AdaptedLinear(base, self)
-        parent, _, own = path.rpartition(".")
-        setattr(model.get_submodule(parent), own, adapted)
-        return adapted
+        weight = next(base.parameters())
+        sizes = tuple(weight.shape) if isinstance(base, Conv1D) else tuple(weight.shape[::-1])
+        rank, inputs = part.a_RI.shape
+        if (inputs, part.b_OR.shape[0]) != sizes:
+            raise EngineConfigError(
+                f"adapter {adapter!r} is of another model: its {path} takes {inputs} to {part.b_OR.shape[0]}, "
+                f"the model's {sizes[0]} to {sizes[1]}"
+            )
+        filled = round_up(rank, RANKS) - rank
+        a_IR = torch.nn.functional.pad(part.a_RI.float().T, (0, filled))
+        b_RO = torch.nn.functional.pad(part.scale * part.b_OR.float().T, (0, 0, 0, filled))
+        down_IR, up_RO = a_IR.contiguous().to(weight), b_RO.contiguous().to(weight)
+        return _product(self._products, down_IR), _product(self._products, up_RO)
 
     def select(self, adapters: Sequence[str | None]) -> None:
         """Say which adapter each token of the next pass wants; None: the model itself."""
+        if not self.held:
+            return
         rows: dict[str, list[int]] = {}
         for row, name in enumerate(adapters):
             if name is not None:

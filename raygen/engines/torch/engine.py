@@ -7,8 +7,8 @@ depend on its prompt, its sampling settings and its seeds alone: never on the ba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 
 from raygen.engines.requests import (
@@ -25,10 +25,11 @@ from raygen.engines.torch.facts import TorchFacts
 from raygen.engines.torch.likelihood import Scoring, tokens_of
 from raygen.engines.torch.load import Loaded, load
 from raygen.engines.torch.request import PendingSamples, SampleStream, finished, logprobs_of
+from raygen.engines.torch.residents import Residents
 from raygen.engines.torch.sample import Choice, Sample
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineError, RowError
-from raygen.models.resolved import ResolvedModel
+from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from raygen.usage import OUTPUT_TOKENS, PROMPT_TOKENS
 
 # What a step has ended: samples that got a token or failed, and likelihoods that are known.
@@ -43,24 +44,26 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         self._computes = ""  # with how many threads, and in which dtype when it is not the job's
         self._yardstick: str | None = None
         self._owner: dict[Sample, PendingSamples] = {}
+        self._residents = Residents(model.adapters, self.options.max_adapters)
+        self._loading = asyncio.Lock()  # one adapter at a time
 
     def _load(self) -> Loaded:
         return load(self.model, self.options)
 
     def _loaded(self, loaded: Loaded) -> None:
         self._lm, self._context, self._constraints = loaded.lm, loaded.context_tokens, loaded.constraints
-        self._stepper, self._likelihoods = loaded.stepper, loaded.likelihoods
+        self._stepper, self._likelihoods, self._bank = loaded.stepper, loaded.likelihoods, loaded.bank
         self._turn, self._computes, self._yardstick = loaded.turn, loaded.computes, loaded.yardstick
         self._stepper.scheduler.batch_share = self.batch_share
         self.stats.limit = self.options.max_batch
 
     def _unload(self) -> None:
-        for name in ("_lm", "_stepper", "_constraints", "_likelihoods"):
+        for name in ("_lm", "_stepper", "_constraints", "_likelihoods", "_bank"):
             vars(self).pop(name, None)
 
     async def generate(self, request: GenerateRequest) -> GenerateResult:
         async with self._submitted(request) as pending:
-            told = await self._told_of(pending.prompt, request)
+            told = await self._told_of(pending, request)
             await pending.finished
         self._count_done(pending)
         samples = [finished(sample, self._lm.token_text) for sample in pending.samples]
@@ -72,7 +75,7 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         A caller that stops listening cancels the request. Raises what `generate` raises.
         """
         async with self._submitted(request) as pending:
-            told = await self._told_of(pending.prompt, request)
+            told = await self._told_of(pending, request)
             text = self._lm.token_text
             left = [SampleStream(index, sample, text) for index, sample in enumerate(pending.samples)]
             first = True
@@ -102,19 +105,71 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         self.check_adapter(request.adapter)
         if not request.texts:
             return LikelihoodResult([], [], 0)
-        before, texts = await self._work(lambda: tokens_of(request, self._lm, self._context))
-        self._check_running()  # it may have ended meanwhile
-        logprobs = (await self._likelihoods.ask(before, texts, request.adapter, self._wake)).logprobs
+        with self._using(request.adapter) as adapter:
+            before, texts = await self._work(lambda: tokens_of(request, self._lm, self._context))
+            self._check_running()  # it may have ended meanwhile
+            logprobs = (await self._likelihoods.ask(before, texts, adapter, self._wake)).logprobs
         counts = [len(text) for text in texts]
         self.stats.requests += 1
         self.stats.usage[PROMPT_TOKENS] += len(before) + sum(counts)
         return LikelihoodResult(logprobs, counts, len(before))
+
+    @property
+    def adapters(self) -> Mapping[str, ResolvedAdapter]:
+        return self._residents.adapters
+
+    async def load_adapter(self, name: str, adapter: ResolvedAdapter) -> None:
+        """Hold one more LoRA adapter from now on. One that is there already is no fault; no other row's text changes.
+
+        Raises:
+            RowError: `adapter_exists`, another one has the name; `too_many_adapters`.
+            EngineConfigError: it is no plain LoRA, or of another model.
+            EngineError: the engine is broken or closed.
+        """
+        self._check_running()
+        async with self._loading:
+            if (key := self._residents.place(name, adapter)) is None:
+                return
+            from raygen.models.text.lora import load_lora
+
+            lora = await asyncio.to_thread(load_lora, adapter.path)
+            self._check_running()
+            try:
+                await self._work(lambda: self._bank.add(key, lora, name))
+            except asyncio.CancelledError:
+                with suppress(RuntimeError):  # the engine is closed
+                    self._worker.submit(self._bank.remove, key)  # behind what adds it
+                raise
+            self._residents.add(name, key, adapter)
+
+    async def drop_adapter(self, name: str) -> None:
+        """Let no new request use an adapter; it goes when the last one ends that does. Raises RowError `unknown_adapter`."""
+        self._check_running()
+        self.check_adapter(name)
+        self._residents.drop(name)
+        self._wake.set()
+
+    @contextmanager
+    def _using(self, name: str | None) -> Iterator[str | None]:
+        """Hold an adapter for one request; gives its key. Raises RowError `unknown_adapter`."""
+        self.check_adapter(name)
+        try:
+            with self._residents.using(name) as key:
+                yield key
+        finally:
+            self._wake.set()  # it may be the last one
 
     @asynccontextmanager
     async def _submitted(self, request: GenerateRequest) -> AsyncIterator[PendingSamples]:
         """Queue a request's samples; what is not done at the end of the `with` is cancelled. Raises RowError, EngineError."""
         self._check_running()
         self.check_generate(request)
+        with self._using(request.adapter) as adapter:
+            async with self._queued(request, adapter) as pending:
+                yield pending
+
+    @asynccontextmanager
+    async def _queued(self, request: GenerateRequest, adapter: str | None) -> AsyncIterator[PendingSamples]:
         messages = text_only(request.messages, "engine `torch`")
         prompt, masks = await self._work(
             lambda: (
@@ -132,10 +187,10 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
             )
         rule = self._stop_rule(request, len(prompt))
         samples = [
-            Sample(prompt, request.sampling, seed, rule, request.adapter, mask, request.priority)
+            Sample(prompt, request.sampling, seed, rule, adapter, mask, request.priority)
             for seed, mask in zip(request.seeds, masks, strict=True)
         ]
-        pending = PendingSamples(asyncio.get_running_loop().create_future(), prompt, samples)
+        pending = PendingSamples(asyncio.get_running_loop().create_future(), prompt, adapter, samples)
         if not samples:
             pending.settle()
         self._requests.add(pending)
@@ -151,13 +206,13 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
             self._requests.discard(pending)
             self._wake.set()
 
-    async def _told_of(self, prompt: list[int], request: GenerateRequest) -> list[TokenLogprob] | None:
+    async def _told_of(self, pending: PendingSamples, request: GenerateRequest) -> list[TokenLogprob] | None:
         """Return how probable the prompt's tokens are, where that is asked for. Raises RowError `nan_logits`, EngineError."""
         if request.prompt_logprobs is None:
             return None
-        first, rest = prompt[:1], prompt[1:]
+        first, rest = pending.prompt[:1], pending.prompt[1:]
         scored = await self._likelihoods.ask(
-            first, [rest], request.adapter, self._wake, request.prompt_logprobs
+            first, [rest], pending.adapter, self._wake, request.prompt_logprobs
         )
         return logprobs_of([Choice(first[0]), *scored.choices], self._lm.token_text)
 
@@ -178,12 +233,19 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         )
 
     def _step(self, joining: list[Sample]) -> Stepped:
+        # Requests that used these have ended: none of their samples is left when this step has begun.
+        leaving = self._residents.leaving
+        gone = [leaving.popleft() for _ in range(len(leaving))]
         with self._turn:
             touched = self._stepper.step(joining)
-        if not self._likelihoods.busy:
-            return touched, []
-        with self._turn:
-            return touched, self._likelihoods.step()
+        scored: list[Scoring] = []
+        if self._likelihoods.busy:
+            with self._turn:
+                scored = self._likelihoods.step()
+        for adapter in gone:
+            self._bank.remove(adapter)
+            self._stepper.forget(adapter)
+        return touched, scored
 
     def _settle(self, done: Stepped) -> bool:
         touched, scored = done

@@ -16,6 +16,7 @@ class TorchFacts(EngineFacts):
     engine = "raygen.engines.torch.engine:TorchEngine"
     families = {"causal_lm": frozenset({"generate", "likelihood"})}
     takes_adapters = True
+    loads_adapters = True
     takes_raw_prompts = True
     tells_prompt_logprobs = True
     takes_tools = True
@@ -47,6 +48,9 @@ class TorchFacts(EngineFacts):
             None,
             ge=2,
             description="prompt and output together; the model's own limit if that is less or this unset",
+        )
+        max_adapters: int = Field(
+            16, ge=1, le=1024, description="adapters held at once, when some are loaded while it runs"
         )
         device: str = Field(
             "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: cuda if there is one"

@@ -18,6 +18,7 @@ from raygen.errors import EngineError
 from raygen.models.resolved import ResolvedModel
 
 if TYPE_CHECKING:
+    from raygen.engines.torch.adapters import AdapterBank
     from raygen.models.text.causal_lm import CausalLM
 
 
@@ -30,6 +31,7 @@ class Loaded:
     constraints: Constraints
     stepper: Stepper
     likelihoods: Likelihoods
+    bank: AdapterBank
     turn: AbstractContextManager[Any]  # held while computing: engines of one process take turns
     yardstick: str | None  # for the lineage
     computes: (
@@ -66,9 +68,10 @@ def load(model: ResolvedModel, options: TorchFacts.Options) -> Loaded:
             lm.model, context, options.max_batch, options.kv_cache_gib, options.prefix_share, model.name
         )
         products = StableProducts(lm.model.device)
-        loras = {name: load_lora(each.path) for name, each in model.adapters.items()}
-        bank = AdapterBank(lm.model, loras, products)
-        decoder = Decoder(lm.model, positions, blocks, products, bank.select if model.adapters else None)
+        bank = AdapterBank(lm.model, products)
+        for name, adapter in model.adapters.items():
+            bank.add(name, load_lora(adapter.path), name)
+        decoder = Decoder(lm.model, positions, blocks, products, bank.select)
     except (RuntimeError, AssertionError) as error:  # no such device, a device without a driver, no memory
         raise EngineError(f"model {model.name!r} on device {device}: {error}") from error
     vocabulary = lm.model.config.get_text_config(decoder=True).vocab_size
@@ -77,4 +80,4 @@ def load(model: ResolvedModel, options: TorchFacts.Options) -> Loaded:
     stepper = Stepper(decoder, memory, Prefixes(blocks), options.max_batch, tokens)
     likelihoods = Likelihoods(decoder, memory, tokens)
     constraints = Constraints(lm, vocabulary, model.name)
-    return Loaded(lm, context, constraints, stepper, likelihoods, turn, decoder.yardstick, computes)
+    return Loaded(lm, context, constraints, stepper, likelihoods, bank, turn, decoder.yardstick, computes)

@@ -20,6 +20,7 @@ class PendingSamples(Pending):
     """A request inside the engine: done when all its samples are, or one of them failed."""
 
     prompt: list[int]
+    adapter: str | None  # its key
     samples: list[Sample]
     progress: asyncio.Event = field(default_factory=asyncio.Event)  # a sample got a token
 

@@ -59,6 +59,10 @@ class Stepper:
             "kv_limit": self._memory.positions,
         }
 
+    def forget(self, adapter: str) -> None:
+        """Give up what is kept of prompts of an adapter that no sample uses."""
+        self._prefixes.forget(adapter)
+
     def step(self, joining: Sequence[Sample]) -> list[Sample]:
         """Take in samples and compute one step; return those that got a token or failed. Empty: nothing to do."""
         self.scheduler.submit(joining)

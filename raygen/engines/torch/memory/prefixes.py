@@ -128,6 +128,14 @@ class Prefixes:
         if nodes:
             self.version += 1
 
+    def forget(self, adapter: str) -> None:
+        """Give up all blocks of an adapter of which nobody computes any."""
+        root = self._roots.pop(adapter, None)
+        found = [] if root is None else list(root.children.values())
+        for node in found:  # grows: each node comes before its children
+            found += node.children.values()
+        self.abandon(found)
+
     def _root(self, adapter: str | None) -> Node:
         if adapter not in self._roots:
             self._roots[adapter] = Node(None, (), -1)
