@@ -142,3 +142,20 @@ def test_the_same_body_and_seed_get_the_same_text_from_an_engine_that_draws_on_n
     asyncio.run(ask({}))
     assert found[0] == found[1]
     assert len(set(found)) == 3
+
+
+def test_a_stream_ends_with_the_usage_of_the_whole_answer_where_it_is_asked_for():
+    body = {"messages": HI, "n": 2}
+    served = saying("<think>so</think>it is", reasoning_tags=True)
+    *pieces, last = streamed(CHAT, served, stream_options={"include_usage": True}, **body)
+    assert (last["choices"], last["usage"]) == ([], answered(CHAT, served, **body)["usage"])
+    assert last["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+    assert all(piece["usage"] is None for piece in pieces)
+    assert all("usage" not in piece for piece in streamed(CHAT, served, **body))
+
+
+def test_without_parallel_calls_a_stream_has_one():
+    found, finish = joined(
+        streamed(CHAT, saying(CALL * 2), messages=HI, tools=TOOLS, parallel_tool_calls=False)
+    )
+    assert (len(found["tool_calls"]), finish) == (1, "tool_calls")

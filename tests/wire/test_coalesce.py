@@ -110,3 +110,21 @@ def test_a_slow_reader_gets_larger_pieces():
         return found
 
     assert asyncio.run(read_slowly()) == ["a", "bcdefgh"]
+
+
+def test_the_last_piece_does_not_wait():
+    read = asyncio.Event()
+
+    async def two_then_silence():
+        yield GenerateChunk(0, "a", 1)
+        await read.wait()
+        yield GenerateChunk(0, "b", 2, "stop")
+        await asyncio.sleep(HOURS)
+
+    async def both():
+        async with aclosing(coalesced([two_then_silence()], 1, HOURS)) as chunks:
+            first = await anext(chunks)
+            read.set()
+            return first.text + (await asyncio.wait_for(anext(chunks), 10)).text
+
+    assert asyncio.run(both()) == "ab"
