@@ -19,6 +19,10 @@ TRUSTED = (
 )
 
 
+# On which this process's servers listen. What else of Ray listens here goes by the node's address, and its token.
+_ports: set[int] = set()
+
+
 def rebind() -> None:
     """Let this process's replica listen on the node's own address. To be called in a deployment's constructor.
 
@@ -36,9 +40,15 @@ def rebind() -> None:
 
 
 def check_rebound() -> None:
-    """Raise EngineError if this process listens on all interfaces, and the network is not said to be trusted."""
-    if TRUSTED not in os.environ and (found := exposed(listeners())):
-        ports = ", ".join(str(port) for _, port in found)
+    """Raise EngineError if this replica's server is not where `rebind` wanted it, and the network is not said to be trusted."""
+    if TRUSTED in os.environ:
+        return
+    if not _ports:
+        raise EngineError(
+            "a replica's server did not ask for its address: this version of Ray Serve is not known"
+        )
+    if found := _ports.intersection(port for _, port in exposed(listeners())):
+        ports = ", ".join(map(str, sorted(found)))
         raise EngineError(f"a replica listens on all interfaces, port {ports}: its address could not be set")
 
 
@@ -48,4 +58,6 @@ def _bind(own: Callable[[Any, str], int], server: Any, address: str) -> int:
 
     node = ray.util.get_node_ip_address()
     host = f"[{node}]" if ":" in node else node
-    return own(server, f"{host}:{address.rpartition(':')[2]}")
+    port = own(server, f"{host}:{address.rpartition(':')[2]}")
+    _ports.add(port)
+    return port

@@ -25,14 +25,38 @@ def test_unless_the_network_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     rebind()
 
 
-def test_a_process_that_listens_on_all_interfaces_all_the_same_is_ill(
+def test_a_replica_that_listens_on_all_interfaces_all_the_same_is_ill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    check_rebound()
     with socket.socket() as open_to_all:
         open_to_all.bind(("0.0.0.0", 0))
         open_to_all.listen()
-        with pytest.raises(EngineError, match=f"port {open_to_all.getsockname()[1]}"):
+        port = open_to_all.getsockname()[1]
+        monkeypatch.setattr(module, "_ports", {port})
+        with pytest.raises(EngineError, match=f"port {port}"):
             check_rebound()
         monkeypatch.setenv(TRUSTED, "1")
         check_rebound()
+
+
+def test_one_whose_server_never_asked_for_an_address_is_ill_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ports", set())
+    with pytest.raises(EngineError, match="did not ask"):
+        check_rebound()
+
+
+def test_a_server_gets_its_port_on_the_node_s_own_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    given: list[str] = []
+
+    def own(server: object, address: str) -> int:
+        given.append(address)
+        return 4711
+
+    monkeypatch.setattr(module, "_ports", set())
+    for node, wanted in (("127.0.0.1", "127.0.0.1:0"), ("fd00::1", "[fd00::1]:0")):
+        monkeypatch.setattr(ray.util, "get_node_ip_address", lambda node=node: node)
+        assert module._bind(own, None, "[::]:0") == 4711
+        assert given.pop() == wanted
+    check_rebound()
