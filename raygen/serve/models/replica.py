@@ -80,8 +80,9 @@ class Replica:
 
     async def _end_idle(self) -> None:
         late = time.monotonic() - HOST_IDLE_S
-        for run in [run for run, each in self._hosts.items() if not each.chunks and each.seen_s < late]:
-            ended = self._hosts.pop(run)
+        # Taken out at once: while one is closed, other chunks come by here, too.
+        idle = [run for run, each in self._hosts.items() if not each.chunks and each.seen_s < late]
+        for ended in [self._hosts.pop(run) for run in idle]:
             await asyncio.get_running_loop().run_in_executor(self._threads, ended.host.close)
 
     async def load_adapter(self, name: str, adapter: ResolvedAdapter) -> None:

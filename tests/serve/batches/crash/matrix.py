@@ -64,6 +64,7 @@ class Judge:
     place: Stored
     broken: list[str] = field(default_factory=list)
     given: int = 0
+    sleeper: int | None = None
     _rank: int = 0
     _once: dict[str, bytes] = field(default_factory=dict)
     _results: dict[str, bytes] = field(default_factory=dict)
@@ -175,10 +176,11 @@ def play(case: Case, place: Stored, notes: Path) -> Judge:
     scene = Scene(place.uri, notes, place.storage, case.key)
     judge = Judge(place)
     try:
-        sleeper = _sessions(case, scene, judge)
-        if sleeper is not None:
-            os.kill(sleeper, signal.SIGCONT)
-            _, status = os.waitpid(sleeper, 0)
+        _sessions(case, scene, judge)
+        if judge.sleeper is not None:
+            os.kill(judge.sleeper, signal.SIGCONT)
+            _, status = os.waitpid(judge.sleeper, 0)
+            judge.sleeper = None
             _check_exit(status, scene, judge)
             judge.look(scene)
         _until_done("work", scene, judge)
@@ -188,21 +190,23 @@ def play(case: Case, place: Stored, notes: Path) -> Judge:
         judge.end(scene, case)
     except Exception:  # noqa: BLE001
         judge.broken.append(f"bug: {traceback.format_exc()}")
+    finally:
+        if judge.sleeper is not None:
+            os.kill(judge.sleeper, signal.SIGKILL)
+            os.waitpid(judge.sleeper, 0)
     return judge
 
 
-def _sessions(case: Case, scene: Scene, judge: Judge) -> int | None:
-    """Play all sessions; returns the process that was stopped meanwhile."""
-    sleeper = None
+def _sessions(case: Case, scene: Scene, judge: Judge) -> None:
+    """Play all sessions; a process that was stopped meanwhile is the judge's `sleeper`."""
     for number, what in enumerate(STORIES[case.story]):
         done = False
         if number == case.at:
-            sleeper, done = _faulty(what, case, scene, judge)
+            judge.sleeper, done = _faulty(what, case, scene, judge)
             judge.look(scene)
         if not done:
             _until_done(what, scene, judge)
         judge.look(scene)
-    return sleeper
 
 
 def _until_done(what: str, scene: Scene, judge: Judge) -> None:
