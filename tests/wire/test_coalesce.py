@@ -124,7 +124,10 @@ def test_the_last_piece_does_not_wait():
     async def both():
         async with aclosing(coalesced([two_then_silence()], 1, HOURS)) as chunks:
             first = await anext(chunks)
+            second = asyncio.ensure_future(anext(chunks))
+            for _ in range(5):  # it waits by now
+                await asyncio.sleep(0)
             read.set()
-            return first.text + (await asyncio.wait_for(anext(chunks), 10)).text
+            return first.text + (await asyncio.wait_for(second, 10)).text
 
     assert asyncio.run(both()) == "ab"
