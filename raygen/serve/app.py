@@ -127,7 +127,7 @@ def _no_route(error: HTTPException) -> ApiError:
 def _answering(path: str) -> Any:
     async def answering(request: Request) -> Response:
         try:
-            endpoint = endpoint_at(path)
+            endpoint = endpoint_at(path, _service(request).config.gateway.image_hosts)
         except ValueError:
             raise ApiError(404, "not_found", f"{path} is not served here") from None
         return await answer(endpoint, request)

@@ -58,6 +58,8 @@ class EvaluationsBody(WireModel):
 
 
 class Evaluations(Endpoint[EvaluationsBody]):
+    """Evaluations: checks, scores and metrics of items, one by one."""
+
     path = "/v1/evaluations"
     verb = ""  # what the check or score asks for
     Body = EvaluationsBody

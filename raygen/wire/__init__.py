@@ -9,6 +9,7 @@ A new endpoint is a file, and a line here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from raygen.registry import Registry
@@ -33,7 +34,7 @@ ENDPOINTS = Registry(
 )
 
 
-def endpoint_at(path: str) -> Endpoint[Any]:
+def endpoint_at(path: str, image_hosts: Collection[str] = ()) -> Endpoint[Any]:
     """Return the endpoint at a path, such as `/v1/embeddings`. Raises ValueError with those there are."""
     kind: type[Endpoint[Any]] = ENDPOINTS.load(path)
-    return kind()
+    return kind(image_hosts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -87,6 +87,9 @@ class Endpoint(ABC, Generic[BodyT]):
 
     Whatever a body cannot have is an ApiError before anything is asked. A stream's first piece is asked for before a status is
     sent, so that errors which come that early have theirs.
+
+    Args:
+        image_hosts: hosts whose images a body may name by an https: URL, for engines that fetch them; nothing is fetched here.
     """
 
     path: ClassVar[str]
@@ -102,6 +105,9 @@ class Endpoint(ABC, Generic[BodyT]):
     streams: ClassVar[bool] = False
     # Keys of a body that are known and change nothing: named in the header `x-raygen-ignored`, as unknown ones are.
     ignored: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, image_hosts: Collection[str] = ()) -> None:
+        self.image_hosts = frozenset(image_hosts)
 
     def model_of(self, body: BodyT) -> str | None:
         """Return the name of the model that a body asks."""

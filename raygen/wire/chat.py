@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -25,11 +25,7 @@ ANY = Asked("check", 0, 0)
 
 
 class ChatCompletions(Endpoint[ChatBody]):
-    """Chats: the next message, whole or in pieces.
-
-    Args:
-        image_hosts: hosts whose images may be named by URL. They are for engines that fetch them; nothing is fetched here.
-    """
+    """Chats: the next message, whole or in pieces."""
 
     path = "/v1/chat/completions"
     verb = "generate"
@@ -38,13 +34,10 @@ class ChatCompletions(Endpoint[ChatBody]):
     streams = True
     ignored = IGNORED
 
-    def __init__(self, image_hosts: Collection[str] = ()) -> None:
-        self._image_hosts = frozenset(image_hosts)
-
     def check(self, body: ChatBody, served: Served) -> None:
         check_verb(served, self.verb, self.path)
         check_drawn(served, body)
-        chat_request(body, served, ANY, image_hosts=self._image_hosts)
+        chat_request(body, served, ANY, image_hosts=self.image_hosts)
         chat_form(body, served)
 
     def reserve(self, body: ChatBody) -> Usage:
@@ -99,7 +92,7 @@ class ChatCompletions(Endpoint[ChatBody]):
 
     async def _request(self, body: ChatBody, served: Served, asked: Asked) -> GenerateRequest:
         constraint = await constraint_of(chat_form(body, served))
-        return chat_request(body, served, asked, constraint, self._image_hosts)
+        return chat_request(body, served, asked, constraint, self.image_hosts)
 
 
 def _head(made: str, served: Served, asked: Asked, tells_usage: bool) -> dict[str, Any]:

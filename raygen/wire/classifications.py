@@ -36,6 +36,8 @@ class ClassificationsBody(WireModel):
 
 
 class Classifications(Endpoint[ClassificationsBody]):
+    """Classifications: the probability of each label for each text or pair of texts."""
+
     path = "/v1/classifications"
     verb = "classify"
     Body = ClassificationsBody

@@ -24,6 +24,8 @@ PROMPTS_AT_ONCE = 32  # of one body, so that it does not fill a model's queue
 
 
 class Completions(Endpoint[CompletionBody]):
+    """Completions: what a model goes on with, from texts or tokens, whole or in pieces."""
+
     path = "/v1/completions"
     verb = "generate"
     Body = CompletionBody

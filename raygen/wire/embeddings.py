@@ -50,6 +50,8 @@ class EmbeddingsBody(WireModel):
 
 
 class Embeddings(Endpoint[EmbeddingsBody]):
+    """Embeddings: a vector for each text."""
+
     path = "/v1/embeddings"
     verb = "embed"
     Body = EmbeddingsBody

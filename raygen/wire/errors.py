@@ -34,6 +34,11 @@ ROW_CODES: Mapping[str, tuple[int, str]] = {
     # Asked for what this model does not do, or has not.
     "engine_unsupported": (400, "unsupported_parameter"),
     "unknown_adapter": (404, "model_not_found"),
+    "too_many_adapters": (409, "too_many_adapters"),
+    "adapter_taken": (409, "adapter_taken"),
+    "adapter_exists": (409, "adapter_exists"),
+    # A program's own checks found no answer good enough.
+    "program_rejected": (422, "program_rejected"),
     # What was sent cannot be read by this model, or says nothing.
     **dict.fromkeys(
         (

@@ -70,7 +70,7 @@ class Described:
 
 def described(endpoint: Endpoint[Any]) -> Described:
     """Return what the document says of an endpoint."""
-    summary = (inspect.getdoc(type(endpoint)) or endpoint.path).splitlines()[0]
+    summary = inspect.cleandoc(type(endpoint).__doc__ or endpoint.path).splitlines()[0]
     media = ((JSON,) if endpoint.Answer is not None else ("*/*",)) + ((STREAM,) if endpoint.streams else ())
     return Described("post", endpoint.path, summary, endpoint.Body, endpoint.Answer, media=media)
 
