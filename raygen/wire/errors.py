@@ -37,8 +37,6 @@ ROW_CODES: Mapping[str, tuple[int, str]] = {
     "too_many_adapters": (409, "too_many_adapters"),
     "adapter_taken": (409, "adapter_taken"),
     "adapter_exists": (409, "adapter_exists"),
-    # A program's own checks found no answer good enough.
-    "program_rejected": (422, "program_rejected"),
     # What was sent cannot be read by this model, or says nothing.
     **dict.fromkeys(
         (
