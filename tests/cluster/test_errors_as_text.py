@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from raygen.cluster.errors_as_text import pack_error, unpack_error
-from raygen.errors import ConfigError, EngineConfigError, EngineError, RaygenError, RowError
+from raygen.cluster.errors_as_text import Failure, pack_error, unpack_error
+from raygen.errors import BusyError, ConfigError, EngineConfigError, EngineError, RaygenError, RowError
 
 THEIRS = """
 from pathlib import Path
 
-from raygen.errors import EngineError, RowError
+from raygen.errors import BusyError, EngineError, RowError
 
 
 class QuotaError(EngineError):
@@ -157,3 +157,9 @@ def test_an_error_that_cannot_say_what_is_wrong_is_packed_too() -> None:
 def test_nothing_but_an_exception_is_ever_made(theirs: Any, place: str) -> None:
     back = unpack_error(json.dumps({"kinds": [place], "message": "1+1", "told": "X: 1+1"}))
     assert (type(back), str(back)) == (RuntimeError, "X: 1+1")
+
+
+def test_when_to_ask_again_travels_along() -> None:
+    back = Failure.of(BusyError("full", 7.5)).unpacked()
+    assert isinstance(back, BusyError)
+    assert (str(back), back.message, back.retry_after_s) == ("full", "full", 7.5)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from ray import serve
 from raygen.cluster.errors_as_text import Failure
 from raygen.config.source import StorageOptions
 from raygen.engines.requests import GenerateChunk, GenerateRequest
-from raygen.errors import EngineError, RowError
+from raygen.errors import EngineError, RowError, UserError
 from raygen.models.resolved import ResolvedModel
 from raygen.program.host import ChunkResult
 from raygen.program.machine import machine_name
@@ -88,9 +89,18 @@ class ModelServer:
         except Exception as error:  # noqa: BLE001 - raised where the request came from
             yield self._failure(error)
 
-    async def run_chunk(self, work: ChunkWork, rows: pa.Table) -> ChunkResult | Failure:
-        """Turn a batch's chunk into outcomes, behind whoever is waiting for an answer."""
+    async def run_chunk(
+        self, work: ChunkWork, rows: pa.Table, adapters: Mapping[str, str]
+    ) -> ChunkResult | Failure:
+        """Turn a batch's chunk into outcomes, behind whoever is waiting for an answer.
+
+        Args:
+            adapters: those that came after the model was deployed, with their references.
+        """
         try:
+            for name, ref in adapters.items():
+                with contextlib.suppress(RowError, UserError):  # rows that want it say so
+                    await self._hold(name, ref)
             return await self._replica.run_chunk(work, rows)
         except Exception as error:  # noqa: BLE001 - raised where the chunk came from
             return self._failure(error)
@@ -146,8 +156,8 @@ class ModelServer:
         async with self._loading.setdefault(name, asyncio.Lock()):
             if self._held.get(name) == ref:
                 return
-            if name in self._held:
-                raise RowError("adapter_taken", f"adapter {name!r} of this replica is another one")
+            if self._held.pop(name, None) is not None:  # what it named before was dropped meanwhile
+                await self._replica.drop_adapter(name)
             where = f"adapter {name!r} of model {self._replica.model.name!r}"
             found = await asyncio.to_thread(resolve_adapter, ref, where, self._storage)
             await self._replica.load_adapter(name, found)

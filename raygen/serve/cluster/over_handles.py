@@ -22,6 +22,6 @@ def service_over(
     standing = Standing(serve.get_replica_context().app_name)
 
     def link(name: str, model: ResolvedModel, served: ServedModel) -> ServeLink:
-        return ServeLink(name, model, served, handles[name], standing, config.gateway.held)
+        return ServeLink(name, model, served, handles[name], standing, config)
 
     return Service.of(config, catalog=Catalog.of(config, link, models))

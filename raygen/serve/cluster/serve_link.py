@@ -18,10 +18,11 @@ from raygen.engines.forwarding import ForwardingEngine
 from raygen.engines.requests import GenerateChunk, GenerateRequest
 from raygen.errors import ModelLoadingError, ReplicaLostError
 from raygen.models.resolved import ResolvedModel
+from raygen.program.resolve import resolve_adapter
 from raygen.serve.cluster.calls import called, streamed
 from raygen.serve.cluster.model import About
 from raygen.serve.cluster.standing import Standing, summed
-from raygen.serve.config import ServedModel
+from raygen.serve.config import ServedModel, ServiceConfig
 from raygen.serve.models.link import ChunkWork, Figures, Link
 from raygen.serve.models.surviving import surviving
 
@@ -73,7 +74,7 @@ class ServeLink(Link):
     Args:
         handle: of the deployment of `ModelServer`s.
         standing: tells how the deployment stands while no replica does.
-        held: how many requests may wait while there is no replica.
+        config: says how many requests may wait while there is no replica, and how weights are read.
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class ServeLink(Link):
         served: ServedModel,
         handle: DeploymentHandle,
         standing: Standing,
-        held: int,
+        config: ServiceConfig,
     ) -> None:
         super().__init__(name, model)
         self.served = served
         self.engine = ServeEngine(self)
         self.replicas: list[About] = []
-        self._handle, self._standing, self._most_held = handle, standing, held
+        self._handle, self._standing = handle, standing
+        self._most_held, self._storage = config.gateway.held, config.storage
         self._stream = handle.options(stream=True, method_name="stream")
         self._ask = handle.options(method_name="ask")
         self._seen_s = -FRESH_S
@@ -120,11 +122,16 @@ class ServeLink(Link):
 
     async def stream(self, request: GenerateRequest) -> AsyncGenerator[GenerateChunk, None]:
         """Yield chunks; if the replica is lost, from another that would have said the same. Raises what `ask` raises."""
-        kinds = self._kinds()
+        kinds: set[tuple[str | None, str]] = set()
 
         async def attempt() -> AsyncGenerator[GenerateChunk, None]:
             await self._there()
+            again = bool(kinds)
             kinds.update(self._kinds())
+            if again and len(kinds) > 1:
+                raise ReplicaLostError(
+                    f"model {self.name!r}: the replica was lost, and others compute otherwise"
+                )
             handle = self._routed(self._stream, request)
             try:
                 async with contextlib.aclosing(
@@ -138,7 +145,7 @@ class ServeLink(Link):
                 raise
 
         def resumable() -> bool:
-            return engine_facts(self.model.spec.engine).replayable and len(kinds | self._kinds()) <= 1
+            return engine_facts(self.model.spec.engine).replayable
 
         async with contextlib.aclosing(surviving(attempt, resumable)) as chunks:
             async for chunk in chunks:
@@ -147,7 +154,7 @@ class ServeLink(Link):
     async def run_chunk(self, work: ChunkWork, rows: pa.Table) -> ChunkResult:
         await self._there()
         found: ChunkResult = await called(
-            self.name, self._handle.options(method_name="run_chunk"), work, rows
+            self.name, self._handle.options(method_name="run_chunk"), work, rows, self._later()
         )
         return found
 
@@ -159,10 +166,14 @@ class ServeLink(Link):
         return await self._standing.of(self.name)
 
     async def load_adapter(self, name: str, ref: str) -> None:
-        await self._there()
-        for failure in await self._all("load_adapter", name, ref):
-            if failure is not None:
-                raise failure.unpacked()
+        """Make an adapter known: replicas that there are load it now, others with the first request for it."""
+        if self.replicas:
+            for failure in await self._all("load_adapter", name, ref):
+                if failure is not None:
+                    raise failure.unpacked()
+        else:  # nothing is woken for it: that the reference resolves has to do
+            where = f"adapter {name!r} of model {self.name!r}"
+            await asyncio.to_thread(resolve_adapter, ref, where, self._storage)
         self._adapters[name] = ref
 
     async def drop_adapter(self, name: str) -> None:
@@ -182,10 +193,13 @@ class ServeLink(Link):
             if task is not None:
                 task.cancel()
 
+    def _later(self) -> dict[str, str]:
+        """Return the adapters that came after the model was deployed."""
+        return {name: ref for name, ref in self._adapters.items() if name not in self.model.adapters}
+
     def _ref(self, request: Any) -> str | None:
-        """Return where the replica finds an adapter that came after it was deployed."""
-        adapter = getattr(request, "adapter", None)
-        return None if adapter is None or adapter in self.model.adapters else self._adapters.get(adapter)
+        """Return where a replica finds the request's adapter, if that came after the model was deployed."""
+        return self._later().get(getattr(request, "adapter", None) or "")
 
     def _routed(self, handle: DeploymentHandle, request: Any) -> DeploymentHandle:
         """Return the handle, preferring replicas that hold the request's adapter."""
