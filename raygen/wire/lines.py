@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from raygen.errors import ReplicaLostError
 from raygen.wire.errors import ROW_CODES, ApiError
 
 
@@ -52,7 +53,8 @@ def line_of(outcome: Mapping[str, Any], name: str) -> tuple[bool, dict[str, Any]
             refusal = orjson.loads(sample["text"])
             return False, answered_line(custom_id, name, refusal["body"], refusal["status_code"])
     error = outcome["error"] or {"code": outcome["reason"], "message": "the request was rejected"}
-    if error.get("step") == "read":  # the line itself is broken
+    # The line itself is broken. (A row that took its model's process along was marked so as not to be asked again.)
+    if error.get("step") == "read" and error["code"] != ReplicaLostError.code:
         status, code = 400, error["code"]
     else:
         status, code = ROW_CODES.get(error["code"], (500, error["code"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import threading
 import time
@@ -17,12 +18,15 @@ import uvicorn
 
 from raygen.engines.echo import echo_text
 from raygen.serve.app import make_app
+from raygen.serve.batches.service import Batches
 from raygen.serve.config import ServiceConfig
 from raygen.serve.inline import _listener
 from raygen.serve.service import Service
+from raygen.serve.tenants.tenant import DEFAULT
 from raygen.wire.text.body import seeds
 
 CHAT = "/v1/chat/completions"
+TENANT = DEFAULT.name
 
 
 def line(custom_id: str, text: str = "hi", model: str = "echo", url: str = CHAT, **more: Any) -> str:
@@ -111,6 +115,28 @@ def ended(client: openai.OpenAI, batch: str, until_s: float = 30.0) -> openai.ty
             return found
         assert time.monotonic() < until, f"still {found.status}"
         time.sleep(0.05)
+
+
+def ended_here(batches: Batches, file: bytes, until_s: float = 30.0) -> dict[str, Any]:
+    """Make a batch without HTTP, and wait until it is over."""
+    name = batches.files.create(TENANT, io.BytesIO(file), "in.jsonl")["id"]
+    asked = {"input_file_id": name, "endpoint": CHAT, "completion_window": "24h"}
+    found = batches.requests.create(DEFAULT, asked)
+    until = time.monotonic() + until_s
+    while found["status"] not in ("completed", "failed", "cancelled", "expired"):
+        assert time.monotonic() < until, found["status"]
+        time.sleep(0.02)
+        found = batches.requests.get(DEFAULT, found["id"])
+    return found
+
+
+def content(batches: Batches, batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the lines of a batch's output and error file by custom_id, read without HTTP."""
+    found = []
+    for name in (batch["output_file_id"], batch["error_file_id"]):
+        data = b"" if name is None else b"".join(batches.files.content(TENANT, name).pieces)
+        found.append({row["custom_id"]: row for row in map(json.loads, data.splitlines())})
+    return found[0], found[1]
 
 
 def rows_of(client: openai.OpenAI, file: str | None) -> dict[str, Any]:
