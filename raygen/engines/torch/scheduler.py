@@ -183,15 +183,17 @@ class Scheduler:
         return found
 
     def _release(self) -> None:
-        """Slots of those that are done."""
+        """Take back the slots of those that are done, and the places of those that nobody waits for any more."""
         for sample in [s for s in self._running if s.done]:
             if sample.finish_reason is not None:
                 length = len(sample.tokens)
                 self._typical = length if self._typical is None else 0.98 * self._typical + 0.02 * length
             self._leave(sample)
         for queue in (self._waiting, self._behind):
-            while queue and queue[0].done:
-                queue.popleft()
+            if any(sample.cancelled for sample in queue):
+                left = [sample for sample in queue if not sample.cancelled]
+                queue.clear()
+                queue.extend(left)
         if self._waiting or self.batch < len(self._running):
             self._asked_s = self._clock()
 

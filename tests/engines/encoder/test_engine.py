@@ -320,15 +320,24 @@ def test_nobody_waits_for_a_closed_or_a_broken_engine(folders: Any):
     asyncio.run(run())
 
 
-def test_a_cancelled_request_is_passed_by(folders: Any):
+@pytest.mark.parametrize("family", ["embedder", "classifier"])
+def test_a_cancelled_request_is_passed_by(folders: Any, family: str):
     async def ask(engine: EncoderEngine) -> int:
-        many = asyncio.create_task(engine.embed(EmbedRequest("r", some_texts(400))))
-        await asyncio.sleep(0.01)
-        many.cancel()
-        await engine.embed(EmbedRequest("r", ["abc"]))
-        return int(engine.stats.extra["texts"])
+        verb = engine.embed if family == "embedder" else engine.classify
+        make: Any = EmbedRequest if family == "embedder" else ClassifyRequest
+        many = [asyncio.create_task(verb(make("r", some_texts(400)))) for _ in range(2)]  # running and queued
+        while not engine.stats.in_flight:
+            await asyncio.sleep(0.001)
+        for task in many:
+            task.cancel()
+        await verb(make("r", ["abc"]))
+        for _ in range(2000):
+            if (engine.stats.in_flight, engine.stats.waiting) == (0, 0):
+                return int(engine.stats.extra["texts"])
+            await asyncio.sleep(0.001)
+        raise AssertionError("it still works for those who have gone")
 
-    assert with_engine(engine_of(folders("bert"), max_batch=4), ask) < 400
+    assert with_engine(engine_of(folders("bert", family == "classifier"), family, max_batch=4), ask) < 400
 
 
 @pytest.mark.model
