@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from raygen.engines.torch.memory.arena import Memory
 from raygen.engines.torch.memory.prefixes import Prefixes
 from raygen.engines.torch.sample import Sample
-from raygen.engines.torch.scheduler import Scheduler, Step
+from raygen.engines.torch.scheduler import Scheduler
+from raygen.engines.torch.step import Step
 from raygen.errors import RowError
 
 if TYPE_CHECKING:  # both need torch, which a job's validation does not load

@@ -14,42 +14,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from raygen.engines.requests import BATCH, INTERACTIVE
 from raygen.engines.torch.facts import PIECE
 from raygen.engines.torch.memory.arena import Memory
 from raygen.engines.torch.memory.prefixes import BLOCK, Node, Prefixes
 from raygen.engines.torch.sample import Sample
+from raygen.engines.torch.step import Piece, Step
 
 PATIENCE = 64  # a sample that was passed over so often goes first
 FIRST_GUESS = 128  # output tokens of a sample, before any has ended
 FLOOR = 1  # batch samples that keep their slots, however many people wait
 MOST_PAUSES = 8  # steps in a row without batch samples
 LULL_S = 10.0  # after the last sample that somebody waited for, batches take all slots again
-
-
-@dataclass(slots=True)
-class Piece:
-    """Positions `start` to `stop` of a sample's prompt."""
-
-    sample: Sample
-    start: int
-    stop: int
-
-
-@dataclass(slots=True)
-class Step:
-    """What the next pass computes. A sample's place is settled before: slots do not move within a step."""
-
-    decode: list[Sample] = field(default_factory=list)  # by place
-    pieces: list[Piece] = field(default_factory=list)
-    loads: list[tuple[Sample, list[Node]]] = field(
-        default_factory=list
-    )  # blocks to copy into a slot's beginning
-
-    def __bool__(self) -> bool:
-        return bool(self.decode or self.pieces)
 
 
 class Scheduler:

@@ -12,7 +12,8 @@ from raygen.engines.torch.facts import PIECE
 from raygen.engines.torch.memory.arena import Memory, least
 from raygen.engines.torch.memory.prefixes import BLOCK, Prefixes
 from raygen.engines.torch.sample import Sample
-from raygen.engines.torch.scheduler import Scheduler, Step
+from raygen.engines.torch.scheduler import Scheduler
+from raygen.engines.torch.step import Step
 from raygen.engines.torch.stopping import StopRule
 from tests.engines.torch.memory.test_arena import Twin
 
