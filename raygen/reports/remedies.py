@@ -35,6 +35,7 @@ REMEDIES = {
     "step_error": "Correct the step's function: the message says what it raised.",
     "check_error": "Correct the check's function: the message says what it raised.",
     "pattern_timeout": "Write the pattern without repetitions inside of repetitions.",
+    "schema_timeout": "Say the schema shorter: parts that refer to parts are looked at again and again.",
     "empty_prompt": "The prompt came out empty, and the model has no token to begin with: give the template some text.",
     "empty_text": "The text to be measured has no tokens: fill the column, or reject such samples in a step before.",
     "invalid_text": "The tokenizer refuses the text, or it is empty: correct the column; the message says what is refused.",

@@ -6,36 +6,45 @@ names no class, no file and no function.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
-from collections.abc import Iterator
-from typing import Annotated, Any
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from raygen.config.one_of import OneOf
-from raygen.engines import engine_facts
 from raygen.engines.requests import GeneratedSample
-from raygen.errors import ConfigError, MetricInputError, RowError
+from raygen.errors import EngineError, MetricInputError, RowError, UnavailableError
 from raygen.extras import explained
 from raygen.metrics.classification import classification_metrics
-from raygen.steps.checks import CHECKS
-from raygen.steps.context import Context
 from raygen.steps.inner import HoldingStep
+from raygen.steps.requested import asks_model, check_description, step_of
 from raygen.steps.row.calls import Calls
 from raygen.steps.row.story import Draft, Story
-from raygen.steps.score import Score, ScoreStep
-from raygen.steps.scores import SCORES
-from raygen.steps.verify import Verify, VerifyStep
+from raygen.steps.verify import VerifyStep
 from raygen.usage import PROMPT_TOKENS, Usage
 from raygen.wire.base import Answered, Asked, Endpoint, Served, WireModel
 from raygen.wire.errors import ApiError, api_error
 from raygen.wire.text.usage import BYTES_PER_TOKEN
 
+log = logging.getLogger(__name__)
+
 MOST_ITEMS = 2048
-FORBIDDEN = frozenset({"python"})  # runs functions of whoever wrote the job
-FORBIDDEN_KEYS = frozenset({"path"})  # reads files
+AT_ONCE = 8  # items of a body that a model is asked for at a time
+COMPUTE_S = 20.0  # of a body whose check or score asks no model
 METRICS = ("classification",)
+# Codes of rows whose message is about the item, in raygen's own words.
+OF_THE_ITEM = frozenset(
+    {"missing_column", "missing_value", "not_text", "pattern_timeout", "schema_timeout", "empty_text"}
+)
+FAILED = "this item could not be evaluated"
+_WORKERS = ThreadPoolExecutor(2, "evaluation")
+T = TypeVar("T")
 
 
 class Item(WireModel):
@@ -69,16 +78,11 @@ class Evaluations(Endpoint[EvaluationsBody]):
         given = [key for key in ("check", "score", "metric") if getattr(body, key) is not None]
         if len(given) != 1:
             raise ApiError(400, "invalid_value", "give exactly one of check, score and metric", "check")
-        if body.metric is not None:
-            if body.metric not in METRICS:
-                raise ApiError(
-                    400,
-                    "invalid_value",
-                    f"metric: no metric {body.metric!r}; metrics: {', '.join(METRICS)}",
-                    "metric",
-                )
-            return
-        self._step(body, served, 0)
+        if body.metric is None:
+            check_description(*_described(body))
+        elif body.metric not in METRICS:
+            words = f"metric: no metric {body.metric[:80]!r}; metrics: {', '.join(METRICS)}"
+            raise ApiError(400, "invalid_value", words, "metric")
 
     def reserve(self, body: EvaluationsBody) -> Usage:
         size = sum(len(orjson.dumps(item.text)) for item in body.items)
@@ -92,119 +96,103 @@ class Evaluations(Endpoint[EvaluationsBody]):
             "model": body.model,
         }
         if body.metric is not None:
-            return Answered({**whole, "n": len(body.items), "metrics": _classification(body)}, Usage())
-        step = self._step(body, served, asked.seed)
+            metrics = await _beside(_classification, body)
+            return Answered({**whole, "n": len(body.items), "metrics": metrics}, Usage())
+        step = await _beside(step_of, *_described(body), body.model, served, asked.seed)
         calls = Calls({served.model.name: served.engine}, {})
-        data = [
-            await self._one(step, item, number, served, calls, asked)
-            for number, item in enumerate(body.items)
-        ]
+        items = _Items(step, body.items, calls, asked)
+        data = await (items.at_once() if asks_model(step) else items.beside())
         whole |= {"data": data, "n": len(data), "aggregate": _aggregate(data), "usage": dict(calls.usage)}
         return Answered(whole, calls.usage)
 
-    async def _one(
-        self, step: HoldingStep, item: Item, number: int, served: Served, calls: Calls, asked: Asked
-    ) -> dict[str, Any]:
-        """Look at one item. What is wrong with it is said in its place; the others go on."""
-        story = Story(f"{asked.request_id}-{number}", item.row)
-        draft = story.draft("item", "", 0, asked.seed, GeneratedSample(item.text or "", "stop", None), None)
-        found: dict[str, Any] = {"index": number, "error": None}
+
+class _Items:
+    """What is found of the items of one body. What is wrong with one is said in its place; the others go on."""
+
+    def __init__(self, step: HoldingStep, items: Sequence[Item], calls: Calls, asked: Asked) -> None:
+        self._step, self._items, self._calls, self._asked = step, items, calls, asked
+
+    async def at_once(self) -> list[dict[str, Any]]:
+        """Ask the model for several items at a time. Raises EngineError, UnavailableError."""
+        free = asyncio.Semaphore(AT_ONCE)
+
+        async def one(number: int) -> dict[str, Any]:
+            async with free:
+                return await self._one(number)
+
+        tasks = [asyncio.ensure_future(one(number)) for number in range(len(self._items))]
         try:
-            if item.text is None:
-                raise ApiError(
-                    400, "missing_required_parameter", "text: it is required, and not there", "text"
-                )
-            return found | await _looked_at(step, story, draft, calls)
-        except (RowError, ApiError) as error:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:  # what the others asked for has nobody to wait for it
+                task.cancel()
+
+    async def beside(self) -> list[dict[str, Any]]:
+        """Compute all items in a thread, for a bounded time, and no longer than somebody waits."""
+        left = threading.Event()
+        try:
+            return await _beside(self._computed, left)
+        finally:
+            left.set()
+
+    def _computed(self, left: threading.Event) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + COMPUTE_S
+
+        async def all_of_them() -> list[dict[str, Any]]:
+            found = []
+            for number in range(len(self._items)):
+                if left.is_set() or time.monotonic() > deadline:
+                    words = f"the items before it took {COMPUTE_S:g} s; ask for fewer at a time"
+                    found.append(_fault(number, "evaluation_timeout", words))
+                else:
+                    found.append(await self._one(number))
+            return found
+
+        return asyncio.run(all_of_them())
+
+    async def _one(self, number: int) -> dict[str, Any]:
+        item = self._items[number]
+        if item.text is None:
+            return _fault(number, "missing_required_parameter", "text: it is required, and not there")
+        story = Story(f"{self._asked.request_id}-{number}", item.row)
+        draft = story.draft("item", "", 0, self._asked.seed, GeneratedSample(item.text, "stop", None), None)
+        try:
+            return {"index": number, "error": None} | await self._looked_at(story, draft)
+        except RowError as error:
             told = api_error(error)
-            return found | {"error": {"code": told.code, "message": told.message}}
-
-    def _step(self, body: EvaluationsBody, served: Served, seed: int) -> HoldingStep:
-        """Return the step that holds what is asked for. Raises ApiError, naming the key."""
-        kind, config = ("check", body.check) if body.check is not None else ("score", body.score)
-        described: type[OneOf] = Verify if kind == "check" else Score
-        registry = CHECKS if kind == "check" else SCORES
-        assert config is not None
-        allowed = [name for name in registry.own if name not in FORBIDDEN]
-        for name in config:
-            if name not in allowed:
-                raise ApiError(
-                    400, "invalid_value", f"{kind}: no {kind} {name!r}; there are {', '.join(allowed)}", kind
-                )
-        if wrong := next(_dangerous(config), None):
-            raise ApiError(400, "invalid_value", f"{kind}: {wrong}", kind)
-        context = Context(seed, {served.model.name: served.model.spec}, ())
-        try:
-            read = described.model_validate(_named(config, body.model, served.model.name))
-            for key, model, verb in read.kind.models(read.config):
-                self._check_model(f"{kind}.{read.chosen}.{key}", model, verb, body, served)
-            read.kind.check(read.config, kind, context)
-            step_kind: type[HoldingStep] = VerifyStep if kind == "check" else ScoreStep
-            return step_kind(read, kind, kind, context, ())
-        except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            param = ".".join([kind, *map(str, fault["loc"])])
-            raise ApiError(
-                400, "invalid_value", f"{param}: {fault['msg'].removeprefix('Value error, ')}", param
-            ) from None
-        except (ValueError, ConfigError) as error:
-            raise ApiError(400, "invalid_value", str(error), kind) from None
-
-    def _check_model(self, key: str, model: str, verb: str, body: EvaluationsBody, served: Served) -> None:
-        if body.model is None:
-            raise ApiError(
-                400, "missing_required_parameter", f"model: {key} asks a model; name it as `model`", "model"
+            words = error.message if error.code in OF_THE_ITEM else told.message
+            return _fault(
+                number, told.code, words if error.code in OF_THE_ITEM or told.status < 500 else FAILED
             )
-        if model != served.model.name:
-            raise ApiError(
-                400,
-                "invalid_value",
-                f"{key}: {model!r}; it is to be the `model` of the body, or left out",
-                key,
-            )
-        if verb not in engine_facts(served.model.spec.engine).families.get(served.model.spec.family, ()):
-            raise ApiError(
-                400,
-                "unsupported_parameter",
-                f"model: {served.name!r} is a {served.model.spec.family}; {key} needs one that can {verb}",
-                "model",
-            )
+        except (EngineError, UnavailableError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one item's, whatever it was
+            log.warning("evaluation %s, item %d: %s", self._asked.request_id, number, type(error).__name__)
+            return _fault(number, "internal_error", FAILED)
+
+    async def _looked_at(self, story: Story, draft: Draft) -> dict[str, Any]:
+        inner = self._step.inner
+        if isinstance(self._step, VerifyStep):
+            verdict = (await inner.verdicts(story, [draft], self._calls))[0]
+            scores = None if verdict.scores is None else dict(verdict.scores)
+            told = {"passed": verdict.passed, "score": _number(verdict.score), "scores": scores}
+            reason = None if verdict.passed else verdict.reason or inner.reason
+            return told | {"reason": reason, "finding": verdict.finding}
+        return {"score": _number((await inner.scores(story, [draft], self._calls))[0])}
 
 
-async def _looked_at(step: HoldingStep, story: Story, draft: Draft, calls: Calls) -> dict[str, Any]:
-    if isinstance(step, VerifyStep):
-        verdict = (await step.inner.verdicts(story, [draft], calls))[0]
-        scores = None if verdict.scores is None else dict(verdict.scores)
-        told = {"passed": verdict.passed, "score": _number(verdict.score), "scores": scores}
-        reason = None if verdict.passed else verdict.reason or step.inner.reason
-        return told | {"reason": reason, "finding": verdict.finding}
-    return {"score": _number((await step.inner.scores(story, [draft], calls))[0])}
+async def _beside(work: Callable[..., T], *given: Any) -> T:
+    """Do work in a thread: it may take a second, and others are not to wait for it."""
+    return await asyncio.get_running_loop().run_in_executor(_WORKERS, work, *given)
 
 
-def _named(config: dict[str, Any], model: str | None, name: str) -> dict[str, Any]:
-    """Fill in the model: a body names it once, as clients know it."""
-    filled = {}
-    for key, value in config.items():
-        described = dict(value) if isinstance(value, dict) else {}
-        fields = getattr((CHECKS if key in CHECKS.own else SCORES).load(key).Config, "model_fields", {})
-        if "model" in fields and model is not None and described.get("model", model) == model:
-            described["model"] = name
-        filled[key] = described if isinstance(value, dict) or value is None else value
-    return filled
+def _described(body: EvaluationsBody) -> tuple[str, dict[str, Any]]:
+    """Return what is asked for, and its description."""
+    return ("check", body.check) if body.check is not None else ("score", body.score or {})
 
 
-def _dangerous(value: Any) -> Iterator[str]:
-    """Yield what a body must not say: names of files, and templates that compute."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key in FORBIDDEN_KEYS:
-                yield f"{key!r} reads a file, which a request may not"
-            yield from _dangerous(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _dangerous(inner)
-    elif isinstance(value, str) and "{%" in value:
-        yield "templates of requests hold names alone, such as {{ question }}"
+def _fault(number: int, code: str, message: str) -> dict[str, Any]:
+    return {"index": number, "error": {"code": code, "message": message}}
 
 
 def _number(score: float | None) -> float | None:

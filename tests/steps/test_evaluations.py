@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from raygen.config.model import ModelSpec
 from raygen.engines.echo import EchoEngine
 from raygen.models.resolved import ResolvedModel
+from raygen.steps import evaluations
+from raygen.steps.checks.length import LengthCheck
 from raygen.steps.evaluations import Evaluations
+from raygen.steps.requested import ALLOWED, REGISTRIES
 from raygen.wire.base import Asked, Served
 from raygen.wire.errors import ApiError
 from raygen.wire.parse import parse_body
@@ -18,6 +22,10 @@ from raygen.wire.parse import parse_body
 def nli() -> Served:
     model = ResolvedModel("nli", ModelSpec(family="classifier", engine="echo"), None, "d")
     return Served("nli", EchoEngine(model), model)
+
+
+def deep(levels: int) -> dict:
+    return {"properties": {"a": deep(levels - 1)}} if levels else {}
 
 
 def asked(**body):
@@ -72,7 +80,15 @@ def test_a_metric_over_labels():
         {"check": {"length": {"wish": 1}}},
         {"check": {}},
         {"check": {"length": {}, "language": {}}},
+        {"check": {"length": None}},
+        {"check": {"json_schema": {"type": "string", "title": "x" * 20_000}}},
+        {"check": {"json_schema": deep(300)}},
+        {"check": {"json_schema": {"$dynamicRef": "http://127.0.0.1:9/schema"}}},
+        {"check": {"matches": {"pattern": "(" * 5000 + ")" * 5000}}},
         {"score": {"wordlist": {"path": "/etc/passwd"}}},
+        {"score": {"raygen.steps.scores.wordlist:WordListScorer": {"words": ["a"]}}},
+        {"model": "nli", "check": {"entailment": {"premise": "{{ 'a' * 10 ** 9 }}"}}},
+        {"model": "nli", "check": {"entailment": {"premise": "{{ x | center(10000000) }}"}}},
         {"check": {"length": {}}, "score": {"length": "words"}},
         {"check": {"entailment": {"premise": "{{ x }}"}}},
         {"model": "nli", "check": {"entailment": {"premise": "{% for i in x %}{% endfor %}"}}},
@@ -85,3 +101,44 @@ def test_what_it_may_not_or_cannot_is_refused(body):
     with pytest.raises(ApiError) as caught:
         asked(**body, items=[{"text": "a"}])
     assert caught.value.status == 400
+
+
+def test_what_is_taken_is_raygens_own_and_said_by_name():
+    for kind, names in ALLOWED.items():
+        assert set(names) <= set(REGISTRIES[kind].own)
+        assert "python" not in names
+
+
+def test_a_row_without_what_a_template_names_is_told_so():
+    given = {"entailment": {"premise": "{{ source }}"}}
+    found = asked(model="nli", check=given, items=[{"text": "a", "row": {"other": "b"}}])
+    assert found["data"][0]["error"]["code"] == "missing_column"
+    assert "'source' is undefined" in found["data"][0]["error"]["message"]
+    assert found["aggregate"] == {"n": 0, "errors": 1}
+
+
+def test_what_only_the_servers_log_is_to_know_stays_there(monkeypatch):
+    async def broken(*_):
+        raise KeyError("secret")
+
+    monkeypatch.setattr(LengthCheck, "verdicts", broken)
+    found = asked(check={"length": {}}, items=[{"text": "a"}])
+    assert found["data"][0]["error"] == {
+        "code": "internal_error",
+        "message": "this item could not be evaluated",
+    }
+
+
+def test_items_that_come_after_the_time_is_up_are_said_to(monkeypatch):
+    monkeypatch.setattr(evaluations, "COMPUTE_S", -1.0)
+    found = asked(check={"length": {}}, items=[{"text": "a"}, {"text": "b"}])
+    assert [each["error"]["code"] for each in found["data"]] == ["evaluation_timeout"] * 2
+
+
+def test_an_adapter_is_no_judge():
+    served = replace(nli(), adapter="pirate")
+    body = parse_body(
+        Evaluations(), {"model": "nli", "check": {"entailment": {"premise": "p"}}, "items": [{"text": "a"}]}
+    )
+    with pytest.raises(ApiError, match="no adapters"):
+        asyncio.run(Evaluations().answer(body, served, Asked("r", 0, 0)))

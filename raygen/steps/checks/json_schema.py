@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from raygen.steps.context import Context
 
 
+REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
+
+
 class JsonSchemaCheck(Check):
     """Rejects samples that are not JSON, or do not fit the schema; references to other documents are not followed."""
 
@@ -62,7 +65,7 @@ def _references(value: Any) -> Any:
     """Yield all references in a schema."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key == "$ref" and isinstance(inner, str):
+            if key in REFERENCES and isinstance(inner, str):
                 yield inner
             yield from _references(inner)
     elif isinstance(value, list):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable, Sequence
 
@@ -63,7 +64,11 @@ class JudgeCheck(Check):
     async def verdicts(self, story: Story, drafts: Sequence[Draft], calls: Calls) -> list[Verdict]:
         requests = [self._request(story, draft) for draft in drafts]
         answers = await in_order(calls.generate(self.config.model, request) for request in requests)
-        return [self._verdict(result.samples[0]) for _, result in answers]
+        said = [result.samples[0] for _, result in answers]
+        if self.config.pattern == SCORE:
+            return [self._verdict(each) for each in said]
+        # Another pattern may take its time, and the engines' loop must not wait for it.
+        return await asyncio.to_thread(lambda: [self._verdict(each) for each in said])
 
     def _request(self, story: Story, draft: Draft) -> GenerateRequest:
         names = story.names(draft)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from fractions import Fraction
 from typing import Any
 
@@ -17,12 +20,18 @@ from jsonschema import (
 )
 from jsonschema.exceptions import SchemaError, best_match
 from jsonschema.validators import extend, validator_for
+from jsonschema_specifications import REGISTRY as SPECIFICATIONS
+from referencing.exceptions import Unresolvable
 
+from raygen.errors import RowError
 from raygen.json_text import read_json
 from raygen.steps.tools.patterns import Pattern
 
 OLDER = (Draft201909Validator, Draft7Validator, Draft6Validator, Draft4Validator)
 LONGEST = 300  # characters of a finding
+# Of one text. Parts that refer to parts may be looked at more often than there are atoms.
+LIMIT_S = 2.0
+_DEADLINE: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
 class Schema:
@@ -33,22 +42,29 @@ class Schema:
     """
 
     def __init__(self, schema: Mapping[str, Any], dialect: Any = Draft202012Validator) -> None:
-        kept: Any = extend(dialect, OWN)  # type: ignore[no-untyped-call]
-        self._validator = kept(schema)
+        kept: Any = extend(
+            dialect, {key: _in_time(rule) for key, rule in {**dialect.VALIDATORS, **OWN}.items()}
+        )  # type: ignore[no-untyped-call]
+        # With the drafts themselves and nothing else: jsonschema's own registry would fetch what a schema names.
+        self._validator = kept(schema, registry=SPECIFICATIONS)
 
     def fault_in(self, text: str) -> str | None:
         """Say what is wrong with a text, in a line; None: it is JSON, one value and nothing else, that fits.
 
-        Raises RowError: a pattern takes too long.
+        Raises RowError: a pattern, or the schema as a whole, takes too long.
         """
+        ends = _DEADLINE.set(time.monotonic() + LIMIT_S)
         try:
             value = read_json(text)
+            wrong = best_match(self._validator.iter_errors(value))
         except json.JSONDecodeError as error:
             return f"it is not JSON: {error}"
-        try:
-            wrong = best_match(self._validator.iter_errors(value))
+        except Unresolvable:
+            return "the schema refers to what it does not hold"
         except RecursionError:
             return "it is nested too deeply to be compared with the schema"
+        finally:
+            _DEADLINE.reset(ends)
         if wrong is None:
             return None
         place = "/".join(map(str, wrong.absolute_path))
@@ -70,6 +86,20 @@ def dialect_of(schema: Mapping[str, Any]) -> Any:
         else:
             return dialect
     raise wrong
+
+
+def _in_time(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a keyword's rule that is not begun after the deadline."""
+
+    def looked_at(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        if time.monotonic() > _DEADLINE.get():
+            raise RowError(
+                "schema_timeout",
+                f"the schema was compared with a text for {LIMIT_S:g} s without an end; say it shorter",
+            )
+        return rule(validator, value, instance, schema)
+
+    return looked_at
 
 
 def _pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
