@@ -68,13 +68,19 @@ def test_a_sample_without_tokens_fails_the_row() -> None:
     ("model", "message"),
     [
         (
-            "writer",
-            r"steps\.1\.score\.perplexity\.model: 'writer' is of family 'causal_lm', which tells no likelihood of a text on "
-            r"engine 'echo'; what does: torch \(causal_lm\)",
+            "endpoint",
+            r"steps\.1\.score\.perplexity\.model: 'endpoint' is of family 'causal_lm', which tells no likelihood of a text "
+            r"on engine 'openai'; what does: echo \(causal_lm\), torch \(causal_lm\)",
         ),
         ("nli", r"steps\.1\.score\.perplexity\.model: 'nli' is of family 'classifier'"),
     ],
 )
 def test_an_engine_that_cannot_is_refused_before_work(model: str, message: str) -> None:
+    endpoint = {
+        "family": "causal_lm",
+        "engine": "openai",
+        "ref": "m",
+        "options": {"base_url": "http://localhost/v1"},
+    }
     with pytest.raises(ValidationError, match=message):
-        job(model)
+        job(model, {**MODELS, "endpoint": endpoint})
