@@ -287,6 +287,7 @@ def test_the_engine_of_ones_own_does_what_the_page_says(
 
 def test_every_block_of_python_is_run_by_a_test_here() -> None:
     assert {name_of(page): len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
+        "docs/batches.md": 2,  # by tests/serve/batches/test_page.py
         "docs/checks.md": 1,
         "docs/outcomes.md": 1,  # by tests/pipeline/test_media.py
         "docs/own.md": 3,  # the second one by tests/pages/test_project_pages.py
