@@ -15,7 +15,7 @@ from raygen.errors import BusyError, ConfigError, EngineConfigError, EngineError
 THEIRS = """
 from pathlib import Path
 
-from raygen.errors import BusyError, EngineError, RowError
+from raygen.errors import EngineError, RowError
 
 
 class QuotaError(EngineError):

@@ -71,7 +71,7 @@ def another(service: OnRay, title: str, victim: Process) -> Callable[[], bool]:
     return lambda: any(each.pid != victim.pid for each in service.processes(title))
 
 
-@pytest.mark.timeout(900 if FULL else 240)
+@pytest.mark.timeout(1800 if FULL else 240)
 def test_a_batch_and_streams_go_through_the_death_of_every_process(service: OnRay, client: OpenAI) -> None:
     with ThreadPoolExecutor(STREAMS) as pool:
         undisturbed = list(pool.map(lambda seed: listen(service, seed), range(STREAMS)))
@@ -111,7 +111,11 @@ def test_a_batch_and_streams_go_through_the_death_of_every_process(service: OnRa
             wait_until(another(service, title, victim), 30, f"another {title}")
         told = {title: [round(each, 1) for each in found] for title, found in times.items()}
         print("seconds until the API answers, and until the next commit:", told)
-        wait_until(lambda: client.batches.retrieve(batch.id).status == "completed", 300, "the batch's end")
+        wait_until(
+            lambda: client.batches.retrieve(batch.id).status == "completed",
+            900 if FULL else 300,
+            "the batch's end",
+        )
     done = client.batches.retrieve(batch.id)
     assert done.request_counts is not None
     assert (done.request_counts.completed, done.request_counts.failed) == (ROWS, 0)
