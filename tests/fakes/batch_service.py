@@ -98,10 +98,12 @@ def uploaded(client: openai.OpenAI, content: bytes) -> str:
     return client.files.create(file=("in.jsonl", content), purpose="batch").id
 
 
-def created(client: openai.OpenAI, content: bytes, window: Any = "24h", **more: Any) -> openai.types.Batch:
+def created(
+    client: openai.OpenAI, content: bytes, window: Any = "24h", endpoint: Any = CHAT, **more: Any
+) -> openai.types.Batch:
     """Upload a batch file, and make a batch of it."""
     return client.batches.create(
-        input_file_id=uploaded(client, content), endpoint=CHAT, completion_window=window, **more
+        input_file_id=uploaded(client, content), endpoint=endpoint, completion_window=window, **more
     )
 
 

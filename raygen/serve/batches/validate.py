@@ -58,6 +58,12 @@ def validate(
         return found
     if not found.rows and not found.errors:
         found.fault("empty_batch", "the file holds no request")
+    if found.model is None and not found.errors:  # no line asks one: whichever there is does the work
+        found.model = next((name for name in catalog.links if tenant.may_use(name)), None)
+        if found.model is None:
+            found.fault(
+                "model_not_found", "there is no model that this key may use, and a batch works at one"
+            )
     return found
 
 
@@ -132,6 +138,9 @@ class _Check:
         """Check a body. Raises ApiError, RowError."""
         body = parse_body(self._endpoint, given)
         name = self._endpoint.model_of(body)
+        if name is None and self._endpoint.model_optional:
+            self._endpoint.check(body, self._catalog.nobody)
+            return
         if name is None:
             raise ApiError(400, "missing_required_parameter", "model: it is required, and not there", "model")
         if self.verdict.model is None:
@@ -158,7 +167,8 @@ class _Check:
             )  # fmt: skip
             return None
         spec = served.model.spec
-        if self._endpoint.verb not in engine_facts(spec.engine).families.get(spec.family, ()):
+        answered = engine_facts(spec.engine).families.get(spec.family, ())
+        if self._endpoint.verb and self._endpoint.verb not in answered:
             self.verdict.fault(
                 "model_not_found", f"model: {name!r} does not serve {self._endpoint.path}", number, "body.model"
             )  # fmt: skip

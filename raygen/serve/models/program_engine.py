@@ -16,6 +16,7 @@ from raygen.program.program import Program, Tally
 from raygen.program.resolve import identity_of
 from raygen.runs.outcome import ACCEPTED, REJECTED, Outcome
 from raygen.serve.config import Program as ServedProgram
+from raygen.steps.row.calls import in_order
 from raygen.usage import OUTPUT_TOKENS, PROMPT_TOKENS
 
 AT_ONCE = 64  # rows that it is worth having under way
@@ -83,10 +84,10 @@ class ProgramEngine(Engine):
             raise RowError("engine_unsupported", "a program takes a chat, not a prompt as it is")
         row = {self._column: _last_text(request)}
         tally = Tally()
-        samples = []
-        for seed in request.seeds:
-            outcome = await self._program.run(self._engines, str(seed), row, None, tally)
-            samples.append(_sample_of(outcome))
+        outcomes = await in_order(
+            self._program.run(self._engines, str(seed), row, None, tally) for seed in request.seeds
+        )
+        samples = [_sample_of(outcome) for outcome in outcomes]
         self.stats.requests += 1
         self.stats.usage += tally.usage
         prompt, output = tally.usage.get(PROMPT_TOKENS, 0), tally.usage.get(OUTPUT_TOKENS, 0)

@@ -20,13 +20,13 @@ name: math
 source: {{format: jsonl, uri: none.jsonl}}
 models: {{writer: {{family: causal_lm, engine: echo}}}}
 steps:
-  - generate: {{model: writer, prompt: "Solve: {{{{ question }}}}"}}
+  - generate: {{model: writer, prompt: "Solve: {prompt}"}}
   - verify: {{length: {{at_least: {least}}}}}
 """
 
 
-def catalog(tmp_path, least=1, column="question", models=("writer",)):
-    (tmp_path / "math.yaml").write_text(JOB.format(least=least))
+def catalog(tmp_path, least=1, column="question", models=("writer",), prompt="{{ question }}"):
+    (tmp_path / "math.yaml").write_text(JOB.format(least=least, prompt=prompt))
     echo = {"family": "causal_lm", "engine": "echo"}
     config = {
         "models": dict.fromkeys(models, echo),
@@ -88,3 +88,29 @@ def test_a_program_that_cannot_answer_is_refused_before_start(tmp_path, given, s
 
 def test_the_only_column_needs_no_name(tmp_path):
     assert asked(catalog(tmp_path, column=None))["choices"]
+
+
+def test_a_stream_tells_the_same_answer_whole_at_its_end(tmp_path):
+    made = catalog(tmp_path)
+
+    async def pieces():
+        await made.start()
+        served = made.find("program:math", Tenant("t"))
+        endpoint = endpoint_at("/v1/chat/completions")
+        messages = [{"role": "user", "content": "2 + 2"}]
+        body = parse_body(
+            endpoint, {"model": "program:math", "messages": messages, "stream": True, "seed": 3}
+        )
+        endpoint.check(body, served)
+        return [piece.body async for piece in endpoint.stream(body, served, Asked("r", 7, 0))]
+
+    told = "".join(
+        choice["delta"].get("content") or "" for each in asyncio.run(pieces()) for choice in each["choices"]
+    )
+    assert told == asked(catalog(tmp_path), seed=3)["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize("column", ["question", None])
+def test_columns_that_a_chat_cannot_fill_are_refused_before_start(tmp_path, column):
+    with pytest.raises(ConfigError, match=r"read several columns \((question, other|other, question)\)"):
+        catalog(tmp_path, column=column, prompt="{{ question }} {{ other }}")
