@@ -77,7 +77,7 @@ class TextBody(WireModel):
     n: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] | None = Field(None, description="answers; 1 if unset")
     max_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     stop: Text | Annotated[list[Text], Field(max_length=16, fail_fast=True)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)] | None = Field(
+    seed: Annotated[int, Field(ge=-(2**63), le=2**64 - 1)] | None = Field(
         None, description="the same body with the same seed gets the same answer"
     )
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
