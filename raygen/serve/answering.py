@@ -57,6 +57,7 @@ async def answer(endpoint: Endpoint[Any], request: Request) -> Response:
     endpoint.check(body, served)
     asked = Asked(request.state.request_id, secrets.randbits(53), int(time.time()))
     headers = _headers(endpoint, body, asked)
+    most_s = service.config.gateway.longest_answer_s
     stack = AsyncExitStack()
     try:
         hold = await stack.enter_async_context(
@@ -67,9 +68,9 @@ async def answer(endpoint: Endpoint[Any], request: Request) -> Response:
             stream = EventStream(
                 service, endpoint, served, asked, endpoint.stream(body, served, asked), hold, stack, headers
             )
-            await stream.begin()
+            await _or_leave(request.receive, stream.begin(), most_s)
             return stream
-        answered = await _or_leave(request.receive, endpoint.answer(body, served, asked))
+        answered = await _or_leave(request.receive, endpoint.answer(body, served, asked), most_s)
         hold.settle(answered.usage)
         service.metrics.used(served.name, answered.usage)
     except BaseException:
@@ -91,21 +92,24 @@ def _headers(endpoint: Endpoint[Any], body: Any, asked: Asked) -> dict[str, str]
     return headers
 
 
-async def _or_leave(receive: Receive, work: Awaitable[Any]) -> Any:
-    """Await work, and cancel it when the client leaves. Raises ClientLeftError."""
+async def _or_leave(receive: Receive, work: Awaitable[Any], most_s: float) -> Any:
+    """Await work, and cancel it when the client leaves. Raises ClientLeftError; ApiError: it takes longer than it may."""
     task = asyncio.ensure_future(work)
     gone = asyncio.create_task(_until_gone(receive))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            raise ClientLeftError
-        return task.result()
+        await asyncio.wait({task, gone}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientLeftError if gone.done() else _too_long(most_s)
     finally:
         gone.cancel()
         if not task.done():
             task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _too_long(most_s: float) -> ApiError:
+    return ApiError(504, "answer_too_long", f"the answer took longer than {most_s:g} s, and was given up")
 
 
 async def _until_gone(receive: Receive) -> None:
@@ -142,9 +146,13 @@ class EventStream(Response):
         A model that is still loading does not keep the status waiting: then comments keep the connection open.
         """
         self._next = asyncio.ensure_future(anext(self._pieces))
-        done, _ = await asyncio.wait({self._next}, timeout=LOADING_S)
-        if done and self._next.exception() is not None:
-            self._next.result()
+        try:
+            done, _ = await asyncio.wait({self._next}, timeout=LOADING_S)
+            if done and self._next.exception() is not None:
+                self._next.result()
+        except BaseException:
+            await self._let_go()
+            raise
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -152,7 +160,7 @@ class EventStream(Response):
         gone = asyncio.create_task(_until_gone(receive))
         try:
             await asyncio.wait({writing, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not writing.done():
+            if gone.done() and not writing.done():
                 writing.cancel()
                 self._service.metrics.left(self._path, self._model)
             await asyncio.gather(writing, return_exceptions=True)
@@ -163,14 +171,18 @@ class EventStream(Response):
 
     async def _end(self) -> None:
         """Let go of the engine and of what was held."""
+        await self._let_go()
+        self._service.metrics.used(self._model, self._hold.usage)
+        await self._stack.aclose()
+
+    async def _let_go(self) -> None:
+        """Tell the engine that nobody waits any more."""
         if self._next is not None and not self._next.done():
             self._next.cancel()
             await asyncio.gather(self._next, return_exceptions=True)
         close: Callable[[], Awaitable[None]] | None = getattr(self._pieces, "aclose", None)
         if close is not None:
             await close()
-        self._service.metrics.used(self._model, self._hold.usage)
-        await self._stack.aclose()
 
     async def _write(self, send: Send) -> None:
         last = self._began

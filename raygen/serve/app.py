@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -89,7 +89,7 @@ class Guard:
                 tenant.require(rule.scope)
                 request.state.tenant = tenant
             await self._app(scope, receive, note)
-        except ClientLeftError:
+        except (ClientLeftError, ClientDisconnect):
             status = 499
             metrics.left(scope["path"], scope["state"].get("model", "-"))
             raise ApiError(499, "client_left", "the client left") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from ipaddress import ip_address
 
@@ -12,8 +13,12 @@ from raygen.errors import ConfigError
 from raygen.messages import Say
 from raygen.serve.app import make_app
 from raygen.serve.config import ServiceConfig
+from raygen.serve.heads import BoundedHeads
 from raygen.serve.service import Service
 from raygen.serve.tenants.keys import has_keys
+
+# Longer than clients keep connections that they do not use: a request never meets one that is just being closed.
+KEEP_ALIVE_S = 90
 
 
 def serve_inline(config: ServiceConfig, host: str, port: int, say: Say) -> None:
@@ -50,14 +55,34 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(service: Service, listener: socket.socket, say: Say) -> None:
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(service), http="httptools", access_log=False, log_config=None, timeout_keep_alive=90
+class _Server(uvicorn.Server):
+    """Tells the service when it is to end: new requests are refused, those under way end."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(
+            uvicorn.Config(
+                make_app(service),
+                http=BoundedHeads,
+                ws="none",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=math.ceil(service.config.gateway.longest_answer_s),
+            )
         )
-    )
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.draining = True
+        await super().shutdown(sockets)
+
+
+async def _serve(service: Service, listener: socket.socket, say: Say) -> None:
+    server = _Server(service)
     host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     await service.start(work=True)
-    say(f"serving {', '.join(service.catalog.links)} at http://{host}:{port}/v1")
+    say(f"serving {', '.join(service.catalog.links)} at {url}/v1; console: {url}/console; Ctrl-C ends it")
     await server.serve(sockets=[listener])
     await service.close()

@@ -101,7 +101,7 @@ class ApiError(Exception):
         """Return the JSON body."""
         error = {
             "message": self.message,
-            "type": TYPES.get(self.status, "server_error"),
+            "type": TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error"),
             "param": self.param,
             "code": self.code,
         }
