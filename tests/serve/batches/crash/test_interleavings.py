@@ -1,0 +1,142 @@
+"""B2: two APIs, two workers, cancel, expiry, retry and a collector, one store operation at a time, in any order."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.serve.batches.crash import mutants
+from tests.serve.batches.crash.world import GRACE_S, WINDOW_S, World
+
+RUNS = int(os.environ.get("RAYGEN_INTERLEAVINGS", "20"))
+STEPS = 60
+MOST = {"upload": 2, "create": 2, "worker": 2, "cancel": 1, "retry": 2, "collector": 1}  # at a time
+PLACES = ["/commits/00000001", "/commits/00000002", "finalizing", "/ends/"]
+WEIGHTED = ["worker", "worker", "worker", "create", "cancel", "retry", "retry", "collector", "upload"]
+
+
+class Interleavings(RuleBasedStateMachine):
+    counts: Counter[str] = Counter()
+
+    @initialize(
+        ahead=st.sampled_from(["nothing", "upload", "create", "work", "race", "race", "race"]),
+        where=st.sampled_from(PLACES),
+        between=st.sampled_from(["cancel", "cancel", None]),
+    )
+    def begin(self, ahead: str, where: str, between: str | None) -> None:
+        """The story so far. In a race one worker waits at a write, and another comes after it, as after a cancel."""
+        self.world = World()
+        for what, until in (("upload", "upload create work"), ("create", "create work"), ("worker", "work")):
+            if ahead in until.split():
+                self.world.start(what).finish()
+                self.look()
+        if ahead == "race":
+            for what in ("upload", "create"):
+                self.world.start(what).finish()
+            self.until(where)
+            if between is not None:
+                self.world.start(between).finish()
+            self.world.advance(31.0)
+            self.until(PLACES[-1])
+
+    def until(self, where: str) -> None:
+        """Start a worker, and let it come to its write of an object."""
+        worker = self.world.start("worker")
+        while not worker.ended and not (
+            worker.waiting is not None and worker.waiting[0].startswith("put") and where in worker.waiting[1]
+        ):
+            worker.step()
+        self.look()
+
+    def moving(self) -> list[int]:
+        return [number for number, actor in enumerate(self.world.actors) if not actor.ended]
+
+    def look(self) -> None:
+        self.world.check()
+        assert not self.world.problems, self.world.problems
+
+    @rule(what=st.sampled_from(WEIGHTED))
+    def start(self, what: str) -> None:
+        if sum(self.world.actors[number].name.startswith(what) for number in self.moving()) < MOST[what]:
+            self.world.start(what)
+
+    @precondition(lambda self: self.moving())
+    @rule(data=st.data(), steps=st.integers(1, 12))
+    def step(self, data: st.DataObject, steps: int) -> None:
+        actor = self.world.actors[data.draw(st.sampled_from(self.moving()))]
+        for _ in range(steps):
+            if not actor.ended:
+                actor.step()
+        self.look()
+
+    @precondition(lambda self: self.moving())
+    @rule(data=st.data(), outcome=st.sampled_from(["lost", "unknown", "late", "refused", "killed"]))
+    def step_with_fault(self, data: st.DataObject, outcome: str) -> None:
+        self.world.actors[data.draw(st.sampled_from(self.moving()))].step(outcome)
+        self.counts["faults"] += 1
+        self.look()
+
+    @rule(seconds=st.sampled_from([1.0, 31.0, GRACE_S + 1, WINDOW_S / 2]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @precondition(lambda self: self.world.late)
+    @rule(data=st.data())
+    def a_late_write_arrives(self, data: st.DataObject) -> None:
+        self.world.land(data.draw(st.integers(0, len(self.world.late) - 1)))
+        self.look()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        try:
+            self.world.settle()
+            assert not self.world.problems, self.world.problems
+            self.counts["runs"] += 1
+            for key in self.world.store.objects:
+                if "/ends/" in key:
+                    self.counts["ends"] += 1
+        finally:
+            self.world.close()
+
+
+def test_no_interleaving_breaks_a_promise() -> None:
+    Interleavings.counts.clear()
+    run_state_machine_as_test(
+        Interleavings,
+        settings=settings(
+            max_examples=RUNS,
+            stateful_step_count=STEPS,
+            deadline=None,
+            phases=[Phase.generate],  # to see a failure in few steps add Phase.shrink, and minutes
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    counts = Interleavings.counts
+    assert counts["ends"] > RUNS / 2, f"hardly a batch came to its end: the machine is idle: {counts}"
+
+
+def test_the_world_sees_a_commit_that_counts_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the machine is no mere idling: with results made of all commits, this race breaks a promise."""
+    mutants.all_commits_count(monkeypatch)
+    race = Interleavings()
+    race.begin("race", PLACES[0], "cancel")
+    late, *_, last = (race.world.actors[number] for number in race.moving())
+    for worker in (last, late):
+        worker.finish()
+        race.world.check()
+    race.world.close()
+    assert any(each.startswith("result:") for each in race.world.problems)
