@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 from raygen.pipeline.run import run_job
@@ -9,7 +10,7 @@ from raygen.program.job import Job
 from raygen.runs.view import open_run
 from raygen.wire.lines import line_of
 
-CHAT = "/v1/chat/completions"
+CHAT, SPEECH = "/v1/chat/completions", "/v1/audio/speech"
 
 
 def lines(tmp_path, bodies):
@@ -69,3 +70,23 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
 
 def test_a_body_may_be_text_as_tables_hold_it(tmp_path):
     assert answered(tmp_path, [json.dumps(chat())])["r0"][0]
+
+
+def test_speech_stays_bytes_in_the_run_and_is_base64_in_its_line(tmp_path):
+    path = tmp_path / "in.jsonl"
+    body = {"model": "m", "input": "hello", "voice": "v", "seed": 1}
+    path.write_text(json.dumps({"custom_id": "r0", "method": "POST", "url": SPEECH, "body": body}) + "\n")
+    job = {
+        "name": "speech",
+        "source": {"format": "jsonl", "uri": str(path), "key": "custom_id"},
+        "models": {"m": {"family": "causal_lm", "engine": "tests.steps.speaker:Speaker"}},
+        "steps": [{"answer": {"endpoint": SPEECH, "model": "m"}}],
+        "output": str(tmp_path / "run"),
+    }
+    assert run_job(Job.model_validate(job), inline=True).state == "finished"
+    outcome = next(open_run(str(tmp_path / "run")).rows())
+    assert outcome["error"] is None
+    sound = outcome["samples"][0]["media"]
+    assert sound.startswith(b"hello ")
+    line = line_of(outcome, "name")[1]["response"]["body"]
+    assert (line["media_type"], base64.b64decode(line["b64_data"])) == ("audio/mpeg", sound)
