@@ -1,4 +1,4 @@
-"""A service on Ray Serve for tests: `raygen serve` in a process of its own, with models that need no weights."""
+"""Services for tests: `raygen serve`, on Ray and inline, in processes of their own, with models that need no weights."""
 
 from __future__ import annotations
 
@@ -116,12 +116,39 @@ def on_ray(folder: Path, **config: Any) -> Iterator[OnRay]:
         folder: for its configuration and its store.
         config: keys of the configuration, beside the store and the models.
     """
+    path = _config(folder, config)
+    token = secrets.token_hex(32)
+    with _serving(folder, token, str(path)) as (url, pid):
+        yield OnRay(url, pid, path, token)
+
+
+@contextmanager
+def inline(folder: Path, **config: Any) -> Iterator[str]:
+    """Run `raygen serve --inline` for the length of a `with`; yields its URL. The models are the same."""
+    path = _config(folder, config)
+    with _serving(folder, "-", str(path), "--inline") as (url, _):
+        wait_until(lambda: _lives(url), 30, "the service to listen")
+        yield url
+
+
+def _lives(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/live").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _config(folder: Path, config: dict[str, Any]) -> Path:
     path = folder / "service.yaml"
     path.write_text(json.dumps({"store": str(folder / "store"), "models": MODELS, **config}))  # JSON is YAML
-    token = secrets.token_hex(32)
+    return path
+
+
+@contextmanager
+def _serving(folder: Path, token: str, *arguments: str) -> Iterator[tuple[str, int]]:
     with open(folder / "out", "wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "raygen", "serve", str(path), "--port", "0"],
+            [sys.executable, "-m", "raygen", "serve", *arguments, "--port", "0"],
             env=environment(token),
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -129,7 +156,7 @@ def on_ray(folder: Path, **config: Any) -> Iterator[OnRay]:
             start_new_session=True,
         )
     try:
-        yield OnRay(_url(folder / "out", process), process.pid, path, token)
+        yield _url(folder / "out", process), process.pid
     finally:
         process.terminate()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +84,11 @@ def test_what_is_wrong_in_a_file_is_told_by_its_place(applications: Any, said: s
         load_service(path)
 
 
+DEPLOYED = {"laptop": (ROOT / "serve_configs" / "laptop.yaml").read_text()}
+if os.environ.get("RAYGEN_FULL"):
+    kept = yaml.safe_load((ROOT / "deploy" / "kuberay" / "service.yaml").read_text())
+    DEPLOYED["kuberay"] = kept["spec"]["serveConfigV2"]
+
 DEPLOY = """
 import time, yaml
 from ray import serve
@@ -100,15 +106,17 @@ print(found.status.value, found.message)
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize("text", DEPLOYED.values(), ids=DEPLOYED)
 def test_a_file_takes_the_place_of_a_running_service_and_no_request_is_lost(
-    service: OnRay, tmp_path: Path
+    service: OnRay, tmp_path: Path, text: str
 ) -> None:
-    """The laptop's file, with models that need no weights: as `serve deploy` does, while people ask."""
-    given = yaml.safe_load((ROOT / "serve_configs" / "laptop.yaml").read_text())
+    """A file with models that need no weights, as `serve deploy` does it, while people ask."""
+    given = yaml.safe_load(text)
     running = yaml.safe_load(service.config.read_text())
     smol = {"family": "causal_lm", "engine": "echo", "cpus_per_replica": 0.1}
     given["applications"][0]["args"] = {**running, "models": {**running["models"], "smol": smol}}
     del given["http_options"]  # those of a running Serve stay
+    given["proxy_location"] = "HeadOnly"
     path = tmp_path / "laptop.yaml"
     path.write_text(yaml.safe_dump(given))
     over = threading.Event()
