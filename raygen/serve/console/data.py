@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -106,7 +107,18 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
         error = {"code": error["code"], "message": error["message"]}
     elif row["status"] == "rejected":
         error = {"code": row["reason"], "message": "rejected"}
-    return {"row_id": row["row_id"], "status": row["status"], "text": text[:MOST_TEXT], "error": error}
+    return {"row_id": row["row_id"], "status": row["status"], "text": _said(text)[:MOST_TEXT], "error": error}
+
+
+def _said(body: str) -> str:
+    """Return what an answer says, of a chat or a completion; of others the body as it is."""
+    try:
+        choices = orjson.loads(body)["choices"]
+        return "\n".join(
+            (each["message"]["content"] if "message" in each else each["text"]) or "" for each in choices
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return body
 
 
 def _report_of(run: Store) -> bytes:

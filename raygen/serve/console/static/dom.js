@@ -9,7 +9,7 @@ export function h(tag, attributes = {}, ...children) {
     else made.setAttribute(name, value === true ? "" : String(value));
   }
   for (const child of children.flat()) {
-    if (child !== null && child !== undefined) made.append(child instanceof Node ? child : String(child));
+    if (child !== null && child !== undefined && child !== false) made.append(child instanceof Node ? child : String(child));
   }
   return made;
 }
