@@ -18,21 +18,26 @@ class Said:
     end: str = "cut"  # or done, or an error's code
 
 
-def listen(service: OnRay, seed: int) -> Said:
-    """Read a stream, to whatever end."""
-    said = Said()
+def listen(
+    service: OnRay, seed: int, model: str = "talker", said: Said | None = None, **more: object
+) -> Said:
+    """Read a stream, to whatever end; what was heard so far stands in `said`."""
+    said = said or Said()
     body = {
-        "model": "talker",
+        "model": model,
         "messages": [{"role": "user", "content": "talk"}],
         "stream": True,
         "seed": seed,
+        **more,
     }
     try:
-        with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=body, timeout=60) as answer:
+        with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=body, timeout=120) as answer:
             if answer.status_code != 200:
                 said.end = json.loads(answer.read())["error"]["code"]
                 return said
-            for line in filter(None, answer.iter_lines()):
+            for line in answer.iter_lines():
+                if not line.startswith("data: "):  # a blank, or a comment that keeps the connection open
+                    continue
                 told = line.removeprefix("data: ")
                 if told == "[DONE]":
                     said.end = "done"

