@@ -168,6 +168,12 @@ def job() -> str:
     return model_pages(Job)
 
 
+def service() -> str:
+    from raygen.serve.config import ServiceConfig
+
+    return model_pages(ServiceConfig)
+
+
 def recipe() -> str:
     from raygen.models.families import family_of, trained_families
     from raygen.train.families.lessons import objective_class
@@ -448,6 +454,7 @@ def decisions() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "job": job,
     "recipe": recipe,
+    "service": service,
     "engines": engines,
     "outcomes": outcomes,
     "cli": cli,

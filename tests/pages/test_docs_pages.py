@@ -1,7 +1,7 @@
 """Every page is true: examples are valid and run, commands parse, links lead somewhere, codes and reasons are the code's.
 
 A block of YAML is a job, a recipe or a part of one; a line that begins with `raygen` is a command. What is neither stands
-after a line `<!-- fragment -->`.
+after a line `<!-- fragment -->`; a service's file after `<!-- service -->` (tests/serve/test_serving_page.py).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
-FENCE = re.compile(r"(<!-- fragment -->\n\n?)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"(<!-- (?:fragment|service) -->\n\n?)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 REST: dict[str, Any] = {
     "name": "example",
     "source": {"format": "jsonl", "uri": "rows.jsonl"},
@@ -287,11 +287,13 @@ def test_the_engine_of_ones_own_does_what_the_page_says(
 
 def test_every_block_of_python_is_run_by_a_test_here() -> None:
     assert {name_of(page): len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == {
+        "README.md": 1,  # by tests/serve/test_serving_page.py
         "docs/batches.md": 2,  # by tests/serve/batches/test_page.py
         "docs/checks.md": 1,
         "docs/outcomes.md": 1,  # by tests/pipeline/test_media.py
         "docs/own.md": 3,  # the second one by tests/pages/test_project_pages.py
         "docs/runs.md": 1,
+        "docs/serving.md": 1,  # by tests/serve/test_serving_page.py
     }
 
 
