@@ -104,7 +104,17 @@ class Guard:
         finally:
             metrics.in_flight -= 1
             path = scope["path"] if scope["path"] in ENDPOINTS.own else scope["path"].split("/")[1:3][-1]
-            metrics.answered(path, scope["state"].get("model", "-"), status, time.monotonic() - began)
+            model, spent_s = scope["state"].get("model", "-"), time.monotonic() - began
+            metrics.answered(path, model, status, spent_s)
+            if self._service.traces is not None:
+                facts = {
+                    "http.route": path,
+                    "http.response.status_code": status,
+                    "gen_ai.request.model": model,
+                }
+                self._service.traces.note(
+                    request.headers, spent_s, {**facts, "raygen.request_id": request.state.request_id}
+                )
 
     def _check_host(self, request: Request) -> None:
         """Refuse pages of other sites: without keys a browser's user would ask for them. Raises ApiError 403."""

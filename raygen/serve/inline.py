@@ -19,6 +19,7 @@ from raygen.serve.tenants.keys import has_keys
 
 # Longer than clients keep connections that they do not use: a request never meets one that is just being closed.
 KEEP_ALIVE_S = 90
+BACKLOG = 2048
 
 
 def serve_inline(config: ServiceConfig, host: str, port: int, say: Say) -> None:
@@ -83,6 +84,7 @@ async def _serve(service: Service, listener: socket.socket, say: Say) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     await service.start(work=True)
+    listener.listen(BACKLOG)  # before it is said that it serves: who comes at once waits a moment
     say(f"serving {', '.join(service.catalog.links)} at {url}/v1; console: {url}/console; Ctrl-C ends it")
     await server.serve(sockets=[listener])
     await service.close()

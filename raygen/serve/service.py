@@ -13,6 +13,7 @@ from raygen.serve.metrics import Metrics
 from raygen.serve.models.adapters import Adapters
 from raygen.serve.models.catalog import Catalog
 from raygen.serve.tenants.tenants import Tenants
+from raygen.serve.traces import Traces
 from raygen.storage import Store, open_store
 
 
@@ -27,6 +28,7 @@ class Service:
         loopback: whether it can be reached from this machine alone.
         batches: files and batches; None where they are switched off. worker: what works on them, if that is done here.
         adapters: those that come and go while it runs.
+        traces: where requests are told of; None: nowhere.
         draining: it is ending: answers under way end, new requests are refused.
     """
 
@@ -40,6 +42,7 @@ class Service:
     adapters: Adapters = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
     draining: bool = False
+    traces: Traces | None = None
 
     def __post_init__(self) -> None:
         self.adapters = Adapters(self.store, self.catalog)
@@ -50,7 +53,9 @@ class Service:
         store = open_store(config.store, config.storage)
         tenants = Tenants.of(config, store, loopback=loopback)
         batches = Batches.of(store, config, sayer()) if config.batches.enabled else None
-        return cls(config, store, catalog or Catalog.of(config), tenants, loopback, batches)
+        found = cls(config, store, catalog or Catalog.of(config), tenants, loopback, batches)
+        found.traces = Traces(config) if config.telemetry.endpoint is not None else None
+        return found
 
     async def start(self, *, work: bool = False) -> None:
         """Load the models. Raises EngineError.
@@ -73,3 +78,5 @@ class Service:
             await asyncio.to_thread(self.worker.stop)
         await self.catalog.close(self.config.gateway.longest_answer_s)
         await self.tenants.close()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)

@@ -20,6 +20,7 @@ from raygen.engines.echo import echo_text
 from raygen.serve.app import make_app
 from raygen.serve.batches.service import Batches
 from raygen.serve.config import ServiceConfig
+from raygen.serve.heads import BoundedHeads
 from raygen.serve.inline import _listener
 from raygen.serve.service import Service
 from raygen.serve.tenants.tenant import DEFAULT
@@ -72,13 +73,16 @@ class Running:
 def running(config: ServiceConfig, *, work: bool = True) -> Iterator[Running]:
     """Run a service for the length of a `with`."""
     service, ready = Service.of(config), threading.Event()
-    server = uvicorn.Server(uvicorn.Config(make_app(service), log_config=None, access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(service), http=BoundedHeads, log_config=None, access_log=False)
+    )
     listener = _listener("127.0.0.1", 0)
     found: list[asyncio.AbstractEventLoop] = []
 
     async def main() -> None:
         found.append(asyncio.get_running_loop())
         await service.start(work=work)
+        listener.listen()
         ready.set()
         await server.serve(sockets=[listener])
         await service.close()
