@@ -16,7 +16,7 @@ import openai
 
 from tests.fakes.batch_service import CHAT, answer_to, ended, lines, rows_of, uploaded
 
-ROWS = 160
+ROWS = 96
 PLACE = r"http://127\.0\.0\.1:\d+"
 
 
