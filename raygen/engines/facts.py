@@ -52,6 +52,8 @@ class EngineFacts:
     units: ClassVar[frozenset[str]] = frozenset()
     # Whether every request that is under way slows each of the others.
     shares_steps: ClassVar[bool] = False
+    # Whether it answers requests of people before those of batches by itself.
+    orders_by_priority: ClassVar[bool] = False
     # Whether it computes on all cores of its machine when there is no GPU for it.
     fills_cores: ClassVar[bool] = False
 

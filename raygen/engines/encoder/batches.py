@@ -1,7 +1,8 @@
 """Encoder batches: which texts are computed together. Plain Python: lengths in, batches out.
 
 A text waits in the queue of its padded length, which depends on its own length only; a batch takes from one queue.
-The queue whose first text has waited longest is next, so no text starves, and what came meanwhile rides along.
+The queue whose first text has waited longest is next, so no text starves, and what came meanwhile rides along. Texts that
+somebody waits for go before those of batches, of which one turn in a few keeps going.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
+from raygen.engines.requests import INTERACTIVE
+
+TURN = 8  # one batch of so many is a batch's, however many people wait
 UNIT = 16  # padded lengths are multiples: rows of matrix products agree bit for bit at such sizes
 
 
@@ -47,26 +51,29 @@ class EncoderBatches(Generic[T]):
         self._max_tokens = max_tokens
         self._max_rows = max_rows
         self._longest = longest
-        self._queues: dict[int, deque[tuple[int, T]]] = {}  # by padded length; each text with its arrival
+        # By priority and padded length; each text with its arrival.
+        self._queues: dict[tuple[int, int], deque[tuple[int, T]]] = {}
         self._arrived = 0
+        self._passed = 0  # turns since a batch had one
 
-    def add(self, texts: Iterable[T]) -> None:
+    def add(self, texts: Iterable[T], priority: int = INTERACTIVE) -> None:
         for text in texts:
-            queue = self._queues.setdefault(padded_length(text.size, self._longest), deque())
+            key = priority, padded_length(text.size, self._longest)
+            queue = self._queues.setdefault(key, deque())
             queue.append((self._arrived, text))
             self._arrived += 1
 
     def take(self) -> tuple[int, list[T]]:
         """Return the next batch: its padded length, and its texts in the order of arrival; (0, []) if none waits."""
-        for length, queue in list(self._queues.items()):
+        for key, queue in list(self._queues.items()):
             while queue and queue[0][1].cancelled:
                 queue.popleft()
             if not queue:
-                del self._queues[length]
+                del self._queues[key]
         if not self._queues:
             return 0, []
-        length = min(self._queues, key=lambda length: self._queues[length][0][0])
-        queue = self._queues[length]
+        key = self._next()
+        queue, length = self._queues[key], key[1]
         rows = max(1, min(self._max_rows, self._max_tokens // length))
         batch: list[T] = []
         while queue and len(batch) < rows:
@@ -74,6 +81,16 @@ class EncoderBatches(Generic[T]):
             if not text.cancelled:
                 batch.append(text)
         return length, batch
+
+    def _next(self) -> tuple[int, int]:
+        """Return the queue whose turn it is: people's first; a batch's in between, so that it goes on."""
+        by_priority: dict[int, list[tuple[int, int]]] = {}
+        for key in self._queues:
+            by_priority.setdefault(key[0], []).append(key)
+        first, last = min(by_priority), max(by_priority)
+        chosen = last if self._passed >= TURN - 1 else first
+        self._passed = 0 if chosen == last else self._passed + 1
+        return min(by_priority[chosen], key=lambda key: self._queues[key][0][0])
 
     def __len__(self) -> int:
         """How many texts wait; cancelled ones count until their turn comes."""

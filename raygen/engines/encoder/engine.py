@@ -99,7 +99,7 @@ class EncoderEngine(EncoderFacts, SteppingEngine[PendingTexts, list[PendingTexts
         texts = [each for each in request.inputs if not isinstance(each, Media)]
         if len(texts) != len(request.inputs):
             raise self._unsupported("embeds texts only")
-        pending = await self._computed(texts)
+        pending = await self._computed(texts, request.priority)
         return EmbedResult(pending.stacked(self._width), pending.tokens)
 
     async def classify(self, request: ClassifyRequest) -> ClassifyResult:
@@ -113,16 +113,16 @@ class EncoderEngine(EncoderFacts, SteppingEngine[PendingTexts, list[PendingTexts
         """
         if self.model.spec.family != "classifier":
             raise self.lacks("classify")
-        pending = await self._computed(request.texts)
+        pending = await self._computed(request.texts, request.priority)
         logits = pending.stacked(self._width)
         chances = _sigmoid if self._multi_label else _softmax
         named = [dict(zip(self._labels, chances(row).tolist(), strict=True)) for row in logits]
         return ClassifyResult(named, logits, pending.tokens)
 
-    async def _computed(self, texts: Sequence[str | tuple[str, str]]) -> PendingTexts:
+    async def _computed(self, texts: Sequence[str | tuple[str, str]], priority: int) -> PendingTexts:
         """Queue a request and wait until its texts are computed. Raises RowError, EngineError."""
         self._check_running()
-        pending = PendingTexts(asyncio.get_running_loop().create_future(), texts)
+        pending = PendingTexts(asyncio.get_running_loop().create_future(), texts, priority)
         self._requests.add(pending)
         self._inbox.append(pending)
         self._wake.set()
@@ -189,7 +189,7 @@ class EncoderEngine(EncoderFacts, SteppingEngine[PendingTexts, list[PendingTexts
                 )
             texts.append(text)
         pending.tokens = sum(text.size for text in texts)
-        self._batches.add(texts)
+        self._batches.add(texts, pending.priority)
 
     def _count(self, length: int, rows: int) -> None:
         extra = self.stats.extra

@@ -18,6 +18,7 @@ class EncoderFacts(EngineFacts):
 
     engine = "raygen.engines.encoder.engine:EncoderEngine"
     families = {"embedder": frozenset({"embed"}), "classifier": frozenset({"classify"})}
+    orders_by_priority = True
     fills_cores = True
     deciding_options = frozenset({"max_tokens", "truncate", "pooling", "normalize"})
 

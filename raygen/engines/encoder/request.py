@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from raygen.engines.requests import INTERACTIVE
 from raygen.engines.stepping import Pending
 from raygen.errors import RowError
 
@@ -20,6 +21,7 @@ class PendingTexts(Pending):
     """A request inside the engine: done when all its texts are, or one of them failed."""
 
     texts: Sequence[str | tuple[str, str]]
+    priority: int = INTERACTIVE
     rows: dict[int, np.ndarray] = field(default_factory=dict)  # what was computed, by the text's place
     tokens: int = 0
     error: RowError | None = None

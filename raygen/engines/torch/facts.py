@@ -22,6 +22,7 @@ class TorchFacts(EngineFacts):
     takes_tools = True
     takes_constraints = True
     shares_steps = True
+    orders_by_priority = True
     fills_cores = True
     templated = True
     deciding_options = frozenset({"context_tokens"}) | TEMPLATE_OPTIONS

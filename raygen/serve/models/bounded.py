@@ -82,6 +82,18 @@ class BoundedEngine(EngineBeside):
         return min(LONGEST_RETRY_S, max(0.5, (self._mean_s or 0.1) * max(1, self.waiting) / 2))
 
 
+class SharedEngine(EngineBeside):
+    """Lets a batch have a part of an engine that knows no priorities of its own: the rest is free for people at any moment."""
+
+    def __init__(self, engine: Engine, share: float) -> None:
+        super().__init__(engine)
+        self._slots = asyncio.Semaphore(max(1, int(engine.capacity * share)))
+
+    async def ask(self, verb: str, request: Any) -> Any:
+        async with self._slots:
+            return await super().ask(verb, request)
+
+
 class BatchEngine(ForwardingEngine):
     """Hands requests of a batch, from the event loop of its host, to the replica's engine on its own: behind all others."""
 

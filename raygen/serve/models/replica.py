@@ -15,7 +15,7 @@ from raygen.engines.figures import usage_figures
 from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from raygen.program.host import ChunkResult, EngineHost
 from raygen.serve.config import ServedModel
-from raygen.serve.models.bounded import BatchEngine, BoundedEngine
+from raygen.serve.models.bounded import BatchEngine, BoundedEngine, SharedEngine
 from raygen.serve.models.link import ChunkWork, Figures
 
 CHUNK_THREADS = 64  # chunks at work at once
@@ -40,9 +40,10 @@ class Replica:
 
     def __init__(self, model: ResolvedModel, served: ServedModel, engine: Engine | None = None) -> None:
         self.model, self.served = model, served
-        self._engine = engine or engine_class(model.spec.engine)(model)
+        self._engine: Engine = engine or engine_class(model.spec.engine)(model)
         self._engine.batch_share = served.batch_share
         self.engine = BoundedEngine(self._engine, served.bound)
+        self._behind = self._engine  # as batches ask it
         self._hosts: dict[str, Host] = {}
         self._threads = ThreadPoolExecutor(CHUNK_THREADS, "batch-chunk")
         self._hosting = asyncio.Lock()
@@ -52,6 +53,8 @@ class Replica:
         """Load the model. Raises EngineError."""
         self._loop = asyncio.get_running_loop()
         await self._engine.start()
+        if not self._engine.orders_by_priority:
+            self._behind = SharedEngine(self._engine, self.served.batch_share)
 
     async def run_chunk(self, work: ChunkWork, rows: pa.Table) -> ChunkResult:
         """Turn a batch's chunk into outcomes. Raises EngineError."""
@@ -73,7 +76,7 @@ class Replica:
             kept.seen_s = time.monotonic()
 
     def _host(self, work: ChunkWork) -> EngineHost:
-        stand_ins = {name: BatchEngine(self._engine, self._loop) for name in work.models}
+        stand_ins = {name: BatchEngine(self._behind, self._loop) for name in work.models}
         host = EngineHost(work.job, work.models, work.config_hash, work.kept, stand_ins)
         host.start()
         return host

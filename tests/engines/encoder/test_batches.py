@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from raygen.engines.encoder.batches import UNIT, EncoderBatches, padded_length
+from raygen.engines.requests import BATCH, INTERACTIVE
 
 
 @dataclass(eq=False)
@@ -82,3 +83,22 @@ def test_cancelled_texts_are_never_handed_out():
     texts[0].cancelled = texts[3].cancelled = texts[5].cancelled = True
     assert batches.take() == (16, [texts[1], texts[2], texts[4]])
     assert len(batches) == 0
+
+
+def test_people_go_before_batches_which_keep_a_turn_in_a_few():
+    batches: EncoderBatches[Text] = EncoderBatches(16, 1)
+    batches.add([Text(5) for _ in range(4)], BATCH)
+    people = [Text(7) for _ in range(20)]
+    batches.add(people, INTERACTIVE)
+    taken = [batches.take()[1][0] for _ in range(24)]
+    turns = [number for number, text in enumerate(taken) if text.size == 5]
+    assert turns == [7, 15, 22, 23]
+    assert [text for text in taken if text.size == 7] == people
+
+
+def test_alone_either_kind_is_taken_in_the_order_of_arrival():
+    for priority in (INTERACTIVE, BATCH):
+        batches: EncoderBatches[Text] = EncoderBatches(16, 1)
+        texts = [Text(size) for size in (5, 40, 7)]
+        batches.add(texts, priority)
+        assert [batches.take()[1][0] for _ in range(3)] == texts

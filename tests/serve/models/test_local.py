@@ -7,11 +7,14 @@ import asyncio
 import pytest
 
 from raygen.config.sampling import Sampling
+from raygen.engines import engine_class
 from raygen.engines.echo import echo_text
 from raygen.engines.requests import GenerateRequest
 from raygen.errors import BusyError
+from raygen.models.resolved import ResolvedModel
 from raygen.serve.config import ServiceConfig
 from raygen.serve.models.catalog import Catalog
+from raygen.serve.models.replica import Replica
 from raygen.serve.tenants.tenant import Tenant
 from raygen.wire.errors import ApiError
 
@@ -64,3 +67,21 @@ def test_a_name_that_is_not_there_or_not_allowed_is_not_found():
     assert "models: echo" in caught.value.message
     with pytest.raises(ApiError):
         catalog.find("echo", Tenant("t", models=frozenset({"other"})))
+
+
+def test_an_engine_without_priorities_gives_batches_their_share_alone():
+    async def most(share):
+        made = service(batch_share=share, options={"delay_s": 0.02, "concurrency": 8}).models["echo"]
+        engine = engine_class("echo")(ResolvedModel("echo", made.spec, None, "d"))
+        replica = Replica(engine.model, made, engine)
+        await replica.start()
+        seen = []
+        tasks = [asyncio.create_task(replica._behind.generate(request(n))) for n in range(16)]
+        while not all(task.done() for task in tasks):
+            await asyncio.sleep(0.002)
+            seen.append(engine.stats.in_flight)
+        await replica.close()
+        return max(seen)
+
+    assert asyncio.run(most(0.5)) == 4
+    assert asyncio.run(most(1.0)) == 8
