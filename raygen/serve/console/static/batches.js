@@ -40,7 +40,7 @@ export async function batch(page, id) {
         over && found.status !== "failed" && h("button", { onclick: report }, "Report"))),
     h("progress", { max: Math.max(1, counts.total), value: counts.completed + counts.failed, "aria-label": "Lines that have an outcome" }),
     h("p", { class: "lead" }, `${count(counts.completed + counts.failed)} of ${count(counts.total)} lines have an outcome; ${count(counts.failed)} failed.`),
-    facts([["Model", found.model ?? "–"], ["Endpoint", found.endpoint], ["Created", when(found.created_at)],
+    facts([["Model", found.model ?? "–"], ["Endpoint", found.endpoint.replace("/v1/", "")], ["Created", when(found.created_at)],
       ["Time", took(found.in_progress_at, found.completed_at ?? found.cancelled_at ?? found.expired_at)],
       ["Prompt tokens", count(found.usage?.input_tokens)], ["Output tokens", count(found.usage?.output_tokens)], ["Expires", when(found.expires_at)]]),
     found.metadata && Object.keys(found.metadata).length ? [h("h2", {}, "Metadata"), facts(Object.entries(found.metadata))] : null,
