@@ -15,7 +15,6 @@ from raygen.serve.app import make_app
 from raygen.serve.config import ServiceConfig
 from raygen.serve.heads import BoundedHeads
 from raygen.serve.service import Service
-from raygen.serve.tenants.keys import has_keys
 
 # Longer than clients keep connections that they do not use: a request never meets one that is just being closed.
 KEEP_ALIVE_S = 90
@@ -26,10 +25,6 @@ def serve_inline(config: ServiceConfig, host: str, port: int, say: Say) -> None:
     """Serve until Ctrl-C. Raises UserError: refused before anything is loaded; EngineError."""
     listener = _listener(host, port)
     service = Service.of(config, loopback=is_loopback(host))
-    if not service.loopback and not has_keys(service.store):
-        raise ConfigError(
-            f"--host {host}: other machines could ask without a key; make one: raygen keys add TENANT --store {config.store}"
-        )
     asyncio.run(_serve(service, listener, say))
 
 

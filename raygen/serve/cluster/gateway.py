@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from ray import serve
@@ -13,10 +14,12 @@ from raygen.models.resolved import ResolvedModel
 from raygen.serve.app import make_app
 from raygen.serve.cluster.environment import check_variables
 from raygen.serve.cluster.over_handles import service_over
+from raygen.serve.cluster.private import http_host
 from raygen.serve.cluster.proxy import MAX_FILE, max_file_bytes
 from raygen.serve.cluster.rebind import check_rebound
 from raygen.serve.cluster.replica_process import prepare
 from raygen.serve.config import ServiceConfig
+from raygen.serve.inline import is_loopback
 
 
 @serve.ingress()
@@ -37,7 +40,8 @@ class Gateway:
                 f"batches.max_file_bytes is {config.batches.max_file_bytes}, and this node's proxy lets in "
                 f"{max_file_bytes()}; set {MAX_FILE} in its environment"
             )
-        self._service = service_over(config, models, handles)
+        host = await asyncio.to_thread(http_host)
+        self._service = service_over(config, models, handles, loopback=is_loopback(host or "0.0.0.0"))
         await self._service.start()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

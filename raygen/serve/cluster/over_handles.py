@@ -16,7 +16,11 @@ from raygen.serve.service import Service
 
 
 def service_over(
-    config: ServiceConfig, models: Mapping[str, ResolvedModel], handles: Mapping[str, DeploymentHandle]
+    config: ServiceConfig,
+    models: Mapping[str, ResolvedModel],
+    handles: Mapping[str, DeploymentHandle],
+    *,
+    loopback: bool = True,
 ) -> Service:
     """Return the service over the models' deployments. To be called within a deployment."""
     standing = Standing(serve.get_replica_context().app_name)
@@ -24,4 +28,4 @@ def service_over(
     def link(name: str, model: ResolvedModel, served: ServedModel) -> ServeLink:
         return ServeLink(name, model, served, handles[name], standing, config)
 
-    return Service.of(config, catalog=Catalog.of(config, link, models))
+    return Service.of(config, catalog=Catalog.of(config, link, models), loopback=loopback)

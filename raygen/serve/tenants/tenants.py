@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from raygen.errors import RaygenError
+from raygen.errors import ConfigError, RaygenError
 from raygen.serve.config import ServiceConfig
 from raygen.serve.tenants.keys import Keyring, has_keys
 from raygen.serve.tenants.ledger import FLUSH_S, Ledger
@@ -33,14 +33,29 @@ class Tenants:
         self._limiter = Limiter(config.gateway.copies, self.ledger.month_tokens)
         self._default = Tenant(DEFAULT.name, limits=config.limits.get(DEFAULT.name) or DEFAULT.limits)
         self._flushing: asyncio.Task[None] | None = None
+        self._store, self._by_store = store, False  # whether a first key in the store makes keys needed
 
     @classmethod
     def of(cls, config: ServiceConfig, store: Store, *, loopback: bool) -> Tenants:
-        """Decide whether keys are needed: always but on loopback, there once the store holds any."""
+        """Decide whether keys are needed: always but on loopback, there once the store holds any.
+
+        Raises:
+            ConfigError: others could ask without a key.
+        """
+        there = has_keys(store)
+        if not loopback and config.keys.required is False:
+            raise ConfigError(
+                "keys.required: false is for loopback alone: other machines could ask without a key"
+            )
+        if not loopback and not there:
+            raise ConfigError(
+                "other machines could ask without a key, and there is none; make one: "
+                f"raygen keys add TENANT --store {config.store}"
+            )
         required = config.keys.required
-        if required is None:
-            required = not loopback or has_keys(store)
-        return cls(config, store, required)
+        made = cls(config, store, not loopback or there if required is None else required)
+        made._by_store = required is None
+        return made
 
     def start(self) -> None:
         """Begin to write the ledger, every few seconds."""
@@ -83,6 +98,15 @@ class Tenants:
         while True:
             await asyncio.sleep(FLUSH_S)
             await self._flush()
+            await self._look_for_keys()
+
+    async def _look_for_keys(self) -> None:
+        """Ask for keys from the moment that somebody has made the first one."""
+        if self._by_store and not self.required:
+            try:
+                self.required = await asyncio.to_thread(has_keys, self._store)
+            except RaygenError as error:
+                log.warning("keys could not be looked up: %s", type(error).__name__)
 
     async def _flush(self) -> None:
         try:
