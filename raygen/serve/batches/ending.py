@@ -33,6 +33,7 @@ def settle_end(objects: Objects, record: Record, status: str, retry: int = 0) ->
     end = {
         "batch": place.batch,
         "status": status,
+        "model": (record.verdict or {}).get("model"),
         "commits": commits,
         "counts": counts_of((record.verdict or {}).get("rows", 0), sums),
         "usage": sums.usage,

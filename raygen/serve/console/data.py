@@ -71,7 +71,7 @@ async def _usage(request: Request) -> Response:
 
 
 async def _rows(request: Request) -> Response:
-    run = _run_of(request)
+    run = await run_in_threadpool(_run_of, request)
     text = request.path_params["chunk"]
     if not (text.isascii() and text.isdigit()):
         raise ApiError(404, "not_found", "nothing is served at this path")
@@ -79,7 +79,7 @@ async def _rows(request: Request) -> Response:
 
 
 async def _report(request: Request) -> Response:
-    page = await run_in_threadpool(_report_of, _run_of(request))
+    page = await run_in_threadpool(_report_of, await run_in_threadpool(_run_of, request))
     # It is saved, not shown: what is in it was written by models.
     headers = {"content-disposition": "attachment", "content-security-policy": "sandbox"}
     return Response(page, media_type="text/html", headers=headers)
@@ -138,8 +138,10 @@ def _report_of(run: Store) -> bytes:
 def _run_of(request: Request) -> Store:
     """Return the run of the tenant's own batch. Raises ApiError 404."""
     service, tenant = _asked(request)
-    run = service.store.child(Place(tenant.name, request.path_params["batch"]).run)
-    return run
+    place = Place(tenant.name, request.path_params["batch"])
+    if service.batches is None or not service.store.exists(place.request):
+        raise ApiError(404, "batch_not_found", "there is no such batch", "batch")
+    return service.store.child(place.run)
 
 
 def _asked(request: Request) -> tuple[Service, Tenant]:

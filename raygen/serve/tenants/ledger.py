@@ -48,6 +48,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._month: dict[str, tuple[float, float]] = {}  # tenant -> when it was read, tokens
         self._since: dict[str, float] = defaultdict(float)  # tokens that were added since then
+        self._ended: dict[str, dict[str, Any]] = {}  # of batches
 
     def add(self, tenant: str, model: str, usage: Usage) -> None:
         """Note a request and what it used."""
@@ -82,7 +83,8 @@ class Ledger:
         read = self._month.get(tenant)
         if read is None or now - read[0] > LOOK_S:
             month = datetime.now(UTC).strftime("%Y-%m")
-            tokens = sum(tokens_in(line.usage) for line in read_usage(self._store, tenant, month).values())
+            lines = read_usage(self._store, tenant, month, self._ended)
+            tokens = sum(tokens_in(line.usage) for line in lines.values())
             with self._lock:
                 unwritten = sum(
                     tokens_in(line.usage) for (owner, _), line in self._open.items() if owner == tenant
@@ -91,23 +93,46 @@ class Ledger:
         return self._month[tenant][1] + self._since[tenant]
 
 
-def read_usage(store: Store, tenant: str, month: str) -> dict[str, Line]:
-    """Return what a tenant used in a month (`2026-12`), by model; batches included."""
+def read_usage(
+    store: Store, tenant: str, month: str, ended: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Line]:
+    """Return what a tenant used in a month (`2026-12`), by model: requests, and batches that ended in it.
+
+    Args:
+        ended: ends of batches that were read before, by key; they never change.
+    """
     found: dict[str, Line] = defaultdict(Line)
     for info in store.list(f"usage/{tenant}/{month}-"):
         for model, line in read_sealed(store, info.key)["models"].items():
             found[model].add(line["requests"], Usage(line["usage"]))
+    for end in _ends(store, tenant, {} if ended is None else ended):
+        if datetime.fromtimestamp(end["ended_s"], UTC).strftime("%Y-%m") == month:
+            found[end["model"]].add(end["requests"], Usage(end["usage"]))
     return dict(found)
 
 
-def tenants_in(store: Store) -> Iterator[str]:
-    """Yield the tenants that used anything."""
-    seen = None
-    for info in store.list("usage/"):
-        tenant = info.key.split("/")[1]
-        if tenant != seen:
-            seen = tenant
-            yield tenant
+def _ends(store: Store, tenant: str, ended: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield how each batch ended: of one whose failed rows were asked again the last end, which counts all of it."""
+    last: dict[str, tuple[int, str]] = {}
+    for info in store.list(f"tenants/{tenant}/ends/"):
+        name = info.key.rpartition("/")[2].removesuffix(".json")
+        batch, _, retry = name.partition("-")
+        last[batch] = max(last.get(batch, (0, info.key)), (int(retry or 0), info.key))
+    for _, key in last.values():
+        if key not in ended:
+            end = read_sealed(store, key)
+            ended[key] = {
+                "model": end.get("model") or "-",
+                "requests": end["counts"]["completed"] + end["counts"]["failed"],
+                "usage": end["usage"],
+                "ended_s": end["ended_s"],
+            }
+        yield ended[key]
+
+
+def tenants_in(store: Store) -> list[str]:
+    """Return the tenants that used anything."""
+    return sorted({info.key.split("/")[1] for top in ("usage/", "tenants/") for info in store.list(top)})
 
 
 def cost_of(usage: Usage, model: ServedModel | None) -> tuple[float, str] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from raygen.errors import StorageError
 from raygen.serve.config import ServedModel
 from raygen.serve.tenants.ledger import Ledger, read_usage, tenants_in, usage_record
 from raygen.storage import open_store
+from raygen.storage.sealed import seal
 from raygen.usage import Usage
 
 
@@ -25,7 +28,7 @@ def test_amounts_add_up_over_gateways_and_writes(tmp_path):
             gateway.flush()
     line = read_usage(store, "acme", month())["smol"]
     assert (line.requests, dict(line.usage)) == (4, {"prompt_tokens": 12, "output_tokens": 8})
-    assert list(tenants_in(store)) == ["acme"]
+    assert tenants_in(store) == ["acme"]
 
 
 def test_what_could_not_be_written_is_written_later(tmp_path, monkeypatch):
@@ -65,3 +68,25 @@ def test_money_follows_from_prices(tmp_path):
     )
     told = usage_record(read_usage(store, "acme", month()), lambda name: model)
     assert (told["smol"]["cost"], told["smol"]["currency"]) == (1.5, "EUR")
+
+
+def test_batches_count_with_their_last_end(tmp_path):
+    store = open_store(str(tmp_path))
+
+    def end(name: str, tokens: int) -> None:
+        record = {
+            "model": "smol",
+            "counts": {"completed": 3, "failed": 1},
+            "usage": {"output_tokens": tokens},
+        }
+        store.put(f"tenants/acme/ends/{name}.json", seal({**record, "ended_s": time.time()}))
+
+    end("batch_a", 5)
+    end("batch_b", 7)
+    end("batch_b-1", 9)
+    end("batch_b-10", 11)
+    line = read_usage(store, "acme", month())["smol"]
+    assert (line.requests, line.usage["output_tokens"]) == (8, 16)
+    assert read_usage(store, "acme", "2001-01") == {}
+    assert Ledger(store).month_tokens("acme") == 16
+    assert tenants_in(store) == ["acme"]
