@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from raygen.cluster.errors_as_text import pack_error
+from raygen.config.media import SpeakSettings
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
 from raygen.engines.echo import EchoEngine
-from raygen.engines.requests import ClassifyRequest, GenerateRequest, GenerateResult, LikelihoodRequest
+from raygen.engines.requests import ClassifyRequest, GenerateRequest, GenerateResult, SpeakRequest
 from raygen.errors import EngineError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.pipeline.pools import pooled
@@ -148,9 +149,9 @@ def test_requests_are_spread_bounded_and_answered_as_the_engine_would() -> None:
         assert (
             classified.probabilities == (await own.classify(ClassifyRequest("r", ["a text"]))).probabilities
         )
-        with pytest.raises(RowError, match="tells no likelihood"):  # the replica's own answer
-            await room.engine.likelihood(LikelihoodRequest("likely", ["a text"]))
-        assert "likely" in first.asked + second.asked
+        with pytest.raises(RowError, match="speaks no text"):  # the replica's own answer
+            await room.engine.speak(SpeakRequest("spoken", "a text", SpeakSettings(), [1]))
+        assert "spoken" in first.asked + second.asked
         assert (room.engine.capacity, room.engine.version) == (12, "echo 1")
         await room.engine.close()
 
