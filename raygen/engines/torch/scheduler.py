@@ -215,13 +215,13 @@ class Scheduler:
             kept = FLOOR if self._behind and not self.batch else 0
             room = self._rows - len(self._running) - kept
             before = len(self._waiting)
-            left = self._admit_from(self._waiting, step, room, left)
-            if not self._waiting or len(self._waiting) < before:
+            left, short = self._admit_from(self._waiting, step, room, left)
+            if not short or len(self._waiting) < before:
                 break
             youngest = self._youngest_of_batches()
             if youngest is None or self.batch <= FLOOR:
                 break
-            self._preempt(youngest)  # neither a slot nor memory was left
+            self._preempt(youngest)
         return left
 
     def _admit_batches(self, step: Step, left: int) -> None:
@@ -233,14 +233,16 @@ class Scheduler:
             free = min(free, max(FLOOR, int(self._rows * self.batch_share)) - batch)
         self._admit_from(self._behind, step, free, left)
 
-    def _admit_from(self, queue: deque[Sample], step: Step, room: int, left: int) -> int:
+    def _admit_from(self, queue: deque[Sample], step: Step, room: int, left: int) -> tuple[int, bool]:
         """Give at most `room` slots: first whose prompts begin with what is kept, else in the order of arrival.
 
         Returns:
-            How many tokens of prompts the step may still take.
+            How many tokens of prompts the step may still take; and whether a slot or memory was lacking. Who waits for the
+            next step, or for what another one computes, lacks neither.
         """
         if room <= 0 or left <= 0 or not queue:
-            return left
+            return left, room <= 0
+        short = False
         expected = sum(self._memory.cost(self._expected(sample)) for sample in self._running)
         leaders = {(id(s.prompt), s.adapter): s for s in self._running if s.prefilling and s.leader is None}
         window = self._window(queue, 4 * room + 32)
@@ -256,11 +258,14 @@ class Scheduler:
             start = len(found) * BLOCK + more
             piece = 0 if leader else min(len(sample.prompt), (start // PIECE + 1) * PIECE) - start
             cost = self._memory.cost(self._expected(sample))
-            if piece > left or (self._running and expected + cost > self._memory.positions):
+            if piece > left:
                 break
-            if not self._memory.add(sample, self._expected(sample)) and not self._memory.add(
-                sample, len(sample.prompt) + 1
-            ):
+            short = bool(self._running) and expected + cost > self._memory.positions
+            short = short or not (
+                self._memory.add(sample, self._expected(sample))
+                or self._memory.add(sample, len(sample.prompt) + 1)
+            )
+            if short:
                 break
             expected += cost
             self._running[sample] = None
@@ -282,7 +287,7 @@ class Scheduler:
         for sample in window[:last]:
             sample.passed += sample not in admitted
         queue.extendleft(sample for sample in reversed(window) if sample not in admitted)
-        return left
+        return left, short
 
     def _window(self, queue: deque[Sample], size: int) -> list[Sample]:
         window: list[Sample] = []

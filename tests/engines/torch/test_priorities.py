@@ -142,3 +142,24 @@ def test_in_short_memory_people_get_that_of_batches(seed):
     assert person[0] in running(made) or person[0].done
     made.run()
     assert all(each.done for each in batch)
+
+
+def long_ones(count: int, shared: int) -> list[Sample]:
+    """Samples that somebody waits for, with prompts of 700 tokens that begin with `shared` equal ones."""
+    draws = random.Random(5)
+    begin = [draws.randrange(1000) for _ in range(shared)]
+    prompts = [[*begin, *(draws.randrange(1000) for _ in range(700 - shared))] for _ in range(count)]
+    return [sample_of(prompt, 5, n) for n, prompt in enumerate(prompts)]
+
+
+@pytest.mark.parametrize("shared", [0, 650])  # the step is full; what both begin with is being computed
+def test_whoever_could_not_use_a_slot_yet_takes_none_of_batches(shared):
+    made, _ = simulation(rows=8)
+    made.scheduler.submit(samples(4, BATCH, tokens=60))
+    for _ in range(5):
+        made.step()
+    for person in long_ones(3, shared):  # four slots are free
+        made.scheduler.submit([person])
+        made.step()
+    assert made.scheduler.preemptions == 0
+    made.run()
