@@ -62,12 +62,16 @@ class Adapters:
             except (RowError, UserError) as error:
                 log.warning("an adapter of model %s was not loaded: %s", model, type(error).__name__)
                 said = (
-                    error.message
+                    error.public or error.message
                     if isinstance(error, RowError)
                     else "the reference gives no LoRA adapter of this model"
                 )
                 raise ApiError(400, "adapter_not_loaded", said, "ref") from None
-            await asyncio.to_thread(self._note, model, name, ref)
+            try:
+                await asyncio.to_thread(self._note, model, name, ref)
+            except BaseException:  # nobody else knows it, nor would this service once it is started again
+                await link.drop_adapter(name)
+                raise
 
     async def drop(self, model: str, name: str) -> None:
         """Drop an adapter; answers under way keep it to their end. Raises ApiError 404, 409."""
@@ -118,21 +122,26 @@ class Adapters:
     def _known(self) -> dict[str, dict[str, str | None]]:
         last: dict[tuple[str, str], str] = {}
         for info in self._store.list("adapters/"):
-            _, model, name, _ = info.key.split("/")
-            last[model, name] = info.key
+            parts = info.key.split("/")
+            if len(parts) == 4:
+                last[parts[1], parts[2]] = info.key
         found: dict[str, dict[str, str | None]] = {}
         for (model, name), key in last.items():
             found.setdefault(model, {})[name] = read_sealed(self._store, key)["ref"]
         return found
 
+    async def look(self) -> None:
+        """Hold what the store says now. Raises StorageError."""
+        async with self._lock:  # what is written meanwhile would be undone
+            known = await asyncio.to_thread(self._known)
+            for model, adapters in known.items():
+                if model in self._catalog.links:
+                    await self._follow(model, adapters)
+
     async def _keep_looking(self) -> None:
         while True:
             try:
-                known = await asyncio.to_thread(self._known)
-                async with self._lock:
-                    for model, adapters in known.items():
-                        if model in self._catalog.links:
-                            await self._follow(model, adapters)
+                await self.look()
             except RaygenError as error:
                 log.warning("adapters could not be looked up: %s", type(error).__name__)
             await asyncio.sleep(LOOK_S)
@@ -142,7 +151,10 @@ class Adapters:
         for name, ref in known.items():
             if name in self._fixed[model] or link.adapters.get(name) == ref:
                 continue
-            if name in link.adapters:
-                await link.drop_adapter(name)
-            if ref is not None:
-                await link.load_adapter(name, ref)
+            try:
+                if name in link.adapters:
+                    await link.drop_adapter(name)
+                if ref is not None:
+                    await link.load_adapter(name, ref)
+            except RaygenError as error:  # the others are loaded all the same; the next look tries again
+                log.warning("an adapter of model %s was not loaded: %s", model, type(error).__name__)
