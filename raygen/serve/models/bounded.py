@@ -74,7 +74,7 @@ class BoundedEngine(EngineBeside):
         if self._ended_s is not None:
             gap = now - self._ended_s
             self._mean_s = gap if self._mean_s is None else (1 - SMOOTH) * self._mean_s + SMOOTH * gap
-        self._ended_s = now
+        self._ended_s = now if self.under_way else None  # an idle hour is no pace
 
     @property
     def retry_after_s(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from raygen.config.model import ModelSpec
 from raygen.engines import engine_class
@@ -46,10 +47,15 @@ class Catalog:
     def of(
         cls,
         config: ServiceConfig,
-        make: MakeLink = LocalLink,
+        make: MakeLink | None = None,
         models: Mapping[str, ResolvedModel] | None = None,
     ) -> Catalog:
-        """Make a link to each model, resolved here unless they are given; nothing is loaded yet. Raises UserError."""
+        """Make a link to each model, resolved here unless they are given; nothing is loaded yet. Raises UserError.
+
+        Args:
+            make: a link of a model; in this process if it is not given.
+        """
+        make = make or partial(LocalLink, storage=config.storage)
         models = resolve_served(config) if models is None else models
         links = {name: make(name, model, config.models[name]) for name, model in models.items()}
         engines = {name: link.engine for name, link in links.items()}

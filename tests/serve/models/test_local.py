@@ -10,9 +10,10 @@ from raygen.config.sampling import Sampling
 from raygen.engines import engine_class
 from raygen.engines.echo import echo_text
 from raygen.engines.requests import GenerateRequest
-from raygen.errors import BusyError
+from raygen.errors import BusyError, ModelReferenceError
 from raygen.models.resolved import ResolvedModel
 from raygen.serve.config import ServiceConfig
+from raygen.serve.models import local
 from raygen.serve.models.catalog import Catalog
 from raygen.serve.models.replica import Replica
 from raygen.serve.tenants.tenant import Tenant
@@ -85,3 +86,25 @@ def test_an_engine_without_priorities_gives_batches_their_share_alone():
 
     assert asyncio.run(most(0.5)) == 4
     assert asyncio.run(most(1.0)) == 8
+
+
+def test_adapters_that_come_later_are_found_where_the_service_keeps_its_models(monkeypatch):
+    seen = []
+
+    def resolve(ref, where, storage):
+        seen.append((ref, where, storage.endpoint_url))
+        raise ModelReferenceError("not there")
+
+    monkeypatch.setattr(local, "resolve_adapter", resolve)
+    config = {"models": {"echo": {"family": "causal_lm", "engine": "echo"}}}
+    config["storage"] = {"endpoint_url": "http://127.0.0.1:9"}
+
+    async def load():
+        catalog = Catalog.of(ServiceConfig.model_validate(config))
+        await catalog.start()
+        with pytest.raises(ModelReferenceError):
+            await catalog.links["echo"].load_adapter("late", "s3://models/late")
+        await catalog.close(0)
+
+    asyncio.run(load())
+    assert seen == [("s3://models/late", "adapter 'late' of model 'echo'", "http://127.0.0.1:9")]
