@@ -78,6 +78,7 @@ def raygen_config(
     if not echo:
         model = {"family": "causal_lm", "engine": "torch", "ref": MODEL, "dtype": dtype}
         model["options"] = {"max_batch": 64, **(options or {})}
+        model["bound"] = 12  # who waits has a token within two seconds
     return {"store": store, "models": {"smol": model}}
 
 
