@@ -120,13 +120,20 @@ class Guard:
         """Refuse pages of other sites: without keys a browser's user would ask for them. Raises ApiError 403."""
         if self._service.tenants.required:
             return
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        try:
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        except ValueError:  # a bracket without its other one, or no address in them
+            host = None
         if host not in self._hosts:
             raise ApiError(
                 403, "host_not_allowed", "the Host header names no host of this service: see gateway.hosts"
             )
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        try:
+            same = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        except ValueError:
+            same = False
+        if not same:
             raise ApiError(403, "origin_not_allowed", "pages of other sites may not ask this service")
 
 

@@ -65,6 +65,9 @@ def test_pages_of_other_sites_may_not_ask(tmp_path):
         assert http.get("/v1/models", headers={"origin": "http://evil.example"}).status_code == 403
         assert http.get("/v1/models", headers={"host": "evil.example"}).status_code == 403
         assert http.get("/v1/models", headers={"origin": "http://127.0.0.1"}).status_code == 200
+        for broken in ("[::1", "[zz]:80", "a]"):
+            assert http.get("/v1/models", headers={"host": broken}).status_code == 403, broken
+            assert http.get("/v1/models", headers={"origin": f"http://{broken}"}).status_code == 403, broken
 
 
 def test_a_large_body_is_refused_before_it_is_read(tmp_path):

@@ -113,7 +113,7 @@ def _lives_s(anchor: Any, seconds: Any) -> int | None:
     if anchor != "created_at":
         raise ApiError(400, "invalid_value", f"{ANCHOR}: allowed: created_at", ANCHOR)
     text = str(seconds)
-    if not (text.isascii() and text.isdigit() and 3600 <= int(text[:9]) <= 2_592_000):
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 3600 <= int(text) <= 2_592_000):
         raise ApiError(400, "invalid_value", f"{EXPIRY}: a whole number from 3600 to 2592000", EXPIRY)
     return int(text)
 
