@@ -22,7 +22,9 @@ class Page:
     def asked(cls, query: Mapping[str, str], limit: int, most: int) -> Page:
         """Return what a query asks. Raises ApiError."""
         given = query.get("limit")
-        if given is not None and not (given.isascii() and given.isdigit() and 0 < int(given[:9]) <= most):
+        if given is not None and not (
+            given.isascii() and given.isdigit() and len(given) <= 9 and 0 < int(given) <= most
+        ):
             raise ApiError(400, "invalid_value", f"limit: a whole number from 1 to {most}", "limit")
         order = query.get("order", "desc")
         if order not in ("asc", "desc"):
