@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from raygen.cli.options import Inline, Sets, say
+from raygen.cli.options import Inline, say
 
 ServiceFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="a service's YAML file", show_default=False)
@@ -16,7 +16,10 @@ ServiceFile = Annotated[
 
 def serve(
     config: ServiceFile,
-    sets: Sets = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="override a field, such as models.smol.bound=8"),
+    ] = None,
     inline: Inline = False,
     host: Annotated[str, typer.Option("--host", help="the address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one")] = 8000,
