@@ -73,7 +73,9 @@ def test_pages_of_other_sites_may_not_ask(tmp_path):
 def test_a_large_body_is_refused_before_it_is_read(tmp_path):
     with client(tmp_path) as http:
         found = http.post("/v1/chat/completions", content=b" " * (5 * 2**20))
+        endless = http.post("/v1/chat/completions", headers={"content-length": "9" * 5000}, content=b"{}")
     assert (found.status_code, found.json()["error"]["code"]) == (413, "body_too_large")
+    assert endless.status_code == 413
 
 
 def test_every_answer_is_named(tmp_path):

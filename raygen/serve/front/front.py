@@ -31,6 +31,7 @@ HOSTILE = frozenset(
 )
 MAX_HEADER_BYTES = 32 * 1024
 MAX_QUERY_BYTES = 4096
+MOST_DIGITS = 15  # of a length: Python refuses to read very long numbers
 SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,100}")
 # On every answer. What a page of the console may do beyond it is said by the page's own policy.
 SECURITY = (
@@ -110,7 +111,7 @@ class _Body:
             if name == b"content-length":
                 if not value.isdigit():
                     raise ApiError(400, "invalid_header", "content-length: it is to be a number")
-                if int(value) > self._most:
+                if len(value) > MOST_DIGITS or int(value) > self._most:
                     raise self._too_large()
 
     async def receive(self) -> Message:
