@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from raygen.errors import CorruptDataError
 from raygen.serve.batches.idempotency import FIRST, Once, id_for
-from raygen.serve.batches.layout import FILE, KNOWN, RESULT, Place, result_id
+from raygen.serve.batches.layout import FILE, KNOWN, RESULT, Place, made_s, result_id
 from raygen.serve.batches.objects import Objects
 from raygen.serve.batches.pages import Page
 from raygen.serve.batches.results import result_lines
@@ -91,12 +92,19 @@ class Files:
                 ids += [result_id(batch, kind, int(retry or 0)) for kind in KINDS]
         deleted = set(self._names(f"tenants/{tenant}/deleted/"))
         there = (name for name in page.after(sorted(set(ids) - deleted)))
-        found = (self._record(tenant, name) for name in there)
+        found = (self._shown(tenant, name) for name in there)
         return page.of(
             file_object(each)
             for each in found
             if each is not None and not is_expired(each) and purpose in (None, each["purpose"])
         )
+
+    def _shown(self, tenant: str, file: str) -> dict[str, Any] | None:
+        """Return a file's record for listings: one that is damaged says so, and hides no other."""
+        try:
+            return self._record(tenant, file)
+        except CorruptDataError:
+            return damaged_record(file)
 
     def delete(self, tenant: str, file: str) -> dict[str, Any]:
         """Let go of a file: at once for readers; its bytes go when nothing needs them any more. Raises ApiError."""
@@ -151,6 +159,20 @@ def is_expired(record: dict[str, Any]) -> bool:
     return record["expires_s"] is not None and time.time() >= record["expires_s"]
 
 
+def damaged_record(file: str) -> dict[str, Any]:
+    """Return what is listed of a file whose record does not match its checksum."""
+    result = RESULT.fullmatch(file)
+    return {
+        "id": file,
+        "bytes": 0,
+        "created_s": made_s(f"batch_{result[1]}" if result is not None else file),
+        "filename": "",
+        "purpose": "batch" if result is None else "batch_output",
+        "expires_s": None,
+        "damaged": True,
+    }
+
+
 def file_object(record: dict[str, Any]) -> dict[str, Any]:
     """Return a file as the API shows it."""
     expires_s = record["expires_s"]
@@ -162,6 +184,6 @@ def file_object(record: dict[str, Any]) -> dict[str, Any]:
         "expires_at": None if expires_s is None else int(expires_s),
         "filename": record["filename"],
         "purpose": record["purpose"],
-        "status": "processed",
-        "status_details": None,
+        "status": "error" if record.get("damaged") else "processed",
+        "status_details": "its record does not match its checksum" if record.get("damaged") else None,
     }

@@ -20,7 +20,7 @@ from raygen.runs.commit import COMMITS, Commit
 from raygen.runs.manifest import Totals
 from raygen.runs.outcome import ACCEPTED
 from raygen.runs.plan import PLAN_KEY
-from raygen.serve.batches.layout import Place, result_id
+from raygen.serve.batches.layout import Place, made_s, result_id
 from raygen.serve.batches.objects import Objects
 from raygen.storage.sealed import read_sealed
 from raygen.usage import ENCODED_TOKENS, OUTPUT_TOKENS, PROMPT_TOKENS, Usage
@@ -162,6 +162,27 @@ def batch_object(objects: Objects, record: Record) -> dict[str, Any]:
             }
             for asked, ended in record.retries
         ],
+    }
+
+
+def damaged_object(batch: str) -> dict[str, Any]:
+    """Return what is shown of a batch whose record does not match its checksum."""
+    error = {
+        "code": "data_damaged",
+        "message": "what is stored of this batch does not match its checksum",
+        "param": None,
+        "line": None,
+    }
+    return {
+        "id": batch,
+        "object": "batch",
+        "endpoint": "",
+        "input_file_id": "",
+        "completion_window": "",
+        "status": FAILED,
+        "created_at": int(made_s(batch)),
+        "errors": {"object": "list", "data": [error]},
+        "request_counts": {"total": 0, "completed": 0, "failed": 0},
     }
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from raygen.errors import CorruptDataError
 from raygen.runs.plan import PLAN_KEY
 from raygen.serve.batches.files import Files
 from raygen.serve.batches.idempotency import FIRST, Once, conflict, id_for
@@ -20,6 +21,7 @@ from raygen.serve.batches.record import (
     IN_PROGRESS,
     VALIDATING,
     batch_object,
+    damaged_object,
     read_record,
 )
 from raygen.serve.config import Batches as Settings
@@ -105,7 +107,14 @@ class Requests:
         ids = [
             info.key.removeprefix(prefix).removesuffix(".json") for info in self._objects.store.list(prefix)
         ]
-        return page.of(self.get(tenant, batch) for batch in page.after(ids) if BATCH.fullmatch(batch))
+        return page.of(self._shown(tenant, batch) for batch in page.after(ids) if BATCH.fullmatch(batch))
+
+    def _shown(self, tenant: Tenant, batch: str) -> dict[str, Any]:
+        """Return a batch as listings show it: one whose record is damaged says so, and hides no other."""
+        try:
+            return self.get(tenant, batch)
+        except CorruptDataError:
+            return damaged_object(batch)
 
     def cancel(self, tenant: Tenant, batch: str) -> dict[str, Any]:
         """Ask for a batch's end: chunks under way still count. Raises ApiError 404, 409."""
