@@ -16,7 +16,10 @@ TALKER = "tests.serve.talker:Talker"
 
 
 class Talker(EchoEngine):
-    """Says `words` words, that depend on prompt and seed alone. A prompt with `poison` ends the process."""
+    """Says `words` words, that depend on prompt and seed alone; ten times as many of a prompt that says `at length`.
+
+    A prompt with `poison` ends the process.
+    """
 
     class Options(EchoEngine.Options):
         words: int = Field(40, ge=1)
@@ -33,12 +36,13 @@ class Talker(EchoEngine):
         prompt = "\n".join(str(message["content"]) for message in request.messages)
         if "poison" in prompt:
             os._exit(9)
+        words = self.options.words * (10 if "at length" in prompt else 1)
         self.stats.requests += 1
         self.stats.in_flight += len(request.seeds)
         try:
-            for number in range(self.options.words):
+            for number in range(words):
                 await asyncio.sleep(self.options.pause_s)
-                end = "stop" if number == self.options.words - 1 else None
+                end = "stop" if number == words - 1 else None
                 for index, seed in enumerate(request.seeds):
                     word = echo_text("", f"{prompt} {number}", seed)[:6]
                     yield GenerateChunk(
