@@ -142,7 +142,7 @@ def main() -> None:
 
 def _rows(workload: str, rows: int) -> int:
     """Return how many chats: fewer where few are under way, which would take long."""
-    return {"chat_1": min(rows, 24), "chat_8": min(rows, 96)}.get(workload, rows)
+    return {"chat_1": min(rows, 12), "chat_8": min(rows, 64)}.get(workload, rows)
 
 
 def medians(found: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ PATIENCE = 64  # a sample that was passed over so often goes first
 FIRST_GUESS = 128  # output tokens of a sample, before any has ended
 FLOOR = 1  # batch samples that keep their slots, however many people wait
 MOST_PAUSES = 8  # steps in a row without batch samples
-LULL_S = 10.0  # after the last sample that somebody waited for, batches take all slots again
+LULL_S = 60.0  # after the last sample that somebody waited for, batches take all slots and long steps again
 
 
 class Scheduler:
