@@ -32,7 +32,7 @@ class InlineExecution:
         running: set[Future[Report]] = set()
         pool = ThreadPoolExecutor(wide, "chunk")
         try:
-            for parcel in self._parcels():
+            for parcel in self._work.parcels(self._todos, self._stop.is_set):
                 running.add(pool.submit(self._run, parcel))
                 if len(running) >= wide:
                     ended, running = wait(running, return_when=FIRST_COMPLETED)
@@ -52,15 +52,6 @@ class InlineExecution:
 
     def close(self) -> None:
         self._host.close()
-
-    def _parcels(self) -> Iterator[Parcel]:
-        for group in self._todos:
-            if self._stop.is_set():
-                return
-            for parcel in self._work.read(group):
-                if self._stop.is_set():
-                    return
-                yield parcel
 
     def _run(self, parcel: Parcel) -> Report:
         todo = parcel.todo

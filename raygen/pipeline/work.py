@@ -6,7 +6,7 @@ splits or bundles blocks can lose or double a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -145,6 +145,16 @@ class Work:
             for todo in todos[done:]:
                 yield Parcel(todo, None, problem=str(error))
 
+    def parcels(self, groups: Sequence[Sequence[Todo]], stopped: Callable[[], bool]) -> Iterator[Parcel]:
+        """Read groups of chunks, in order, until it is stopped. Raises SourceError."""
+        for group in groups:
+            if stopped():
+                return
+            for parcel in self.read(group):
+                if stopped():
+                    return
+                yield parcel
+
     def begin(self, store: Store, todo: Todo) -> Attempt | None:
         """Begin an attempt; None when another attempt has already committed the chunk, or nobody needs it any more."""
         if store.exists(f"commits/{chunk_name(todo.chunk)}.json"):
@@ -224,7 +234,7 @@ class Work:
                 before, table = self._merge(todo, result, parcel_ids)
                 ids, reread = before.ids, rows - len(todo.only)
                 objects = carried(before.objects, self._prefix_of(todo.chunk)) + objects
-                usage, calls = before.usage + usage, _added(before.calls, calls)
+                usage, calls = before.usage + usage, added(before.calls, calls)
             commit, mine = commit_chunk(
                 store,
                 todo.chunk,
@@ -266,7 +276,8 @@ class Work:
         return before, merged
 
 
-def _added(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+def added(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+    """Return the sums of two commits' calls, kind by kind."""
     return {kind: before[kind] + now[kind] for kind in before}
 
 

@@ -81,6 +81,11 @@ def resolve_adapter(ref: str, where: str, storage: StorageOptions) -> ResolvedAd
     return ResolvedAdapter(ref, str(found.path), found.digest)
 
 
+def resolve_further_adapter(model: str, name: str, ref: str, storage: StorageOptions) -> ResolvedAdapter:
+    """Resolve an adapter that a model gets while it is served. Raises ModelReferenceError, naming both."""
+    return resolve_adapter(ref, f"adapter {name!r} of model {model!r}", storage)
+
+
 def pinned(models: dict[str, ResolvedModel]) -> dict[str, dict[str, Any]]:
     """Return what a plan keeps of its models."""
     return {

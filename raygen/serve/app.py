@@ -23,6 +23,7 @@ from raygen.serve.front.front import Front
 from raygen.serve.front.routes import Rule, rules
 from raygen.serve.service import Service
 from raygen.wire import ENDPOINTS, endpoint_at
+from raygen.wire.base import Endpoint
 from raygen.wire.errors import ApiError, api_error
 from raygen.wire.models import model_list, model_object
 from raygen.wire.parse import parse_as, parse_json
@@ -34,6 +35,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 def make_app(service: Service) -> ASGIApp:
     """Return the application over a service, with its front."""
+    endpoints = [endpoint_at(path, service.config.gateway.image_hosts) for path in ENDPOINTS.own]
     routes = [
         Route("/health", _ready),
         Route("/health/ready", _ready),
@@ -46,7 +48,7 @@ def make_app(service: Service) -> ASGIApp:
         *data_routes(),
         Route("/v1/models", _models),
         Route("/v1/models/{name}", _model),
-        *(Route(path, _answering(path), methods=["POST"]) for path in ENDPOINTS.own),
+        *(Route(each.path, _answering(each), methods=["POST"]) for each in endpoints),
         *batch_routes(),
     ]
     # A router alone: whatever goes wrong in it comes up to the guard, and nothing answers with a text of its own.
@@ -141,12 +143,8 @@ def _no_route(error: HTTPException) -> ApiError:
     return ApiError(error.status_code, "not_found", "nothing is served at this path")
 
 
-def _answering(path: str) -> Any:
+def _answering(endpoint: Endpoint[Any]) -> Any:
     async def answering(request: Request) -> Response:
-        try:
-            endpoint = endpoint_at(path, _service(request).config.gateway.image_hosts)
-        except ValueError:
-            raise ApiError(404, "not_found", f"{path} is not served here") from None
         return await answer(endpoint, request)
 
     return answering

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from raygen.serve.batches.requests import CreateBody
 from raygen.version import __version__
 from raygen.wire import ENDPOINTS, endpoint_at
 from raygen.wire.base import WireModel
@@ -42,16 +43,6 @@ class Anything(BaseModel):
     model_config = {"extra": "allow"}
 
 
-class BatchBody(WireModel):
-    """A batch to begin."""
-
-    input_file_id: str
-    endpoint: str
-    completion_window: str = Field(description="such as 24h; hours (h) or minutes (m)")
-    metadata: dict[str, str] | None = None
-    output_expires_after: dict[str, Any] | None = None
-
-
 FORM = {
     "type": "object",
     "required": ["file", "purpose"],
@@ -76,7 +67,7 @@ def described_service() -> dict[str, Any]:
         Described("get", "/v1/files/{file_id}", "Describe a file.", answer=Anything),
         Described("delete", "/v1/files/{file_id}", "Delete a file.", answer=Anything, refusals=(409,)),
         Described("get", "/v1/files/{file_id}/content", "Read a file.", media=("application/octet-stream",)),
-        Described("post", "/v1/batches", "Begin a batch.", BatchBody, Anything, refusals=(409,)),
+        Described("post", "/v1/batches", "Begin a batch.", CreateBody, Anything, refusals=(409,)),
         Described("get", "/v1/batches", "List batches.", answer=Anything, query=Page),
         Described("get", "/v1/batches/{batch_id}", "Describe a batch.", answer=Anything),
         Described(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from ipaddress import ip_address
 
 import uvicorn
 
-from raygen.errors import ConfigError
 from raygen.messages import Say
 from raygen.serve.app import make_app
 from raygen.serve.config import ServiceConfig
 from raygen.serve.heads import BoundedHeads
+from raygen.serve.listening import bound, is_loopback
 from raygen.serve.service import Service
 
 # Longer than clients keep connections that they do not use: a request never meets one that is just being closed.
@@ -23,32 +22,9 @@ BACKLOG = 2048
 
 def serve_inline(config: ServiceConfig, host: str, port: int, say: Say) -> None:
     """Serve until Ctrl-C. Raises UserError: refused before anything is loaded; EngineError."""
-    listener = _listener(host, port)
+    listener = bound(host, port)
     service = Service.of(config, loopback=is_loopback(host))
     asyncio.run(_serve(service, listener, say))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """Take the port before anything is loaded. Raises ConfigError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sets TCP_NODELAY: else every answer waits 40 ms for an acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        raise ConfigError(
-            f"--host {host} --port {port}: {error.strerror}; choose another with --port"
-        ) from None
-    return listener
 
 
 class _Server(uvicorn.Server):

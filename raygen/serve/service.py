@@ -25,7 +25,6 @@ class Service:
         store: where keys, files, batches and usage live.
         catalog: the models by name.
         tenants: keys, limits and the ledger.
-        loopback: whether it can be reached from this machine alone.
         batches: files and batches; None where they are switched off. worker: what works on them, if that is done here.
         adapters: those that come and go while it runs.
         traces: where requests are told of; None: nowhere.
@@ -36,7 +35,6 @@ class Service:
     store: Store
     catalog: Catalog
     tenants: Tenants
-    loopback: bool = True
     batches: Batches | None = None
     worker: Worker | None = None
     adapters: Adapters = field(init=False)
@@ -49,11 +47,15 @@ class Service:
 
     @classmethod
     def of(cls, config: ServiceConfig, *, catalog: Catalog | None = None, loopback: bool = True) -> Service:
-        """Resolve the models and open the store; nothing is loaded yet. Raises UserError."""
+        """Resolve the models and open the store; nothing is loaded yet. Raises UserError.
+
+        Args:
+            loopback: whether it can be reached from this machine alone.
+        """
         store = open_store(config.store, config.storage)
         tenants = Tenants.of(config, store, loopback=loopback)
         batches = Batches.of(store, config, sayer()) if config.batches.enabled else None
-        found = cls(config, store, catalog or Catalog.of(config), tenants, loopback, batches)
+        found = cls(config, store, catalog or Catalog.of(config), tenants, batches)
         found.traces = Traces(config) if config.telemetry.endpoint is not None else None
         return found
 

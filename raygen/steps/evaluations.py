@@ -30,6 +30,7 @@ from raygen.steps.verify import VerifyStep
 from raygen.usage import PROMPT_TOKENS, Usage
 from raygen.wire.base import Answered, Asked, Endpoint, Served, WireModel
 from raygen.wire.errors import ApiError, api_error
+from raygen.wire.text.asking import at_once
 from raygen.wire.text.usage import BYTES_PER_TOKEN
 
 log = logging.getLogger(__name__)
@@ -114,18 +115,7 @@ class _Items:
 
     async def at_once(self) -> list[dict[str, Any]]:
         """Ask the model for several items at a time. Raises EngineError, UnavailableError."""
-        free = asyncio.Semaphore(AT_ONCE)
-
-        async def one(number: int) -> dict[str, Any]:
-            async with free:
-                return await self._one(number)
-
-        tasks = [asyncio.ensure_future(one(number)) for number in range(len(self._items))]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:  # what the others asked for has nobody to wait for it
-                task.cancel()
+        return await at_once((self._one(number) for number in range(len(self._items))), AT_ONCE)
 
     async def beside(self) -> list[dict[str, Any]]:
         """Compute all items in a thread, for a bounded time, and no longer than somebody waits."""

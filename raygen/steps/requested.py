@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from raygen.config.one_of import OneOf
 from raygen.data.text.template import Template
-from raygen.engines import engine_facts
 from raygen.errors import ConfigError
 from raygen.steps.checks import CHECKS
 from raygen.steps.context import Context
@@ -24,6 +23,7 @@ from raygen.steps.scores import SCORES
 from raygen.steps.verify import Verify, VerifyStep
 from raygen.wire.base import Served
 from raygen.wire.errors import ApiError
+from raygen.wire.facts import verbs_of
 
 LONGEST = 16_384  # bytes of a description as JSON
 # Deny by default: one is added here when it is known to run nothing, to read nothing, and to end in time.
@@ -136,12 +136,11 @@ def _check_model(key: str, asked: str, verb: str, model: str | None, served: Ser
         )
     if served.adapter is not None:
         raise ApiError(400, "unsupported_parameter", f"model: {key} asks models, and no adapters", "model")
-    spec = served.model.spec
-    if verb not in engine_facts(spec.engine).families.get(spec.family, ()):
+    if verb not in verbs_of(served):
         raise ApiError(
             400,
             "unsupported_parameter",
-            f"model: {served.name!r} is a {spec.family}; {key} needs one that can {verb}",
+            f"model: {served.name!r} is a {served.model.spec.family}; {key} needs one that can {verb}",
             "model",
         )
 

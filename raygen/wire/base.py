@@ -98,7 +98,6 @@ class Endpoint(ABC, Generic[BodyT]):
     # The wire models of its body and its answer, for parsing and for /openapi.json.
     Body: ClassVar[type[WireModel]]
     Answer: ClassVar[type[BaseModel] | None] = None
-    max_body_bytes: ClassVar[int] = 4 * 2**20
     # Whether a body may name no model: then it is answered without one.
     model_optional: ClassVar[bool] = False
     # Whether a body may say `stream: true`.

@@ -13,25 +13,9 @@ from raygen.wire.errors import ApiError
 
 # Keys that say how texts are drawn.
 DRAWN = (
-    *(
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "presence_penalty",
-        "frequency_penalty",
-        "repetition_penalty",
-    ),
-    *(
-        "max_tokens",
-        "max_completion_tokens",
-        "min_tokens",
-        "logit_bias",
-        "stop",
-        "stop_token_ids",
-        "logprobs",
-    ),
-)
+    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty",
+    "max_tokens", "max_completion_tokens", "min_tokens", "logit_bias", "stop", "stop_token_ids", "logprobs",
+)  # fmt: skip
 
 
 def facts_of(served: Served) -> type[EngineFacts]:
@@ -41,10 +25,15 @@ def facts_of(served: Served) -> type[EngineFacts]:
     return type(served.engine)
 
 
+def verbs_of(served: Served) -> frozenset[str]:
+    """Return the verbs that a model answers: those of its family, where its engine tells families apart."""
+    facts = facts_of(served)
+    return facts.families.get(served.model.spec.family, facts.verbs)
+
+
 def check_verb(served: Served, verb: str, path: str) -> None:
     """Refuse a model that does not answer what an endpoint asks. Raises ApiError `unsupported_model`."""
-    facts = facts_of(served)
-    if verb not in facts.families.get(served.model.spec.family, facts.verbs):
+    if verb not in verbs_of(served):
         raise ApiError(
             400, "unsupported_model", f"model {served.name!r} {VERBS[verb]}: {path} does not take it", "model"
         )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from raygen.wire.base import Served
-from raygen.wire.facts import facts_of
+from raygen.wire.facts import verbs_of
 
 
 class ModelObject(BaseModel):
@@ -29,14 +29,13 @@ class ModelList(BaseModel):
 
 def model_object(served: Served) -> dict[str, Any]:
     """Return a model's entry."""
-    facts = facts_of(served)
     return {
         "id": served.name,
         "object": "model",
         "created": served.created_s,
         "owned_by": "raygen",
         "parent": None if served.adapter is None else served.name.removesuffix(f":{served.adapter}"),
-        "verbs": sorted(facts.families.get(served.model.spec.family, facts.verbs)),
+        "verbs": sorted(verbs_of(served)),
     }
 
 

@@ -21,7 +21,7 @@ from raygen.serve.app import make_app
 from raygen.serve.batches.service import Batches
 from raygen.serve.config import ServiceConfig
 from raygen.serve.heads import BoundedHeads
-from raygen.serve.inline import _listener
+from raygen.serve.listening import bound
 from raygen.serve.service import Service
 from raygen.serve.tenants.tenant import DEFAULT
 from raygen.wire.text.body import seeds
@@ -76,7 +76,7 @@ def running(config: ServiceConfig, *, work: bool = True) -> Iterator[Running]:
     server = uvicorn.Server(
         uvicorn.Config(make_app(service), http=BoundedHeads, log_config=None, access_log=False)
     )
-    listener = _listener("127.0.0.1", 0)
+    listener = bound("127.0.0.1", 0)
     found: list[asyncio.AbstractEventLoop] = []
 
     async def main() -> None:

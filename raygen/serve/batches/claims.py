@@ -67,11 +67,8 @@ class Claims:
 
     def holds(self, place: Place, number: int) -> bool:
         """Whether nobody has claimed the batch since. Raises StorageError."""
-        return self._number(place) <= number
-
-    def _number(self, place: Place) -> int:
-        keys = [info.key for info in self._store.list(place.claims)]
-        return int(keys[-1].rpartition("/")[2].removesuffix(".json")) if keys else 0
+        names = self._objects.names(place.claims)
+        return not names or int(names[-1]) <= number
 
     def _last(self, place: Place) -> tuple[int, dict[str, object] | None, float]:
         infos = list(self._store.list(place.claims))

@@ -12,10 +12,9 @@ from typing import Any
 from raygen.runs.plan import PLAN_KEY
 from raygen.serve.batches.files import is_expired
 from raygen.serve.batches.idempotency import RECENT_S
-from raygen.serve.batches.layout import KNOWN, MARKER, OPEN, WORKERS, Place, result_id
+from raygen.serve.batches.layout import ERRORS, KINDS, KNOWN, MARKER, OPEN, WORKERS, Place, result_id
 from raygen.serve.batches.objects import Objects
 from raygen.serve.batches.record import CANCELLED, EXPIRED, Record, read_record
-from raygen.serve.batches.results import ERRORS, OUTPUT
 from raygen.storage.base import ObjectInfo
 
 GRACE_S = 3600.0
@@ -54,11 +53,11 @@ class _Collector:
 
     def tenant(self, tenant: str) -> None:
         top = f"tenants/{tenant}/"
-        records = [self._record(Place(tenant, name)) for name in self._names(f"{top}requests/")]
+        records = [self._record(Place(tenant, name)) for name in self._objects.names(f"{top}requests/")]
         for record in records:
             if not record.over and not self._store.exists(record.place.marker()):
                 self._objects.mark(record.place.marker())
-        deleted = set(self._names(f"{top}deleted/"))
+        deleted = set(self._objects.names(f"{top}deleted/"))
         self._files(tenant, records, deleted)
         for record in records:
             self._results(record, deleted)
@@ -76,7 +75,7 @@ class _Collector:
 
     def _files(self, tenant: str, records: list[Record], deleted: set[str]) -> None:
         needed = {record.request["input_file_id"] for record in records if self._needs_input(record, deleted)}
-        metas = {name: self._meta(tenant, name) for name in self._names(f"tenants/{tenant}/files/")}
+        metas = {name: self._meta(tenant, name) for name in self._objects.names(f"tenants/{tenant}/files/")}
         named = {meta["content"] for meta in metas.values() if meta is not None}
         for info in list(self._store.list(f"tenants/{tenant}/contents/")):
             if info.key not in named and self._old(info):
@@ -113,7 +112,7 @@ class _Collector:
         if record.end is None or any(end is None for _, end in record.retries):
             return
         ends = range(len(record.retries) + 1)
-        if any(self._lives(record, retry, kind, deleted) for retry in ends for kind in (OUTPUT, ERRORS)):
+        if any(self._lives(record, retry, kind, deleted) for retry in ends for kind in KINDS):
             return
         run = f"{record.place.run}/"
         if not any(record.end["bytes"].values()) or not self._store.exists(f"{run}{PLAN_KEY}"):
@@ -125,9 +124,6 @@ class _Collector:
 
     def _old(self, info: ObjectInfo, age_s: float = 0.0) -> bool:
         return self._now_s - info.modified_s > max(age_s, self._grace_s)
-
-    def _names(self, prefix: str) -> list[str]:
-        return [info.key.removeprefix(prefix).removesuffix(".json") for info in self._store.list(prefix)]
 
     def _remove(self, key: str) -> None:
         self._store.delete(key)

@@ -10,9 +10,10 @@ from raygen.runs.commit import Commit, committed_chunks, read_commits
 from raygen.runs.manifest import Totals
 from raygen.runs.plan import Plan
 from raygen.runs.retries import read_merged
+from raygen.serve.batches.layout import KINDS
 from raygen.serve.batches.objects import Objects
 from raygen.serve.batches.record import COMPLETED, Record, counts_of
-from raygen.serve.batches.results import ERRORS, OUTPUT, pieces_of
+from raygen.serve.batches.results import pieces_of
 from raygen.storage import Store
 
 
@@ -27,7 +28,7 @@ def settle_end(objects: Objects, record: Record, status: str, retry: int = 0) ->
     counted = _merged(run) if status == COMPLETED or retry else _committed(run)
     sums = Totals(commit for _, commit in counted)
     commits = [(commit.chunk, prefix, commit.attempt) for prefix, commit in counted]
-    sizes = {OUTPUT: 0, ERRORS: 0}
+    sizes = dict.fromkeys(KINDS, 0)
     for kind, piece in pieces_of(run, commits, status):
         sizes[kind] += len(piece)
     end = {

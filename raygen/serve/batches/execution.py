@@ -9,18 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
 
 from raygen.data.sources.base import ERROR_CODE, ERROR_MESSAGE
 from raygen.errors import AttemptExpiredError, EngineError, ReplicaLostError, StorageError, UnavailableError
-from raygen.pipeline.work import Parcel, Report, Todo, Work
+from raygen.pipeline.work import Parcel, Report, Todo, Work, added
 from raygen.program.host import ChunkResult
 from raygen.runs.commit import no_calls
 from raygen.serve.batches.turns import Turns
 from raygen.serve.models.link import ChunkWork, Link
-from raygen.usage import Usage
+from raygen.usage import total
 
 MOST_CHUNKS = 64  # of a batch, read and waiting for their turn, or under way
 LOSSES = 2  # a chunk that was under way at so many deaths of replicas is done row by row
@@ -68,7 +69,7 @@ class LinkExecution:
         running: set[Future[Report]] = set()
         pool = ThreadPoolExecutor(wide, "batch")
         try:
-            for parcel in self._parcels():
+            for parcel in self._work.parcels(self._todos, self._stop.is_set):
                 running.add(pool.submit(self._run, parcel))
                 while len(running) >= wide and not self._late:
                     ended, running = wait(running, LOOK_S, FIRST_COMPLETED)
@@ -96,15 +97,6 @@ class LinkExecution:
 
     def close(self) -> None:
         self._stop.set()
-
-    def _parcels(self) -> Iterator[Parcel]:
-        for group in self._todos:
-            if self._stop.is_set():
-                return
-            for parcel in self._work.read(group):
-                if self._stop.is_set():
-                    return
-                yield parcel
 
     def _run(self, parcel: Parcel) -> Report:
         todo, rows, way = parcel.todo, parcel.rows, self._way
@@ -197,9 +189,7 @@ def _lost(row: pa.Table) -> pa.Table:
 
 
 def _together(results: list[ChunkResult]) -> ChunkResult:
-    usage, calls = Usage(), no_calls()
-    for result in results:
-        usage += result.usage
-        calls = {kind: calls[kind] + result.calls[kind] for kind in calls}
+    usage = total(result.usage for result in results)
+    calls = reduce(added, (result.calls for result in results), no_calls())
     busy_s = sum(result.busy_s for result in results)
     return ChunkResult(pa.concat_tables([result.outcomes for result in results]), usage, busy_s, calls)

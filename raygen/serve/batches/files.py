@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from raygen.errors import CorruptDataError
 from raygen.serve.batches.idempotency import FIRST, Once, id_for
-from raygen.serve.batches.layout import FILE, KNOWN, RESULT, Place, made_s, result_id
+from raygen.serve.batches.layout import FILE, KINDS, KNOWN, RESULT, Place, made_s, result_id
 from raygen.serve.batches.objects import Objects
 from raygen.serve.batches.pages import Page
 from raygen.serve.batches.results import result_lines
@@ -19,7 +19,6 @@ from raygen.storage.base import BUFFER_BYTES
 from raygen.wire.errors import ApiError
 
 EXPIRES_S = 30 * 86400  # a batch file, unless it says otherwise
-KINDS = ("output", "errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +84,12 @@ class Files:
 
     def listed(self, tenant: str, page: Page, purpose: str | None = None) -> dict[str, Any]:
         """Return a page of files, newest first; result files stand where their batches were created."""
-        ids = [] if purpose == "batch_output" else list(self._names(f"tenants/{tenant}/files/"))
+        ids = [] if purpose == "batch_output" else self._objects.names(f"tenants/{tenant}/files/")
         if purpose != "batch":
-            for name in self._names(f"tenants/{tenant}/ends/"):
+            for name in self._objects.names(f"tenants/{tenant}/ends/"):
                 batch, _, retry = name.partition("-")
                 ids += [result_id(batch, kind, int(retry or 0)) for kind in KINDS]
-        deleted = set(self._names(f"tenants/{tenant}/deleted/"))
+        deleted = set(self._objects.names(f"tenants/{tenant}/deleted/"))
         there = (name for name in page.after(sorted(set(ids) - deleted)))
         found = (self._shown(tenant, name) for name in there)
         return page.of(
@@ -125,10 +124,6 @@ class Files:
         with self._store.open(key) as opened:
             while piece := opened.read(BUFFER_BYTES):
                 yield piece
-
-    def _names(self, prefix: str) -> Iterator[str]:
-        for info in self._store.list(prefix):
-            yield info.key.removeprefix(prefix).removesuffix(".json")
 
     def _record(self, tenant: str, file: str) -> dict[str, Any] | None:
         if FILE.fullmatch(file):

@@ -28,6 +28,7 @@ RESULT = re.compile(r"file-([0-9a-f]{24})-(output|errors)(?:-(\d{1,4}))?")
 MARKER = re.compile(r"(.+)\.(batch_[0-9a-f]{24})(?:\.(\d{1,4}))?")
 OPEN = "open/"
 WORKERS = "workers/"  # signs of life
+KINDS = OUTPUT, ERRORS = "output", "errors"  # of result files
 KNOWN = "known/"  # tenants that have made something
 
 

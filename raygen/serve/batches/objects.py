@@ -44,6 +44,10 @@ class Objects:
         for key in keys:
             yield self.find(key)
 
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of the records below a prefix, in their order."""
+        return [info.key.removeprefix(prefix).removesuffix(".json") for info in self.store.list(prefix)]
+
     def keep(self, key: str, read: Callable[[], Any]) -> Any:
         """Return what was read of an immutable object; None while it is not there."""
         with self._lock:

@@ -20,7 +20,7 @@ from raygen.runs.commit import COMMITS, Commit
 from raygen.runs.manifest import Totals
 from raygen.runs.outcome import ACCEPTED
 from raygen.runs.plan import PLAN_KEY
-from raygen.serve.batches.layout import Place, made_s, result_id
+from raygen.serve.batches.layout import ERRORS, OUTPUT, Place, made_s, result_id
 from raygen.serve.batches.objects import Objects
 from raygen.storage.sealed import read_sealed
 from raygen.usage import ENCODED_TOKENS, OUTPUT_TOKENS, PROMPT_TOKENS, Usage
@@ -140,8 +140,8 @@ def batch_object(objects: Objects, record: Record) -> dict[str, Any]:
         "input_file_id": request["input_file_id"],
         "completion_window": request["completion_window"],
         "status": status,
-        "output_file_id": _file_of(place, result, "output", number),
-        "error_file_id": _file_of(place, result, "errors", number),
+        "output_file_id": _file_of(place, result, OUTPUT, number),
+        "error_file_id": _file_of(place, result, ERRORS, number),
         "created_at": int(request["created_s"]),
         "in_progress_at": _second(end.get("planned_s", record.planned_s)),
         "expires_at": int(request["expires_s"]),

@@ -41,11 +41,11 @@ class ResultExpiry(WireModel):
 
 
 class CreateBody(WireModel):
-    """The body of `POST /v1/batches`."""
+    """A batch to begin."""
 
     input_file_id: str
     endpoint: str
-    completion_window: str
+    completion_window: str = Field(description="such as 24h; hours (h) or minutes (m)")
     metadata: dict[str, str] | None = None
     output_expires_after: ResultExpiry | None = None
 
@@ -103,10 +103,7 @@ class Requests:
 
     def listed(self, tenant: Tenant, page: Page) -> dict[str, Any]:
         """Return a page of batches, newest first."""
-        prefix = f"tenants/{tenant.name}/requests/"
-        ids = [
-            info.key.removeprefix(prefix).removesuffix(".json") for info in self._objects.store.list(prefix)
-        ]
+        ids = self._objects.names(f"tenants/{tenant.name}/requests/")
         return page.of(self._shown(tenant, batch) for batch in page.after(ids) if BATCH.fullmatch(batch))
 
     def _shown(self, tenant: Tenant, batch: str) -> dict[str, Any]:

@@ -20,14 +20,13 @@ from raygen.runs.commit import Commit, read_commit, read_data
 from raygen.runs.media import with_media
 from raygen.runs.outcome import ACCEPTED
 from raygen.runs.plan import Plan
-from raygen.serve.batches.layout import Place
+from raygen.serve.batches.layout import ERRORS, OUTPUT, Place
 from raygen.serve.batches.objects import Objects
 from raygen.serve.batches.record import EXPIRED
 from raygen.steps.answer import request_name
 from raygen.storage import Store
 from raygen.wire.lines import answered_line, line_of, unasked_line
 
-OUTPUT, ERRORS = "output", "errors"
 COLUMNS = ["row_id", "status", "reason", "samples", "discarded", "error"]
 # Of each chunk that counts: its number, the run or retry that holds it (from the run's top), and the attempt.
 Counted = tuple[int, str, str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -27,7 +27,6 @@ MOST_FILES, MOST_BATCHES = 10_000, 100
 PURPOSES = ("batch", "batch_output")
 EXPIRY = "expires_after[seconds]"
 ANCHOR = "expires_after[anchor]"
-Answer = TypeVar("Answer")
 Handler = Callable[[Request], Awaitable[Response]]
 
 

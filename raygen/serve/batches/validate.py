@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
+from raygen.config.base import is_unicode
 from raygen.data.sources.lines import Fault, LineFile
-from raygen.engines import engine_facts
 from raygen.errors import KeyNotFoundError, RowError
 from raygen.serve.config import Batches as Settings
 from raygen.serve.models.catalog import Catalog
@@ -18,6 +18,7 @@ from raygen.storage import Store
 from raygen.wire import endpoint_at
 from raygen.wire.base import Endpoint, Served
 from raygen.wire.errors import ApiError, api_error
+from raygen.wire.facts import verbs_of
 from raygen.wire.parse import parse_body
 
 MOST_FAULTS = 100
@@ -104,7 +105,7 @@ class _Check:
             found.fault("invalid_json_line", "a line is to be a JSON object", number)
             return
         name = request.get("custom_id")
-        if type(name) is not str or not 0 < len(name) <= MAX_ID or not _is_unicode(name):
+        if type(name) is not str or not 0 < len(name) <= MAX_ID or not is_unicode(name):
             message = f"custom_id: it is to be a text of 1 to {MAX_ID} characters"
             found.fault("invalid_request", message, number, "custom_id")
         elif name in self._seen:
@@ -166,20 +167,9 @@ class _Check:
                 "model_not_found", f"model: {name!r} answers single requests alone, no batches", number, "body.model"
             )  # fmt: skip
             return None
-        spec = served.model.spec
-        answered = engine_facts(spec.engine).families.get(spec.family, ())
-        if self._endpoint.verb and self._endpoint.verb not in answered:
+        if self._endpoint.verb and self._endpoint.verb not in verbs_of(served):
             self.verdict.fault(
                 "model_not_found", f"model: {name!r} does not serve {self._endpoint.path}", number, "body.model"
             )  # fmt: skip
             return None
         return served
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text has no lone surrogates, which no row id can have."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

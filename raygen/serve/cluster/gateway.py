@@ -19,7 +19,7 @@ from raygen.serve.cluster.proxy import MAX_FILE, max_file_bytes
 from raygen.serve.cluster.rebind import check_rebound
 from raygen.serve.cluster.replica_process import prepare
 from raygen.serve.config import ServiceConfig
-from raygen.serve.inline import is_loopback
+from raygen.serve.listening import is_loopback
 
 
 @serve.ingress()

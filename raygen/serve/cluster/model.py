@@ -20,7 +20,7 @@ from raygen.errors import EngineError, RowError, UserError
 from raygen.models.resolved import ResolvedModel
 from raygen.program.host import ChunkResult
 from raygen.program.machine import machine_name
-from raygen.program.resolve import on_this_node, resolve_adapter
+from raygen.program.resolve import on_this_node, resolve_further_adapter
 from raygen.serve.cluster.paced import paced
 from raygen.serve.cluster.rebind import check_rebound
 from raygen.serve.cluster.replica_process import prepare
@@ -158,8 +158,8 @@ class ModelServer:
                 return
             if self._held.pop(name, None) is not None:  # what it named before was dropped meanwhile
                 await self._replica.drop_adapter(name)
-            where = f"adapter {name!r} of model {self._replica.model.name!r}"
-            found = await asyncio.to_thread(resolve_adapter, ref, where, self._storage)
+            model = self._replica.model.name
+            found = await asyncio.to_thread(resolve_further_adapter, model, name, ref, self._storage)
             await self._replica.load_adapter(name, found)
             self._held[name] = ref
             await self._advertise(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import threading
 import time
 from typing import Any
@@ -17,7 +16,7 @@ from raygen.serve.cluster.environment import set_variables
 from raygen.serve.cluster.proxy import MAX_FILE
 from raygen.serve.cluster.rebind import TRUSTED
 from raygen.serve.config import ServiceConfig
-from raygen.serve.inline import is_loopback
+from raygen.serve.listening import bound, is_loopback
 from raygen.serve.tenants.keys import has_keys
 from raygen.signals import catch_signals
 from raygen.storage import open_store
@@ -38,7 +37,8 @@ def serve_on_ray(
     Raises:
         UserError: refused before anything was loaded. EngineError: a model does not start.
     """
-    port = _free(host, port)
+    with bound(host, port) as probe:  # Serve takes it itself
+        port = int(probe.getsockname()[1])
     if not is_loopback(host) and not has_keys(open_store(config.store, config.storage)):
         raise ConfigError(
             f"--host {host}: other machines could ask without a key; make one: raygen keys add TENANT --store {config.store}"
@@ -114,16 +114,3 @@ def _drain(config: ServiceConfig) -> None:
         if not any(under_way):
             return
         time.sleep(LOOK_S)
-
-
-def _free(host: str, port: int) -> int:
-    """Return the port, chosen by the system if it is 0. Raises ConfigError: it is taken."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"--host {host} --port {port}: {error.strerror}; choose another with --port"
-            ) from None
-        return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ from raygen.engines.forwarding import ForwardingEngine
 from raygen.engines.requests import GenerateChunk, GenerateRequest
 from raygen.errors import ModelLoadingError, ReplicaLostError
 from raygen.models.resolved import ResolvedModel
-from raygen.program.resolve import resolve_adapter
+from raygen.program.resolve import resolve_further_adapter
 from raygen.serve.cluster.calls import called, streamed
 from raygen.serve.cluster.model import About
 from raygen.serve.cluster.standing import Standing, summed
@@ -172,8 +172,7 @@ class ServeLink(Link):
                 if failure is not None:
                     raise failure.unpacked()
         else:  # nothing is woken for it: that the reference resolves has to do
-            where = f"adapter {name!r} of model {self.name!r}"
-            await asyncio.to_thread(resolve_adapter, ref, where, self._storage)
+            await asyncio.to_thread(resolve_further_adapter, self.name, name, ref, self._storage)
         self._adapters[name] = ref
 
     async def drop_adapter(self, name: str) -> None:

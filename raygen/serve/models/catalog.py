@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 
 from raygen.config.model import ModelSpec
 from raygen.engines import engine_class
@@ -75,7 +75,7 @@ class Catalog:
             )
         return found
 
-    @property
+    @cached_property
     def nobody(self) -> Served:
         """What stands for the model of a request that asks none."""
         spec = ModelSpec(family="causal_lm", engine="echo")

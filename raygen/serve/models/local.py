@@ -10,7 +10,7 @@ from raygen.config.source import StorageOptions
 from raygen.engines.forwarding import ForwardingEngine
 from raygen.errors import EngineError, ModelLoadingError
 from raygen.models.resolved import ResolvedModel
-from raygen.program.resolve import resolve_adapter
+from raygen.program.resolve import resolve_further_adapter
 from raygen.serve.config import ServedModel
 from raygen.serve.models.link import ChunkWork, Figures, Link
 from raygen.serve.models.replica import Replica
@@ -99,8 +99,7 @@ class LocalLink(Link):
 
     async def load_adapter(self, name: str, ref: str) -> None:
         await self.loaded()
-        where = f"adapter {name!r} of model {self.name!r}"
-        found = await asyncio.to_thread(resolve_adapter, ref, where, self._storage)
+        found = await asyncio.to_thread(resolve_further_adapter, self.name, name, ref, self._storage)
         await self.replica.load_adapter(name, found)
         self._adapters[name] = ref
 

@@ -11,7 +11,7 @@ from raygen.engines.base import Engine, EngineStats
 from raygen.engines.requests import GeneratedSample, GenerateRequest, GenerateResult
 from raygen.errors import ConfigError, RowError
 from raygen.models.resolved import ResolvedModel
-from raygen.program.job import Job, load_job
+from raygen.program.job import load_job
 from raygen.program.program import Program, Tally
 from raygen.program.resolve import identity_of
 from raygen.runs.outcome import ACCEPTED, REJECTED, Outcome
@@ -68,11 +68,6 @@ class ProgramEngine(Engine):
         spec = ModelSpec(family="causal_lm", engine="echo")
         self.model = ResolvedModel(f"program:{name}", spec, None, self._job.config_hash())
         self.stats = EngineStats()
-
-    @property
-    def job(self) -> Job:
-        """The job whose steps answer."""
-        return self._job
 
     @property
     def capacity(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from raygen.config.base import is_unicode
 from raygen.engines.reasoning import overlap
 
 # Hermes, Qwen, SmolLM. Models without such words write plain JSON: Llama, Mistral.
@@ -160,16 +161,9 @@ def _call(value: Any) -> Call | None:
 
 def _json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if _is_sound(text) else json.dumps(value)
-
-
-def _is_sound(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, that JSON may spell
-        return False
-    return True
+    return text if is_unicode(text) else json.dumps(value)
 
 
 def _sound(text: str) -> str:
-    return text if _is_sound(text) else text.encode("utf-8", "replace").decode()
+    # JSON may spell half of a surrogate pair.
+    return text if is_unicode(text) else text.encode("utf-8", "replace").decode()

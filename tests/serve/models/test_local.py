@@ -12,8 +12,8 @@ from raygen.engines.echo import echo_text
 from raygen.engines.requests import GenerateRequest
 from raygen.errors import BusyError, ModelReferenceError
 from raygen.models.resolved import ResolvedModel
+from raygen.program import resolve as program_resolve
 from raygen.serve.config import ServiceConfig
-from raygen.serve.models import local
 from raygen.serve.models.catalog import Catalog
 from raygen.serve.models.replica import Replica
 from raygen.serve.tenants.tenant import Tenant
@@ -95,7 +95,7 @@ def test_adapters_that_come_later_are_found_where_the_service_keeps_its_models(m
         seen.append((ref, where, storage.endpoint_url))
         raise ModelReferenceError("not there")
 
-    monkeypatch.setattr(local, "resolve_adapter", resolve)
+    monkeypatch.setattr(program_resolve, "resolve_adapter", resolve)
     config = {"models": {"echo": {"family": "causal_lm", "engine": "echo"}}}
     config["storage"] = {"endpoint_url": "http://127.0.0.1:9"}
 
