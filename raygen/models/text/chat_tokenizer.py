@@ -96,15 +96,18 @@ class ChatTokenizer:
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text that something stands before. Raises RowError `invalid_text`."""
+        return self.checked(self._taken(text, specials=False))
+
+    def _taken(self, text: str, *, specials: bool) -> list[int]:
+        """Return a text's token ids. Raises RowError `invalid_text`: the tokenizer refuses it."""
         try:
-            ids = self._text_ids(text, specials=False)
+            return self._text_ids(text, specials=specials)
         except Exception as error:  # such as half a surrogate pair
             raise RowError(
                 "invalid_text",
                 f"the tokenizer refuses it: {first_line(error)}",
                 public="the model's tokenizer refuses the text",
             ) from error
-        return self.checked(ids)
 
     def encode_prompt(self, prompt: str | Sequence[int]) -> list[int]:
         """Return the token ids of a prompt that goes on as it is: no chat template.
@@ -116,11 +119,7 @@ class ChatTokenizer:
             RowError: `invalid_text`, the tokenizer refuses it; `invalid_prompt`, an id is none of the model's; `empty_prompt`.
         """
         if isinstance(prompt, str):
-            try:
-                ids = self._text_ids(prompt, specials=True)
-            except Exception as error:  # such as half a surrogate pair
-                raise RowError("invalid_text", f"the tokenizer refuses it: {first_line(error)}") from error
-            return self.checked(ids or self.first())
+            return self.checked(self._taken(prompt, specials=True) or self.first())
         known = self.rows if self.rows is not None else len(self.tokenizer)
         wrong = next((token for token in prompt if not 0 <= token < known), None)
         if wrong is not None:

@@ -126,6 +126,12 @@ def test_a_prompt_that_cannot_be_read_fails_its_row_alone(folder: Path, request_
     assert isinstance(good, GenerateResult)
 
 
+def test_clients_are_not_told_what_a_tokenizer_said_of_a_prompt(folder: Path):
+    [failed] = answers(folder, asked("\ud800"))
+    assert failed.message.startswith("the tokenizer refuses it: ")
+    assert failed.public == "the model's tokenizer refuses the text"
+
+
 def test_prompt_logprobs_are_what_transformers_computes(folder: Path):
     ids = tiny_tokenizer()(LONG)["input_ids"]
     assert len(ids) > 256, "a prompt in several pieces"
