@@ -22,18 +22,12 @@ from raygen.engines.requests import (
 )
 from raygen.errors import RowError
 from raygen.models.resolved import ResolvedModel
+from tests.fakes.running import with_engine
 
 
-def with_engine(
-    work: Callable[[EchoEngine], Awaitable[Any]], family: str = "causal_lm", **options: Any
-) -> Any:
-    async def main() -> Any:
-        spec = ModelSpec(family=family, engine="echo", options=options)
-        engine = EchoEngine(ResolvedModel("echo", spec, None, "echo"))
-        await engine.start()
-        return await work(engine)
-
-    return asyncio.run(main())
+def with_echo(work: Callable[[EchoEngine], Awaitable[Any]], family: str = "causal_lm", **options: Any) -> Any:
+    spec = ModelSpec(family=family, engine="echo", options=options)
+    return with_engine(EchoEngine(ResolvedModel("echo", spec, None, "echo")), work)
 
 
 def asked(prompt: str | list[int] | None = None, **changes: Any) -> GenerateRequest:
@@ -43,7 +37,7 @@ def asked(prompt: str | list[int] | None = None, **changes: Any) -> GenerateRequ
 
 
 def generated(request: GenerateRequest, **options: Any) -> GenerateResult:
-    return with_engine(lambda engine: engine.generate(request), **options)
+    return with_echo(lambda engine: engine.generate(request), **options)
 
 
 async def chunks(engine: EchoEngine, request: GenerateRequest) -> list[GenerateChunk]:
@@ -101,7 +95,7 @@ def test_log_probabilities_are_told_of_every_word_and_make_up_the_text():
 def test_a_stream_comes_word_by_word_and_is_what_comes_whole():
     request = asked(seeds=[5, 6], sampling=Sampling(max_tokens=50, logprobs=1), prompt_logprobs=0)
     whole = generated(request, output_tokens=4)
-    found = with_engine(lambda engine: chunks(engine, request), output_tokens=4)
+    found = with_echo(lambda engine: chunks(engine, request), output_tokens=4)
     assert len(found) == 8
     for index, sample in enumerate(whole.samples):
         own = [chunk for chunk in found if chunk.index == index]
@@ -115,7 +109,7 @@ def test_a_stream_comes_word_by_word_and_is_what_comes_whole():
 
 
 def test_a_digest_is_streamed_in_one_piece():
-    [only] = with_engine(lambda engine: chunks(engine, asked()))
+    [only] = with_echo(lambda engine: chunks(engine, asked()))
     assert (only.text, only.finish_reason) == (echo_text("r", "two words", 1), "stop")
 
 
@@ -134,7 +128,7 @@ def test_who_leaves_frees_the_slot_at_once(streamed: bool):
         await asyncio.gather(running, queued, return_exceptions=True)
         assert (engine.stats.in_flight, engine.stats.waiting) == (0, 0)
 
-    with_engine(work, delay_s=3000, concurrency=1, output_tokens=1000)
+    with_echo(work, delay_s=3000, concurrency=1, output_tokens=1000)
 
 
 def test_a_stream_that_is_not_read_to_its_end_frees_its_slot():
@@ -145,27 +139,25 @@ def test_a_stream_that_is_not_read_to_its_end_frees_its_slot():
         await stream.aclose()  # type: ignore[attr-defined]
         return engine.stats.in_flight
 
-    assert with_engine(work, delay_s=0.01, output_tokens=2) == 0
+    assert with_echo(work, delay_s=0.01, output_tokens=2) == 0
 
 
 def test_vectors_depend_on_what_is_embedded_alone():
     request = EmbedRequest("r", ["a text", "another", Media(b"\x89PNG", "image/png")])
-    result = with_engine(lambda engine: engine.embed(request), family="embedder", width=5)
+    result = with_echo(lambda engine: engine.embed(request), family="embedder", width=5)
     assert result.vectors.shape == (3, 5)
     np.testing.assert_allclose(np.linalg.norm(result.vectors, axis=1), 1, rtol=1e-5)
     assert result.usage == {"encoded_tokens": 3, "images": 1}
-    alone = with_engine(
-        lambda engine: engine.embed(EmbedRequest("s", ["another"])), family="embedder", width=5
-    )
+    alone = with_echo(lambda engine: engine.embed(EmbedRequest("s", ["another"])), family="embedder", width=5)
     assert (alone.vectors[0] == result.vectors[1]).all()
-    none = with_engine(lambda engine: engine.embed(EmbedRequest("s", [])), family="embedder")
+    none = with_echo(lambda engine: engine.embed(EmbedRequest("s", [])), family="embedder")
     assert none.vectors.shape == (0, 8)
 
 
 def test_a_likelihood_is_that_of_the_words():
     chat = [{"role": "user", "content": "two words"}]
     request = LikelihoodRequest("r", ["yes", "yes it is", ""], chat)
-    result = with_engine(lambda engine: engine.likelihood(request))
+    result = with_echo(lambda engine: engine.likelihood(request))
     assert result.tokens == [1, 3, 0]
     assert result.logprobs[1] < result.logprobs[0] < result.logprobs[2] == 0
     assert result.usage == {"prompt_tokens": 6}
@@ -173,6 +165,6 @@ def test_a_likelihood_is_that_of_the_words():
 
 def test_an_embedder_tells_no_likelihood_and_a_language_model_embeds_nothing():
     with pytest.raises(RowError, match="embeds no texts"):
-        with_engine(lambda engine: engine.embed(EmbedRequest("r", ["a"])))
+        with_echo(lambda engine: engine.embed(EmbedRequest("r", ["a"])))
     with pytest.raises(RowError, match="tells no likelihood"):
-        with_engine(lambda engine: engine.likelihood(LikelihoodRequest("r", ["a"])), family="embedder")
+        with_echo(lambda engine: engine.likelihood(LikelihoodRequest("r", ["a"])), family="embedder")

@@ -1,4 +1,4 @@
-"""Figures of the exactly-once tests, printed at the end; and credentials for a store on loopback."""
+"""Figures of the exactly-once tests, printed at the end; and what their cases begin with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.exactly_once.credentials import loopback_credentials
 from tests.exactly_once.workers import Templates, make_templates
+
+__all__ = ["loopback_credentials"]
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -16,17 +19,6 @@ FIGURES = pytest.StashKey[list[str]]()
 def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Add a line to the figures."""
     return pytestconfig.stash.setdefault(FIGURES, []).append
-
-
-@pytest.fixture(autouse=True, scope="session")
-def loopback_credentials() -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "test")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
-            patch.delenv(name, raising=False)
-        yield
 
 
 @pytest.fixture(scope="session")

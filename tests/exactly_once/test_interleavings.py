@@ -7,23 +7,16 @@ from collections import Counter
 from collections.abc import Callable
 
 import hypothesis.strategies as st
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, precondition, rule
 
+from tests.exactly_once.interleaving import Interleaving, run_machine
 from tests.exactly_once.world import CHUNKS, GRACE_S, LIMIT_S, World
 
 RUNS = int(os.environ.get("RAYGEN_INTERLEAVINGS", "150"))
-STEPS = 60
 ALONE = ("finisher", "collector", "reader")  # one of each at a time
 
 
-class Interleavings(RuleBasedStateMachine):
+class Interleavings(Interleaving):
     counts: Counter[str] = Counter()
 
     @initialize(second=st.booleans(), what=st.sampled_from(["texts", "texts", "refined", "media"]))
@@ -37,13 +30,6 @@ class Interleavings(RuleBasedStateMachine):
                 if not planner.ended:
                     planner.step()
         self.look()
-
-    def moving(self) -> list[int]:
-        return [number for number, actor in enumerate(self.world.actors) if not actor.ended]
-
-    def look(self) -> None:
-        self.world.check()
-        assert not self.world.problems, self.world.problems
 
     @precondition(lambda self: sum(self.world.actors[n].name.startswith("worker") for n in self.moving()) < 3)
     @rule(chunk=st.sampled_from([0, 0, 0, *range(CHUNKS)]))  # more often than not, the same one
@@ -64,51 +50,17 @@ class Interleavings(RuleBasedStateMachine):
                 actor.step()
                 self.look()
 
-    @precondition(lambda self: self.moving())
-    @rule(data=st.data(), outcome=st.sampled_from(["lost", "unknown", "late", "refused", "killed"]))
-    def step_with_fault(self, data: st.DataObject, outcome: str) -> None:
-        self.world.actors[data.draw(st.sampled_from(self.moving()))].step(outcome)
-        self.counts["faults"] += 1
-        self.look()
-
     @rule(seconds=st.sampled_from([1.0, LIMIT_S / 2, LIMIT_S + 1, GRACE_S + 1]))
     def time_passes(self, seconds: float) -> None:
         self.world.advance(seconds)
 
-    @precondition(lambda self: self.world.late)
-    @rule(data=st.data())
-    def a_late_write_arrives(self, data: st.DataObject) -> None:
-        self.world.land(data.draw(st.integers(0, len(self.world.late) - 1)))
-        self.look()
-
-    def teardown(self) -> None:
-        if not hasattr(self, "world"):
-            return
-        try:
-            self.world.settle()
-            assert not self.world.problems, self.world.problems
-            self.counts["runs"] += 1
-            self.counts["actors"] += len(self.world.actors)
-            self.counts["orphans collected"] += self.world.deleted
-        finally:
-            self.world.close()
+    def count(self) -> None:
+        self.counts["actors"] += len(self.world.actors)
+        self.counts["orphans collected"] += self.world.deleted
 
 
 def test_no_interleaving_breaks_a_promise(say: Callable[[str], None]) -> None:
-    Interleavings.counts.clear()
-    run_state_machine_as_test(
-        Interleavings,
-        settings=settings(
-            max_examples=RUNS,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # to see a failure in few steps add Phase.shrink, and minutes
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    counts = Interleavings.counts
+    counts = run_machine(Interleavings, RUNS)
     say(
         "R2 interleavings: "
         + ", ".join(f"{count} {what}" for what, count in counts.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +20,7 @@ from raygen.engines.requests import ClassifyRequest, EmbedRequest, GenerateReque
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
 from raygen.models.text.encoder import load_embedder
+from tests.fakes.running import with_engine
 from tests.fakes.tiny_encoders import (
     KINDS,
     save_encoder,
@@ -58,17 +59,6 @@ def engine_of(
     options = {"threads": 1, **options}
     spec = ModelSpec(family=family, engine="encoder", ref=str(folder), dtype=dtype, options=options)  # type: ignore[arg-type]
     return EncoderEngine(ResolvedModel("tiny", spec, str(folder), "sha256:0"))
-
-
-def with_engine(engine: EncoderEngine, work: Callable[[EncoderEngine], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        await engine.start()
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
 
 
 def some_texts(count: int, seed: int = 0, longest: int = 120) -> list[str]:

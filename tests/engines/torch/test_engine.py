@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,13 @@ from raygen.engines.torch.sample import Sample
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
 from tests.fakes.chat_templates import HERMES
+from tests.fakes.running import with_engine
 from tests.fakes.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny products gain nothing from threads, which wait for each other when the machine has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +48,6 @@ def engine_of(folder: Path, dtype: str = "float32", **options: Any) -> TorchEngi
 
 def ask(row: int, text: str, sampling: Sampling = GREEDY, seeds: Sequence[int] = (1,)) -> GenerateRequest:
     return GenerateRequest(f"row-{row}", [{"role": "user", "content": text}], sampling, list(seeds))
-
-
-def with_engine(engine: TorchEngine, work: Callable[[TorchEngine], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        await engine.start()
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
 
 
 def answer(engine: TorchEngine, *requests: GenerateRequest) -> list[GenerateResult]:

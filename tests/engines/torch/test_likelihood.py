@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,13 @@ from raygen.engines.requests import GenerateRequest, LikelihoodRequest, Likeliho
 from raygen.engines.torch.engine import TorchEngine
 from raygen.errors import EngineError, RowError
 from raygen.models.resolved import ResolvedModel
+from tests.fakes.running import with_engine
 from tests.fakes.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
 
 LONG = "the thin cat in the inn, and xyz " * 26
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny products gain nothing from threads, which wait for each other when the machine has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +33,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine_of(folder: Path, **options: Any) -> TorchEngine:
     spec = ModelSpec(family="causal_lm", engine="torch", ref=str(folder), options={"threads": 1, **options})
     return TorchEngine(ResolvedModel("tiny", spec, str(folder), "sha256:0"))
-
-
-def with_engine(engine: TorchEngine, work: Callable[[TorchEngine], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        await engine.start()
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
 
 
 def chat(text: str) -> list[dict[str, Any]]:

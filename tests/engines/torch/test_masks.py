@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
-import torch
 from jsonschema import Draft202012Validator
 
 from raygen.config.constraint import Constraint
@@ -28,8 +27,9 @@ from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineConfigError, RowError
 from raygen.models.text.chat_tokenizer import ChatTokenizer
 from raygen.steps.tools.constrained import KeepsTo
-from tests.engines.torch.test_engine import answer, ask, engine_of, mixed_requests, with_engine
+from tests.engines.torch.test_engine import answer, ask, engine_of, mixed_requests
 from tests.engines.torch.test_runner import Bench
+from tests.fakes.running import with_engine
 from tests.fakes.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
 from tests.fakes.tiny_sentencepiece import save_sentencepiece, sentencepiece_tokenizer
 
@@ -63,13 +63,7 @@ def keeps(kind: str, text: str) -> bool:
     return Draft202012Validator(SCHEMA).is_valid(orjson.loads(text))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny products gain nothing from threads, which wait for each other when the machine has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 from raygen.config.sampling import Sampling
 from raygen.engines.requests import BATCH, GenerateRequest, GenerateResult
 from raygen.engines.torch.engine import TorchEngine
-from tests.engines.torch.test_engine import engine_of, with_engine
+from tests.engines.torch.test_engine import engine_of
+from tests.fakes.running import with_engine
 from tests.fakes.tiny_llama import save_tiny
 
 FULL = [

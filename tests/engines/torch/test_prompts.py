@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,13 @@ from raygen.engines.requests import GenerateChunk, GenerateRequest, GenerateResu
 from raygen.engines.torch.engine import TorchEngine
 from raygen.errors import RowError
 from raygen.models.resolved import ResolvedModel
+from tests.fakes.running import with_engine
 from tests.fakes.tiny_llama import save_tiny, tiny_model, tiny_tokenizer
 
 LONG = "the thin cat in the inn, and xyz " * 12
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny products gain nothing from threads, which wait for each other when the machine has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("tiny"), tiny_model(max_position_embeddings=800))
 
 
-def with_engine(folder: Path, work: Callable[[TorchEngine], Awaitable[Any]], **options: Any) -> Any:
-    async def run() -> Any:
-        spec = ModelSpec(
-            family="causal_lm", engine="torch", ref=str(folder), options={"threads": 1, **options}
-        )
-        engine = TorchEngine(ResolvedModel("tiny", spec, str(folder), "sha256:0"))
-        await engine.start()
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
+def with_model(folder: Path, work: Callable[[TorchEngine], Awaitable[Any]], **options: Any) -> Any:
+    spec = ModelSpec(family="causal_lm", engine="torch", ref=str(folder), options={"threads": 1, **options})
+    return with_engine(TorchEngine(ResolvedModel("tiny", spec, str(folder), "sha256:0")), work)
 
 
 def asked(prompt: str | list[int] | None, row: str = "r", **changes: Any) -> GenerateRequest:
@@ -56,7 +41,7 @@ def asked(prompt: str | list[int] | None, row: str = "r", **changes: Any) -> Gen
 
 
 def answers(folder: Path, *requests: GenerateRequest, **options: Any) -> list[Any]:
-    return with_engine(
+    return with_model(
         folder,
         lambda engine: asyncio.gather(*map(engine.generate, requests), return_exceptions=True),
         **options,
@@ -170,7 +155,7 @@ def test_a_stream_tells_of_each_token_with_its_text(folder: Path, stop: tuple[st
     async def work(engine: TorchEngine) -> tuple[GenerateResult, list[GenerateChunk]]:
         return await engine.generate(request), [chunk async for chunk in engine.stream(request)]
 
-    whole, chunks = with_engine(folder, work)
+    whole, chunks = with_model(folder, work)
     decode = tiny_tokenizer().decode
     for index, sample in enumerate(whole.samples):
         own = [chunk for chunk in chunks if chunk.index == index]
@@ -193,6 +178,6 @@ def test_it_is_told_what_of_a_prompt_was_taken_over(folder: Path):
         prompts = [LONG, LONG, f"{LONG[:100]}?", "else"]
         return [(await engine.generate(asked(prompt, seeds=[1, 2]))).cached_tokens for prompt in prompts]
 
-    first, again, partly, other = with_engine(folder, work)
+    first, again, partly, other = with_model(folder, work)
     assert (first, other) == (0, 0)
     assert 0 < partly < again < len(tiny_tokenizer()(LONG)["input_ids"])

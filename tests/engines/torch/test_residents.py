@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
@@ -19,19 +18,14 @@ from raygen.engines.torch.residents import Residents
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedAdapter, ResolvedModel
 from tests.engines.torch.test_adapters import save_lora
+from tests.fakes.running import with_engine
 from tests.fakes.tiny_llama import save_tiny, tiny_model
 
 GREEDY = Sampling(temperature=0, max_tokens=12)
 PROMPT = "the thin cat in the inn, and xyz"  # long enough for blocks that are kept
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny products gain nothing from threads, which wait for each other when the machine has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +43,13 @@ def adapter_of(folder: Path, name: str) -> ResolvedAdapter:
     return ResolvedAdapter(name, str(folder / name), f"digest of {name}")
 
 
-def with_engine(
+def with_model(
     folder: Path, work: Callable[[TorchEngine], Awaitable[Any]], configured: str | None = None, **options: Any
 ) -> Any:
-    async def run() -> Any:
-        ref = str(folder / "model")
-        spec = ModelSpec(family="causal_lm", engine="torch", ref=ref, options={"threads": 1, **options})
-        adapters = {configured: adapter_of(folder, configured)} if configured else {}
-        engine = TorchEngine(ResolvedModel("tiny", spec, ref, "sha256:0", adapters))
-        await engine.start()
-        try:
-            return await work(engine)
-        finally:
-            await engine.close()
-
-    return asyncio.run(run())
+    ref = str(folder / "model")
+    spec = ModelSpec(family="causal_lm", engine="torch", ref=ref, options={"threads": 1, **options})
+    adapters = {configured: adapter_of(folder, configured)} if configured else {}
+    return with_engine(TorchEngine(ResolvedModel("tiny", spec, ref, "sha256:0", adapters)), work)
 
 
 def asked(adapter: str | None, sampling: Sampling = GREEDY) -> GenerateRequest:
@@ -75,7 +61,7 @@ async def text(engine: TorchEngine, adapter: str | None) -> str:
 
 
 def configured_text(folder: Path, name: str | None) -> str:
-    return with_engine(folder, lambda engine: text(engine, name), name)
+    return with_model(folder, lambda engine: text(engine, name), name)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -93,7 +79,7 @@ def test_a_loaded_adapter_answers_as_a_configured_one_does(folder: Path):
         assert list(engine.adapters) == ["late"]
         return [before, await text(engine, "late"), await text(engine, None)]
 
-    before, late, after = with_engine(folder, work)
+    before, late, after = with_model(folder, work)
     assert before == after == configured_text(folder, None)
     assert late == configured_text(folder, "two") != before
 
@@ -113,9 +99,9 @@ def test_who_is_under_way_keeps_its_text_while_adapters_come_and_go(folder: Path
         return await asyncio.gather(*tasks)
 
     def alone(request: GenerateRequest) -> Any:
-        return with_engine(folder, lambda engine: engine.generate(request), "one")
+        return with_model(folder, lambda engine: engine.generate(request), "one")
 
-    assert with_engine(folder, work, "one") == [alone(request) for request in requests]
+    assert with_model(folder, work, "one") == [alone(request) for request in requests]
 
 
 def test_a_dropped_adapter_goes_with_its_last_request(folder: Path):
@@ -138,8 +124,8 @@ def test_a_dropped_adapter_goes_with_its_last_request(folder: Path):
         assert not any(layer.parts for layer in engine._bank._layers.values())
         return result
 
-    whole = with_engine(folder, lambda engine: engine.generate(long), "one")
-    assert with_engine(folder, work, "one") == whole
+    whole = with_model(folder, lambda engine: engine.generate(long), "one")
+    assert with_model(folder, work, "one") == whole
 
 
 def test_a_cancelled_request_gives_up_its_dropped_adapter_too(folder: Path):
@@ -153,7 +139,7 @@ def test_a_cancelled_request_gives_up_its_dropped_adapter_too(folder: Path):
         assert engine.stats.in_flight == 0
         assert await text(engine, None)
 
-    with_engine(folder, work, "one")
+    with_model(folder, work, "one")
 
 
 def test_what_was_kept_for_an_adapter_is_never_another_ones_of_its_name(folder: Path):
@@ -167,7 +153,7 @@ def test_what_was_kept_for_an_adapter_is_never_another_ones_of_its_name(folder: 
         await until(lambda: len(engine._stepper._prefixes._free) == free)
         return [*first, second]
 
-    one, again, two = with_engine(folder, work)
+    one, again, two = with_model(folder, work)
     assert again.cached_tokens > 0
     assert two.cached_tokens == 0
     assert one.samples[0].text == configured_text(folder, "one")
@@ -187,14 +173,14 @@ def test_what_is_no_adapter_of_the_model_is_refused_and_nothing_changes(folder: 
         await engine.load_adapter("bad", adapter_of(folder, "one"))
         return await text(engine, "bad")
 
-    assert with_engine(folder, work, max_adapters=1) == configured_text(folder, "one")
+    assert with_model(folder, work, max_adapters=1) == configured_text(folder, "one")
 
 
 def test_a_closed_engine_loads_nothing(folder: Path):
     async def work(engine: TorchEngine) -> TorchEngine:
         return engine
 
-    engine = with_engine(folder, work)
+    engine = with_model(folder, work)
     with pytest.raises(EngineError, match="closed"):
         asyncio.run(engine.load_adapter("one", adapter_of(folder, "one")))
 

@@ -7,26 +7,19 @@ from collections import Counter
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, precondition, rule
 
+from tests.exactly_once.interleaving import Interleaving, run_machine
 from tests.serve.batches.crash import mutants
 from tests.serve.batches.crash.world import GRACE_S, WINDOW_S, World
 
 RUNS = int(os.environ.get("RAYGEN_INTERLEAVINGS", "20"))
-STEPS = 60
 MOST = {"upload": 2, "create": 2, "worker": 2, "cancel": 1, "retry": 2, "collector": 1}  # at a time
 PLACES = ["/commits/00000001", "/commits/00000002", "finalizing", "/ends/"]
 WEIGHTED = ["worker", "worker", "worker", "create", "cancel", "retry", "retry", "collector", "upload"]
 
 
-class Interleavings(RuleBasedStateMachine):
+class Interleavings(Interleaving):
     counts: Counter[str] = Counter()
 
     @initialize(
@@ -59,13 +52,6 @@ class Interleavings(RuleBasedStateMachine):
             worker.step()
         self.look()
 
-    def moving(self) -> list[int]:
-        return [number for number, actor in enumerate(self.world.actors) if not actor.ended]
-
-    def look(self) -> None:
-        self.world.check()
-        assert not self.world.problems, self.world.problems
-
     @rule(what=st.sampled_from(WEIGHTED))
     def start(self, what: str) -> None:
         if sum(self.world.actors[number].name.startswith(what) for number in self.moving()) < MOST[what]:
@@ -80,52 +66,16 @@ class Interleavings(RuleBasedStateMachine):
                 actor.step()
         self.look()
 
-    @precondition(lambda self: self.moving())
-    @rule(data=st.data(), outcome=st.sampled_from(["lost", "unknown", "late", "refused", "killed"]))
-    def step_with_fault(self, data: st.DataObject, outcome: str) -> None:
-        self.world.actors[data.draw(st.sampled_from(self.moving()))].step(outcome)
-        self.counts["faults"] += 1
-        self.look()
-
     @rule(seconds=st.sampled_from([1.0, 31.0, GRACE_S + 1, WINDOW_S / 2]))
     def time_passes(self, seconds: float) -> None:
         self.world.advance(seconds)
 
-    @precondition(lambda self: self.world.late)
-    @rule(data=st.data())
-    def a_late_write_arrives(self, data: st.DataObject) -> None:
-        self.world.land(data.draw(st.integers(0, len(self.world.late) - 1)))
-        self.look()
-
-    def teardown(self) -> None:
-        if not hasattr(self, "world"):
-            return
-        try:
-            self.world.settle()
-            assert not self.world.problems, self.world.problems
-            self.counts["runs"] += 1
-            for key in self.world.store.objects:
-                if "/ends/" in key:
-                    self.counts["ends"] += 1
-        finally:
-            self.world.close()
+    def count(self) -> None:
+        self.counts["ends"] += sum("/ends/" in key for key in self.world.store.objects)
 
 
 def test_no_interleaving_breaks_a_promise() -> None:
-    Interleavings.counts.clear()
-    run_state_machine_as_test(
-        Interleavings,
-        settings=settings(
-            max_examples=RUNS,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=[Phase.generate],  # to see a failure in few steps add Phase.shrink, and minutes
-            derandomize=True,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    counts = Interleavings.counts
+    counts = run_machine(Interleavings, RUNS)
     assert counts["ends"] > RUNS / 2, f"hardly a batch came to its end: the machine is idle: {counts}"
 
 
