@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from starlette.testclient import TestClient
 
+from raygen.engines.echo import EchoEngine
 from raygen.serve.app import make_app
 from raygen.serve.config import ServiceConfig
 from raygen.serve.service import Service
@@ -37,6 +38,23 @@ def test_a_chat_is_answered_in_pieces_that_end_with_done(tmp_path):
     lines = [line for line in found.text.split("\n\n") if line]
     assert lines[-1] == "data: [DONE]"
     assert json.loads(lines[0].removeprefix("data: "))["choices"][0]["delta"]["role"] == "assistant"
+
+
+def test_the_seed_that_was_drawn_is_told_and_draws_the_same_again(tmp_path, monkeypatch):
+    seeds = []
+    generate = EchoEngine.generate
+
+    async def seen(engine, request):
+        seeds.append(list(request.seeds))
+        return await generate(engine, request)
+
+    monkeypatch.setattr(EchoEngine, "generate", seen)
+    with client(tmp_path) as http:
+        first, other = (http.post("/v1/chat/completions", json=CHAT).headers["x-raygen-seed"] for _ in "ab")
+        again = http.post("/v1/chat/completions", json={**CHAT, "seed": int(first)})
+    assert first != other
+    assert "x-raygen-seed" not in again.headers
+    assert seeds[0] == seeds[2] != seeds[1]
 
 
 def test_a_refusal_names_the_key(tmp_path):
