@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 
+import pytest
 from starlette.testclient import TestClient
 
 from raygen.engines.echo import EchoEngine
@@ -16,13 +17,19 @@ CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 
 
 @contextmanager
+def serving(tmp_path, options=None, **config):
+    models = {"echo": {"family": "causal_lm", "engine": "echo", "options": options or {}}}
+    service = Service.of(ServiceConfig.model_validate({"store": str(tmp_path), "models": models, **config}))
+    with TestClient(make_app(service), base_url="http://127.0.0.1") as http:
+        http.portal.call(service.start)
+        yield http, service
+        http.portal.call(service.close)
+
+
+@contextmanager
 def client(tmp_path):
-    models = {"echo": {"family": "causal_lm", "engine": "echo"}}
-    service = Service.of(ServiceConfig.model_validate({"store": str(tmp_path), "models": models}))
-    with TestClient(make_app(service), base_url="http://127.0.0.1") as found:
-        found.portal.call(service.start)
-        yield found
-        found.portal.call(service.close)
+    with serving(tmp_path) as (http, _):
+        yield http
 
 
 def test_a_chat_is_answered_whole(tmp_path):
@@ -119,3 +126,22 @@ def test_health_and_metrics(tmp_path):
         text = http.get("/metrics").text
     assert 'raygen_requests_total{endpoint="/v1/chat/completions",model="echo",status="200"} 1' in text
     assert 'raygen_usage_total{model="echo",unit="output_tokens"} 1' in text
+
+
+def test_a_service_that_is_ending_takes_nothing_new(tmp_path):
+    with serving(tmp_path) as (http, service):
+        service.draining = True
+        found = http.post("/v1/chat/completions", json=CHAT)
+        assert http.get("/health/ready").status_code == 503
+        assert http.get("/health/live").status_code == 200
+    assert (found.status_code, found.json()["error"]["code"]) == (503, "shutting_down")
+    assert int(found.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_takes_too_long_is_given_up_and_the_engine_told(tmp_path, stream):
+    with serving(tmp_path, {"delay_s": 600}, gateway={"longest_answer_s": 1}) as (http, service):
+        found = http.post("/v1/chat/completions", json={**CHAT, "stream": stream})
+        figures = http.portal.call(service.catalog.links["echo"].figures)
+    assert (found.status_code, found.json()["error"]["code"]) == (504, "answer_too_long")
+    assert figures.running == figures.waiting == 0
