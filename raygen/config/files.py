@@ -14,6 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from raygen.config.base import is_number, is_unicode
 from raygen.config.one_of import OneOf
+from raygen.config.purpose import Purpose, check_purpose
 from raygen.errors import ConfigError
 
 MAX_FILE_BYTES = 2**20
@@ -78,17 +79,23 @@ def _count_values(value: Any, known: dict[int, int]) -> int:
     return known[id(value)]
 
 
-def read_config(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+def read_config(
+    path: str | Path, model: type[Model], overrides: Sequence[str] = (), purpose: Purpose | None = None
+) -> Model:
     """Read and validate a YAML file.
 
     Args:
         overrides: `path.to.field=value` each; the value is YAML, or a template as it stands;
             lists are addressed by number (`steps.0.generate.samples=4`).
+        purpose: what the file has to describe; one of another command is refused as such.
 
     Raises:
         ConfigError: one line that names the file, the key, what was given and what is allowed.
     """
-    return validate(override(read_mapping(path), overrides), model, str(path))
+    value = read_mapping(path)
+    if purpose is not None:
+        check_purpose(value, purpose, str(path))
+    return validate(override(value, overrides), model, str(path))
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:

@@ -179,10 +179,11 @@ def load_job(
 ) -> Job:
     """Read a job file; the named arguments win over `overrides`, which win over the file. Raises ConfigError."""
     from raygen.config.files import read_config
+    from raygen.config.purpose import JOB
 
     last = [
         f"{key}={orjson.dumps(value).decode()}"
         for key, value in (("source.uri", input_uri), ("output", output_uri), ("source.max_rows", max_rows))
         if value is not None
     ]
-    return read_config(path, Job, [*overrides, *last])
+    return read_config(path, Job, [*overrides, *last], JOB)

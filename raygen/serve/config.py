@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from raygen.config.base import Frozen, Name
 from raygen.config.files import override, read_mapping, validate
 from raygen.config.model import REPLICAS, ModelSpec
+from raygen.config.purpose import SERVICE, check_purpose
 from raygen.config.source import StorageOptions
 from raygen.errors import ConfigError
 from raygen.program.checks import check_model
@@ -183,6 +184,7 @@ def load_service(path: str | Path, overrides: Sequence[str] = ()) -> ServiceConf
         ConfigError: naming file, key and what is allowed.
     """
     value, where = read_mapping(path), str(path)
+    check_purpose(value, SERVICE, where)
     if "applications" in value:
         value, where = _args(value["applications"], where)
     return validate(override(value, overrides), ServiceConfig, where)

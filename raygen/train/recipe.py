@@ -273,6 +273,7 @@ class Recipe(Frozen):
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, output_uri: str | None = None) -> Recipe:
     """Read a recipe file; `output_uri` wins over `overrides`, which win over the file. Raises ConfigError."""
     from raygen.config.files import read_config
+    from raygen.config.purpose import RECIPE
 
     last = [] if output_uri is None else [f'output="{output_uri}"']
-    return read_config(path, Recipe, [*overrides, *last])
+    return read_config(path, Recipe, [*overrides, *last], RECIPE)
