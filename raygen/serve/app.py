@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,6 +30,8 @@ from raygen.wire.parse import parse_as, parse_json
 
 log = logging.getLogger(__name__)
 
+# What who asks for the address alone is told, if it is no browser: where to go on. The same of every service.
+PLACES = {"console": "/console", "models": "/v1/models", "openapi": "/openapi.json", "health": "/health"}
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -37,6 +39,7 @@ def make_app(service: Service) -> ASGIApp:
     """Return the application over a service, with its front."""
     endpoints = [endpoint_at(path, service.config.gateway.image_hosts) for path in ENDPOINTS.own]
     routes = [
+        Route("/", _root),
         Route("/health", _ready),
         Route("/health/ready", _ready),
         Route("/health/live", _live),
@@ -105,7 +108,9 @@ class Guard:
             raise found from error
         finally:
             metrics.in_flight -= 1
-            path = scope["path"] if scope["path"] in ENDPOINTS.own else scope["path"].split("/")[1:3][-1]
+            path = (
+                scope["path"] if scope["path"] in ENDPOINTS.own else scope["path"].split("/")[1:3][-1] or "/"
+            )
             model, spent_s = scope["state"].get("model", "-"), time.monotonic() - began
             metrics.answered(path, model, status, spent_s)
             if self._service.traces is not None:
@@ -153,6 +158,14 @@ def _answering(endpoint: Endpoint[Any]) -> Any:
 def _service(request: Request) -> Service:
     found: Service = request.app.state.service
     return found
+
+
+async def _root(request: Request) -> Response:
+    """Show a browser the console; tell programs where things are."""
+    headers = {"vary": "accept"}
+    if "text/html" in request.headers.get("accept", "").lower():
+        return RedirectResponse(PLACES["console"], headers=headers)
+    return Json(PLACES, headers=headers)
 
 
 async def _live(request: Request) -> Response:

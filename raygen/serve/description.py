@@ -79,6 +79,9 @@ def described_service() -> dict[str, Any]:
         Described("get", "/v1/adapters", "List adapters.", answer=Anything),
         Described("post", "/v1/adapters", "Load an adapter.", AdapterBody, Anything, refusals=(409,)),
         Described("delete", "/v1/adapters/{adapter}", "Drop an adapter.", answer=Anything, refusals=(409,)),
+        Described(
+            "get", "/", "Where things are; of a browser, the way to the console.", answer=Anything, open=True
+        ),
         Described("get", "/health", "Whether it is ready.", answer=Health, open=True),
         Described("get", "/metrics", "Figures, for Prometheus.", media=("text/plain",)),
     ]

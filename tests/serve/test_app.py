@@ -85,6 +85,40 @@ def test_what_is_not_on_the_list_is_not_there(tmp_path):
         assert http.get("/v1/chat/completions").status_code == 405
 
 
+HTML = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def test_who_types_the_address_gets_the_console_and_a_program_where_things_are(tmp_path):
+    with client(tmp_path) as http:
+        typed = http.get("/?next=//evil.example", headers=HTML, follow_redirects=False)
+        shown = http.get("/", headers=HTML)
+        for accept in ("*/*", "application/json"):
+            told = http.get("/", headers={"accept": accept}, follow_redirects=False)
+            assert (told.status_code, told.headers["vary"]) == (200, "accept")
+            assert {http.get(place).status_code for place in told.json().values()} == {200}
+        assert http.post("/", json={}).status_code == 405
+        assert http.head("/").status_code == 200
+        assert 'endpoint="/",model="-",status="307"' in http.get("/metrics").text
+    assert (typed.status_code, typed.headers["location"]) == (307, "/console")
+    assert typed.headers["x-frame-options"] == "DENY"
+    assert shown.url.path == "/console"
+    assert shown.headers["content-type"].startswith("text/html")
+
+
+def test_where_things_are_is_told_without_a_key_and_says_nothing_of_the_service(tmp_path):
+    with serving(tmp_path, keys={"required": True}) as (http, _):
+        told = http.get("/")
+        assert http.get("/v1/models").status_code == 401
+    assert told.status_code == 200
+    assert "echo" not in told.text
+
+
+def test_a_page_of_another_site_does_not_get_to_the_console(tmp_path):
+    with client(tmp_path) as http:
+        found = http.get("/", headers={**HTML, "host": "evil.example"}, follow_redirects=False)
+    assert (found.status_code, found.json()["error"]["code"]) == (403, "host_not_allowed")
+
+
 def test_pages_of_other_sites_may_not_ask(tmp_path):
     with client(tmp_path) as http:
         assert http.get("/v1/models", headers={"origin": "http://evil.example"}).status_code == 403

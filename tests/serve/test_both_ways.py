@@ -72,6 +72,13 @@ def test_what_is_no_json_and_what_is_no_path_are_refused_in_json(service_url: st
     assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "not_found")
 
 
+def test_the_address_alone_leads_to_the_console(service_url: str) -> None:
+    typed = httpx.get(f"{service_url}/", headers={"accept": "text/html"})
+    assert (typed.status_code, typed.headers["location"]) == (307, "/console")
+    told = httpx.get(service_url)
+    assert (told.status_code, told.json()["console"]) == (200, "/console")
+
+
 def test_a_page_of_another_site_is_refused(service_url: str) -> None:
     found = httpx.get(f"{service_url}/v1/models", headers={"origin": "https://elsewhere.example"})
     assert (found.status_code, found.json()["error"]["code"]) == (403, "origin_not_allowed")

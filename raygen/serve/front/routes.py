@@ -51,6 +51,7 @@ def rules(max_file_bytes: int) -> list[Rule]:
         _rule(f"/v1/batches/{ID}/(?:cancel|retry)", "POST", "batches", MB),
         _rule("/v1/adapters", "GET POST", "admin", MB),
         _rule(f"/v1/adapters/{ID}", "DELETE", "admin"),
+        _rule("/", "GET HEAD", None),
         _rule("/health(?:/live|/ready)?", "GET HEAD", None),
         _rule("/metrics", "GET", "admin"),
         _rule("/openapi.json", "GET HEAD", None),
