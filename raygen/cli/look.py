@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Optional
 
 import typer
@@ -14,6 +15,8 @@ def status(run_uri: RunUri, as_json: Json = False) -> None:
     from raygen.improve.directory import refuse_course
     from raygen.pipeline.progress import status_lines
     from raygen.runs.status import read_status
+    from raygen.serve.batches.of_run import batch_lines, batch_of
+    from raygen.serve.batches.record import CANCELLED, EXPIRED
     from raygen.storage import open_store
     from raygen.train.driver.status import is_training, read_train_status, train_status_lines
 
@@ -26,11 +29,13 @@ def status(run_uri: RunUri, as_json: Json = False) -> None:
             tell(train_status_lines(training))
         return
     refuse_course(store)
-    found = read_status(store)
+    found, batch = read_status(store), batch_of(store)
+    if batch is not None and batch.status in (CANCELLED, EXPIRED):
+        found = replace(found, state=batch.status)
     if as_json:
         print_json(found.as_dict())
     else:
-        tell(status_lines(found))
+        tell(status_lines(found, None if batch is None else batch_lines(batch)))
 
 
 def show(

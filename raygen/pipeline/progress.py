@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from raygen.engines.figures import kv_use, pool_figures, prefix_hit_rate
@@ -111,10 +111,16 @@ def panel(progress: Progress) -> RenderableType:
     )
 
 
-def status_lines(status: Status) -> list[str]:
-    """Return what `raygen status` prints."""
+def status_lines(status: Status, next_steps: Sequence[str] | None = None) -> list[str]:
+    """Return what `raygen status` prints.
+
+    Args:
+        next_steps: what is said at the end, of a run that is no command's; None: how one that was interrupted is resumed.
+    """
     rows = status.rows
-    partly = ", in committed chunks" if status.state in ("running", "interrupted") else ""
+    partly = (
+        ", in committed chunks" if status.state in ("running", "interrupted", "cancelled", "expired") else ""
+    )
     lines = [
         f"{status.name}: {status.state}  ({status.run})",
         f"  chunks  {status.chunks['committed']:,} of {status.chunks['total']:,} committed",
@@ -132,9 +138,9 @@ def status_lines(status: Status) -> list[str]:
         lines.append(f"  speed   {status.rows_per_s:,.1f} rows/s, ETA {duration(status.eta_s, whole=True)}")
     if status.note:
         lines.append(f"  note    {status.note}")
-    if status.state == "interrupted":
-        lines.append("  run the same command again to resume")
-    return lines
+    if next_steps is None:
+        next_steps = ["run the same command again to resume"] if status.state == "interrupted" else []
+    return [*lines, *(f"  {line}" for line in next_steps)]
 
 
 def result_lines(result: RunResult, reusing: bool) -> list[str]:

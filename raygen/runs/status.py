@@ -24,7 +24,7 @@ from raygen.usage import Usage, total
 class Status:
     name: str
     run: str
-    state: str  # planned | running | interrupted | finished
+    state: str  # planned | running | interrupted | finished; of a batch's run that goes on no more: cancelled | expired
     chunks: dict[str, int]  # total, committed
     rows: dict[str, int]  # total, accepted, rejected, failed
     usage: Usage  # like the rows, of committed chunks
