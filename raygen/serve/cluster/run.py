@@ -10,14 +10,14 @@ import time
 from typing import Any
 
 from raygen.cluster.connect import LOGS, connected
-from raygen.errors import ConfigError, EngineError
+from raygen.errors import EngineError
 from raygen.messages import Say
 from raygen.serve.cluster.environment import set_variables
 from raygen.serve.cluster.proxy import MAX_FILE
 from raygen.serve.cluster.rebind import TRUSTED
 from raygen.serve.config import ServiceConfig
 from raygen.serve.listening import bound, is_loopback
-from raygen.serve.tenants.keys import has_keys
+from raygen.serve.tenants.tenants import Tenants
 from raygen.signals import catch_signals
 from raygen.storage import open_store
 
@@ -39,10 +39,8 @@ def serve_on_ray(
     """
     with bound(host, port) as probe:  # Serve takes it itself
         port = int(probe.getsockname()[1])
-    if not is_loopback(host) and not has_keys(open_store(config.store, config.storage)):
-        raise ConfigError(
-            f"--host {host}: other machines could ask without a key; make one: raygen keys add TENANT --store {config.store}"
-        )
+    # As every gateway does: what they would refuse is refused before Ray is started.
+    Tenants.of(config, open_store(config.store, config.storage), loopback=is_loopback(host))
     set_variables()
     os.environ[MAX_FILE] = str(config.batches.max_file_bytes)
     if trust_network:
