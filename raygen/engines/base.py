@@ -110,6 +110,13 @@ class Engine(EngineFacts):
         """Return how probable the model finds every text of the request. Raises RowError, EngineError."""
         raise self.lacks("likelihood")
 
+    def has_begun(self, request: Any) -> bool:
+        """Return whether it works, or has worked, on a request that it was asked: else nothing is lost by cancelling it.
+
+        To be called in the engine's event loop. An engine that cannot tell says that it has.
+        """
+        return True
+
     @property
     def adapters(self) -> Mapping[str, ResolvedAdapter]:
         """Adapters by name, as requests may name them now."""

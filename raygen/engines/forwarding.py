@@ -81,6 +81,9 @@ class EngineBeside(ForwardingEngine):
         async for chunk in self.other.stream(request):
             yield chunk
 
+    def has_begun(self, request: Any) -> bool:
+        return self.other.has_begun(request)
+
     @property
     def capacity(self) -> int:
         return self.other.capacity

@@ -114,6 +114,11 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         self.stats.usage[PROMPT_TOKENS] += len(before) + sum(counts)
         return LikelihoodResult(logprobs, counts, len(before))
 
+    def has_begun(self, request: GenerateRequest | LikelihoodRequest) -> bool:
+        if isinstance(request, LikelihoodRequest):
+            return True
+        return any(pending.request is request and pending.begun for pending in self._requests)
+
     @property
     def adapters(self) -> Mapping[str, ResolvedAdapter]:
         return self._residents.adapters
@@ -190,7 +195,9 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
             Sample(prompt, request.sampling, seed, rule, adapter, mask, request.priority)
             for seed, mask in zip(request.seeds, masks, strict=True)
         ]
-        pending = PendingSamples(asyncio.get_running_loop().create_future(), prompt, adapter, samples)
+        pending = PendingSamples(
+            asyncio.get_running_loop().create_future(), request, prompt, adapter, samples
+        )
         if not samples:
             pending.settle()
         self._requests.add(pending)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from raygen.engines.requests import GenerateChunk, GeneratedSample, TokenLogprob
+from raygen.engines.requests import GenerateChunk, GeneratedSample, GenerateRequest, TokenLogprob
 from raygen.engines.stepping import Pending
 from raygen.engines.torch.sample import Choice, Sample
 from raygen.engines.torch.text_stream import TextStream
@@ -19,6 +19,7 @@ TokenText = Callable[[int], str]  # one token as text
 class PendingSamples(Pending):
     """A request inside the engine: done when all its samples are, or one of them failed."""
 
+    request: GenerateRequest
     prompt: list[int]
     adapter: str | None  # its key
     samples: list[Sample]
@@ -28,6 +29,11 @@ class PendingSamples(Pending):
         """Let the caller go on, or raise an error there; only the first call counts."""
         Pending.settle(self, error)
         self.progress.set()
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of its samples has had a slot."""
+        return any(sample.reused is not None for sample in self.samples)
 
     @property
     def reused(self) -> int:

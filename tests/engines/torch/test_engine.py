@@ -332,6 +332,23 @@ def test_a_cancelled_request_frees_its_slots(folder: Path, monkeypatch: pytest.M
     with_engine(engine_of(folder, max_batch=2), work)
 
 
+def test_it_tells_which_requests_it_has_begun(folder: Path):
+    endless = Sampling(temperature=0, max_tokens=150)
+
+    async def work(engine: TorchEngine) -> None:
+        requests = [ask(number, "go", endless) for number in range(3)]
+        assert not engine.has_begun(requests[0])
+        tasks = [asyncio.create_task(engine.generate(each)) for each in requests]
+        while (engine.stats.in_flight, engine.stats.waiting) != (2, 1):
+            await asyncio.sleep(0.001)
+        assert [engine.has_begun(each) for each in requests] == [True, True, False]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    with_engine(engine_of(folder, max_batch=2), work)
+
+
 def test_the_event_loop_stays_free_while_the_model_works(folder: Path, monkeypatch: pytest.MonkeyPatch):
     threads = set()
     step = Stepper.step
