@@ -9,6 +9,7 @@ RaygenError                     anything raygen raises on purpose               
 |   |-- RunConflictError        the output holds another job's run
 |   `-- EngineConfigError       (also an EngineError) the engine cannot do what the job says: key, model, address
 |-- RowError                    one row's failure: becomes a failed outcome, never stops a run
+|   `-- UnaskedError            a row that no engine has begun when its batch is over
 |-- EngineError                 the engine itself is broken: ends its actor, which is started again
 |-- UnavailableError            a served model cannot take a request now; nothing is wrong with the request
 |   |-- BusyError               its queue is full
@@ -82,6 +83,10 @@ class RowError(RaygenError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str | None, str | None]]:
         return (RowError, (self.code, self.message, self.step, self.public))
+
+
+class UnaskedError(RowError):
+    """A row that no engine has begun when its batch is over: it is not asked any more."""
 
 
 class EngineError(RaygenError):

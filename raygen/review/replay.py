@@ -16,7 +16,7 @@ from raygen.program.host import EngineHost
 from raygen.program.job import Job
 from raygen.program.program import Program
 from raygen.program.resolve import as_planned, resolve_models
-from raygen.runs.outcome import OWN_COLUMNS
+from raygen.runs.outcome import OWN_COLUMNS, UNASKED
 from raygen.runs.plan import Plan
 from raygen.runs.shelf import Bin
 
@@ -37,10 +37,11 @@ def _of_this_job(chosen: dict[int, pa.Table], plan: Plan, found: Replayed) -> di
     wanted = {}
     others = 0
     for chunk, table in sorted(chosen.items()):
-        lineage = table.column("lineage").combine_chunks()
-        same = pa.compute.equal(lineage.field("config_hash"), plan.config_hash)
-        kept = table.filter(same)
-        others += table.num_rows - kept.num_rows
+        unasked = pa.compute.is_in(table.column("reason"), pa.array(sorted(UNASKED)))
+        asked = table.filter(pa.compute.invert(unasked))  # of the others nothing was generated
+        lineage = asked.column("lineage").combine_chunks()
+        kept = asked.filter(pa.compute.equal(lineage.field("config_hash"), plan.config_hash))
+        others += asked.num_rows - kept.num_rows
         if kept.num_rows:
             wanted[chunk] = kept
     if others:

@@ -25,7 +25,7 @@ from raygen.errors import (
     CorruptDataError,
     UnknownResultError,
 )
-from raygen.runs.outcome import STATUSES, lifted
+from raygen.runs.outcome import STATUSES, UNASKED, lifted
 from raygen.storage import Store
 from raygen.storage.create import WRITE_TRIES, create_once, pause_s
 from raygen.storage.sealed import read_sealed, seal, unseal
@@ -99,6 +99,7 @@ class Commit:
     reread: int = 0  # rows of a retry that were carried over, not generated
     calls: dict[str, int] = field(default_factory=no_calls)
     objects: tuple[StoredObject, ...] = ()  # that hold its media, where they are not in the table
+    unasked: int = 0  # of the failed rows, those that were never asked: see UNASKED
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Commit:
@@ -107,10 +108,11 @@ class Commit:
         return cls(**{**with_usage(record), "objects": objects})
 
     def record(self) -> dict[str, Any]:
-        """Return it as it is stored: one that names no other object is what it was before there were any."""
+        """Return it as it is stored: one without other objects and unasked rows is what it was before there were any."""
         found = asdict(self)
-        if not self.objects:
-            del found["objects"]
+        for name in ("objects", "unasked"):
+            if not found[name]:
+                del found[name]
         return found
 
     @property
@@ -199,6 +201,7 @@ def commit_chunk(
         reread=reread,
         calls=calls or no_calls(),
         objects=objects,
+        unasked=pc.sum(pc.is_in(table.column("reason"), pa.array(sorted(UNASKED)))).as_py() or 0,
     )
     put_own(lambda: store.put(commit.data, data), attempt)
     if not commit_now:

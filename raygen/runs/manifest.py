@@ -62,10 +62,11 @@ class Manifest:
 
 
 class Totals:
-    """Sums over commits: rows (total and by status), usage, calls (reused, computed)."""
+    """Sums over commits: rows (total and by status; of the failed the unasked), usage, calls (reused, computed)."""
 
     def __init__(self, commits: Iterable[Commit] = ()) -> None:
         self.rows = dict.fromkeys(("total", *STATUSES), 0)
+        self.unasked = 0
         self.usage = Usage()
         self.calls = no_calls()
         for commit in commits:
@@ -75,6 +76,7 @@ class Totals:
         self.rows["total"] += commit.rows
         for status in STATUSES:
             self.rows[status] += commit.counts[status]
+        self.unasked += commit.unasked
         self.usage += commit.usage
         for kind in self.calls:
             self.calls[kind] += commit.calls[kind]

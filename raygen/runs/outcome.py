@@ -107,6 +107,8 @@ FIELDS = [
     pa.field("lineage", LINEAGE, nullable=False),
     pa.field("fingerprint", pa.binary()),  # of an accepted row, when the job looks for duplicates
 ]
+# Reasons of failed rows that were never asked: the batch that they belong to was over before.
+UNASKED = frozenset({"batch_cancelled", "batch_expired"})
 OWN_COLUMNS = tuple(f.name for f in FIELDS)
 METADATA = {"raygen.schema_version": str(SCHEMA_VERSION)}
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from raygen.config.base import Frozen
 from raygen.engines.requests import GeneratedSample, Media, MediaSample
-from raygen.errors import EngineError, RowError
+from raygen.errors import EngineError, RowError, UnaskedError
 from raygen.json_text import read_json
 from raygen.steps.base import Step
 from raygen.steps.row.seeds import seed_of
@@ -82,13 +82,13 @@ class AnswerStep(Step):
         return config.endpoint in MEDIA
 
     async def run(self, story: Story, calls: Calls) -> None:
-        """Answer the row's line. Raises RowError: it was refused, or failed; EngineError: the engine is broken."""
+        """Answer the row's line. Raises RowError: it was refused, failed, or never asked; EngineError: the engine is broken."""
         story.settle(None)
         seed = seed_of(self.run_seed, story.row_id, 0, story.attempt, self.name)
         asked = Asked(request_name(self.run_seed, story.row_id), seed, self.config.created_s)
         try:
             answered = await self._answer(story, calls, asked)
-        except EngineError:
+        except (EngineError, UnaskedError):
             raise
         except Exception as error:
             found = api_error(error)

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from raygen.errors import ReplicaLostError
+from raygen.runs.outcome import UNASKED
 from raygen.wire.errors import ROW_CODES, ApiError
 
 
@@ -26,8 +27,14 @@ def answered_line(custom_id: str, name: str, body: dict[str, Any], status: int =
     }
 
 
+def unasked(status: str) -> tuple[str, str]:
+    """Return code and message of requests that were never asked, by how their batch ended: `expired` or `cancelled`."""
+    ended = "expired" if status == "expired" else "was cancelled"
+    return f"batch_{status}", f"the batch {ended} before this request was asked"
+
+
 def unasked_line(custom_id: str, name: str, code: str, message: str) -> dict[str, Any]:
-    """Return the line of a request that was never asked: `batch_expired`, `batch_cancelled`."""
+    """Return the line of a request that was never asked."""
     return {
         "id": f"batch_req_{name}",
         "custom_id": custom_id,
@@ -53,6 +60,8 @@ def line_of(outcome: Mapping[str, Any], name: str) -> tuple[bool, dict[str, Any]
             refusal = orjson.loads(sample["text"])
             return False, answered_line(custom_id, name, refusal["body"], refusal["status_code"])
     error = outcome["error"] or {"code": outcome["reason"], "message": "the request was rejected"}
+    if error["code"] in UNASKED:
+        return False, unasked_line(custom_id, name, error["code"], error["message"])
     # The line itself is broken. (A row that took its model's process along was marked so as not to be asked again.)
     if error.get("step") == "read" and error["code"] != ReplicaLostError.code:
         status, code = 400, error["code"]

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from raygen.wire.lines import line_of
+from raygen.runs.outcome import UNASKED
+from raygen.wire.lines import line_of, unasked
 
 REFUSED = {"error": {"message": "n: too many", "type": "invalid_request_error", "param": "n", "code": "c"}}
 
@@ -60,6 +61,16 @@ def test_a_failure_has_the_status_of_its_code_and_words_of_the_server_stay_insid
     error = {"step": step, "code": code, "message": "why"}
     response = line_of(outcome(error=error), "name")[1]["response"]
     assert (response["status_code"], response["body"]["error"]["message"]) == (status, told)
+
+
+@pytest.mark.parametrize("status", ["cancelled", "expired"])
+def test_a_row_that_was_never_asked_has_no_response(status):
+    code, message = unasked(status)
+    assert code in UNASKED
+    error = {"step": "answer", "code": code, "message": message}
+    good, line = line_of(outcome(error=error, reason=code), "name")
+    assert not good
+    assert (line["response"], line["error"]) == (None, {"code": code, "message": message})
 
 
 def test_an_outcome_of_another_step_is_no_answer():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -27,6 +28,7 @@ from raygen.serve.tenants.tenant import Tenant
 from raygen.wire.errors import ApiError
 
 LOOK_S = 1.0
+ASK_S = 10.0  # for a link to tell its replicas
 log = logging.getLogger(__name__)
 
 
@@ -145,8 +147,7 @@ class Driver:
             if why == COMPLETED and record.cancel is not None and record.finalizing is None:
                 why = CANCELLED
             if why != CANCELLED:
-                told = {"why": why, "finalizing_s": time.time()}
-                why = str(self._objects.settle(self.place.finalizing, told)["why"])
+                why = self._finalized(why)
                 record = read_record(self._objects, self.place)
         if record.end is None:
             settle_end(self._objects, record, why)
@@ -175,10 +176,11 @@ class Driver:
         self._over.clear()
 
         def began(monitor: Monitor) -> None:
-            watch = threading.Thread(
-                target=self._watch, args=(monitor, expires_s, cancelled), name="batch-watch", daemon=True
-            )
-            watch.start()
+            def watch() -> None:
+                if self._watch(monitor, expires_s, cancelled):
+                    self._begin_no_more(run, way, expires_s, cancelled)
+
+            threading.Thread(target=watch, name="batch-watch", daemon=True).start()
 
         try:
             return drive(
@@ -194,8 +196,8 @@ class Driver:
     def _cancelled(self) -> bool:
         return self._store.exists(self.place.cancel) or self._store.exists(self.place.end())
 
-    def _watch(self, monitor: Monitor, expires_s: float, cancelled: Callable[[], bool]) -> None:
-        """Stop the session when it is not to go on."""
+    def _watch(self, monitor: Monitor, expires_s: float, cancelled: Callable[[], bool]) -> bool:
+        """Stop the session when it is not to go on; returns whether it was stopped."""
         while True:
             try:
                 why = self._reason(expires_s, cancelled)
@@ -203,9 +205,40 @@ class Driver:
                 why = None  # the work itself will say so
             if why is not None:
                 monitor.stop(why)
-                return
+                return True
             if self._over.wait(LOOK_S):
-                return
+                return False
+
+    def _begin_no_more(
+        self, run: Prepared, way: Way, expires_s: float, cancelled: Callable[[], bool]
+    ) -> None:
+        """Have the rows of chunks under way left alone that no engine has begun, if it is the batch that is over."""
+        try:
+            status = self._over_as(expires_s, cancelled)
+            if status is not None:
+                told = way.link.end_run(run.store.uri, status)
+                asyncio.run_coroutine_threadsafe(told, way.loop).result(ASK_S)
+        except Exception as error:  # noqa: BLE001 - then they are asked, and the batch ends as well, only later
+            log.warning("%s: rows under way are all asked: %s", self.place.batch, type(error).__name__)
+
+    def _over_as(self, expires_s: float, cancelled: Callable[[], bool]) -> str | None:
+        """Return how the batch is over, if rows may be committed from now on that were never asked.
+
+        With such rows it must not be completed by anybody: the cancel stands in the store, and of an expiry, which another
+        worker's clock may not see yet, `finalizing` is written first. Raises StorageError.
+        """
+        if self.retry:  # what failed before stays as it was
+            return None
+        if cancelled():
+            return CANCELLED
+        if time.time() < expires_s:
+            return None
+        return EXPIRED if self._finalized(EXPIRED) == EXPIRED else None
+
+    def _finalized(self, why: str) -> str:
+        """Write down that the batch ends, and how; return what stands, which may be another worker's."""
+        told = {"why": why, "finalizing_s": time.time()}
+        return str(self._objects.settle(self.place.finalizing, told)["why"])
 
     def _reason(self, expires_s: float, cancelled: Callable[[], bool]) -> str | None:
         if self._paused.is_set():

@@ -106,6 +106,8 @@ class LinkExecution:
         if turn is None:
             return Report(todo.chunk, problem=STOPPED)
         try:
+            if self._stop.is_set():  # while it waited for its turn
+                return Report(todo.chunk, problem=STOPPED)
             attempt = self._work.begin(self._store, todo)
             if attempt is None:
                 return Report(todo.chunk)

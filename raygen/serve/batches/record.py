@@ -199,7 +199,7 @@ def _progress(objects: Objects, record: Record) -> tuple[dict[str, int], Usage]:
 def counts_of(total: int, sums: Totals) -> dict[str, int]:
     """Return `request_counts`: what was never asked is in neither of the others."""
     completed = sums.rows[ACCEPTED]
-    return {"total": total, "completed": completed, "failed": sums.rows["total"] - completed}
+    return {"total": total, "completed": completed, "failed": sums.rows["total"] - completed - sums.unasked}
 
 
 def _file_of(place: Place, end: Found | None, kind: str, number: int) -> str | None:

@@ -114,7 +114,7 @@ class Requests:
             return damaged_object(batch)
 
     def cancel(self, tenant: Tenant, batch: str) -> dict[str, Any]:
-        """Ask for a batch's end: chunks under way still count. Raises ApiError 404, 409."""
+        """Ask for a batch's end: rows that are being answered still count. Raises ApiError 404, 409."""
         place = self._place(tenant, batch)
         record = read_record(self._objects, place)
         if record.status not in (VALIDATING, IN_PROGRESS, CANCELLING):

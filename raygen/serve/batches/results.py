@@ -1,7 +1,7 @@
 """Results: a batch's output and error files, which are views: the same bytes each time, made from what its end names.
 
-Lines of committed rows come in the order of the input, then, in the error file, those of rows that were never asked. No more than
-a chunk is in memory.
+Lines of committed rows come in the order of the input, then, in the error file, those of chunks that were never asked. No more
+than a chunk is in memory.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from raygen.errors import CorruptDataError, KeyNotFoundError
 from raygen.program.job import Job
 from raygen.runs.commit import Commit, read_commit, read_data
 from raygen.runs.media import with_media
-from raygen.runs.outcome import ACCEPTED
+from raygen.runs.outcome import ACCEPTED, UNASKED
 from raygen.runs.plan import Plan
 from raygen.serve.batches.layout import ERRORS, OUTPUT, Place
 from raygen.serve.batches.objects import Objects
-from raygen.serve.batches.record import EXPIRED
 from raygen.steps.answer import request_name
 from raygen.storage import Store
-from raygen.wire.lines import answered_line, line_of, unasked_line
+from raygen.wire.lines import answered_line, line_of, unasked, unasked_line
 
 COLUMNS = ["row_id", "status", "reason", "samples", "discarded", "error"]
 # Of each chunk that counts: its number, the run or retry that holds it (from the run's top), and the attempt.
@@ -58,21 +57,26 @@ def pieces_of(run: Store, counted: Sequence[Counted], status: str) -> Iterator[t
     seed = int(plan.job.get("seed", 0))
     for chunk, prefix, attempt in counted:
         where = run.child(prefix) if prefix else run
-        yield from _chunk_pieces(where, chunk, attempt, seed)
+        yield from _chunk_pieces(where, chunk, attempt, status, seed)
     yield from _unasked(plan, {chunk for chunk, _, _ in counted}, status, seed)
 
 
-def _chunk_pieces(where: Store, chunk: int, attempt: str, seed: int) -> Iterator[tuple[str, bytes]]:
+def _chunk_pieces(
+    where: Store, chunk: int, attempt: str, status: str, seed: int
+) -> Iterator[tuple[str, bytes]]:
     commit = read_commit(where, chunk)
     if commit.attempt != attempt:
         raise CorruptDataError(f"{where.uri_of(commit.key)} is not the one that counted when the batch ended")
     table = read_data(where, commit, COLUMNS)
     lines: dict[str, list[bytes]] = {OUTPUT: [], ERRORS: []}
-    accepted = table.column("status").to_pylist()
+    columns = (table.column(name).to_pylist() for name in ("row_id", "status", "reason"))
     texts = _first_texts(table)
-    for number, (row_id, status) in enumerate(zip(table.column("row_id").to_pylist(), accepted, strict=True)):
+    for number, (row_id, fate, reason) in enumerate(zip(*columns, strict=True)):
         name = request_name(seed, row_id)
-        if status == ACCEPTED and texts[number] is not None:
+        if reason in UNASKED:  # the end says why: workers may have seen a cancel and an expiry at once
+            lines[ERRORS].append(_written(unasked_line(row_id, name, *unasked(status))))
+            continue
+        if fate == ACCEPTED and texts[number] is not None:
             told = answered_line(row_id, name, orjson.Fragment(texts[number]))  # type: ignore[arg-type]
             lines[OUTPUT].append(_written(told))
             continue
@@ -104,11 +108,7 @@ def _unasked(plan: Plan, asked: set[int], status: str, seed: int) -> Iterator[tu
     rest = [each for chunk, each in enumerate(plan.chunks) if chunk not in asked]
     if not rest:
         return
-    code, message = (
-        ("batch_expired", "the batch expired before this request was asked")
-        if status == EXPIRED
-        else ("batch_cancelled", "the batch was cancelled before this request was asked")
-    )
+    code, message = unasked(status)
     source = open_source(Job.model_validate(plan.job).source)
     for table in source.read(plan.inputs, rest, []):
         lines = [

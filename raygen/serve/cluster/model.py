@@ -105,6 +105,10 @@ class ModelServer:
         except Exception as error:  # noqa: BLE001 - raised where the chunk came from
             return self._failure(error)
 
+    async def end_run(self, run: str, status: str) -> None:
+        """Begin no more rows of a batch that is over."""
+        await self._replica.end_run(run, status)
+
     async def about(self) -> About:
         """Return how it stands and what it is."""
         engine = self._replica.engine

@@ -158,6 +158,9 @@ class ServeLink(Link):
         )
         return found
 
+    async def end_run(self, run: str, status: str) -> None:
+        await self._all("end_run", run, status)
+
     async def figures(self) -> Figures:
         if time.monotonic() - self._seen_s > FRESH_S:
             await self._look()

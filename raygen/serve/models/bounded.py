@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 from raygen.engines.base import Engine
 from raygen.engines.forwarding import EngineBeside, ForwardingEngine
 from raygen.engines.requests import BATCH, GenerateChunk, GenerateRequest
-from raygen.errors import BusyError, EngineError
+from raygen.errors import BusyError, EngineError, UnaskedError
+from raygen.wire.lines import unasked
 
 SMOOTH = 0.05  # weight of a request that ends in the mean time between ends
 LONGEST_RETRY_S = 60.0
@@ -88,10 +91,21 @@ class SharedEngine(EngineBeside):
     def __init__(self, engine: Engine, share: float) -> None:
         super().__init__(engine)
         self._slots = asyncio.Semaphore(max(1, int(engine.capacity * share)))
+        self._held: set[int] = set()  # requests without a slot, by id()
 
     async def ask(self, verb: str, request: Any) -> Any:
-        async with self._slots:
+        self._held.add(id(request))
+        try:
+            await self._slots.acquire()
+        finally:
+            self._held.discard(id(request))
+        try:
             return await super().ask(verb, request)
+        finally:
+            self._slots.release()
+
+    def has_begun(self, request: Any) -> bool:
+        return id(request) not in self._held and super().has_begun(request)
 
 
 class BatchEngine(ForwardingEngine):
@@ -100,15 +114,49 @@ class BatchEngine(ForwardingEngine):
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(engine.model, engine.stats)
         self._engine, self._loop_of_engine = engine, loop
+        self._asked: dict[int, tuple[Any, Future[Any]]] = {}  # by the request's id()
+        self._over: str | None = None  # how the batch ended
+        self._lock = threading.Lock()  # between the two loops
 
     async def ask(self, verb: str, request: Any) -> Any:
-        work = getattr(self._engine, verb)(replace(request, priority=BATCH))
+        """Return the answer. Raises what the engine raises; UnaskedError: the batch is over, and the engine had not begun."""
+        request = replace(request, priority=BATCH)
+        with self._lock:
+            if (refusal := self._refusal()) is not None:
+                raise refusal
+            work = getattr(self._engine, verb)(request)
+            try:
+                future = asyncio.run_coroutine_threadsafe(work, self._loop_of_engine)
+            except RuntimeError:  # the replica has gone
+                work.close()
+                raise EngineError(f"model {self.model.name!r}: the replica is closed") from None
+            self._asked[id(request)] = request, future
         try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop_of_engine)
-        except RuntimeError:  # the replica has gone
-            work.close()
-            raise EngineError(f"model {self.model.name!r}: the replica is closed") from None
-        return await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            refusal, own = self._refusal(), asyncio.current_task()
+            if refusal is None or own is None or own.cancelling():  # the row itself is cancelled
+                raise
+            raise refusal from None
+        finally:
+            with self._lock:
+                del self._asked[id(request)]
+
+    def _refusal(self) -> UnaskedError | None:
+        return None if self._over is None else UnaskedError(*unasked(self._over))
+
+    def end(self, status: str) -> None:
+        """Begin no more requests: the batch is over. To be called in the engine's event loop.
+
+        Args:
+            status: how it ended: cancelled or expired.
+        """
+        with self._lock:
+            self._over = status
+            asked = list(self._asked.values())
+        for request, future in asked:
+            if not self._engine.has_begun(request):
+                future.cancel()
 
     @property
     def capacity(self) -> int:

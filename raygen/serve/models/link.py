@@ -91,6 +91,14 @@ class Link(ABC):
         """
 
     @abstractmethod
+    async def end_run(self, run: str, status: str) -> None:
+        """Begin no more rows of a batch that is over: those that no engine has begun fail as unasked, the others end.
+
+        Args:
+            run: as its chunks name it. status: how the batch ended: cancelled or expired.
+        """
+
+    @abstractmethod
     async def load_adapter(self, name: str, ref: str) -> None:
         """Make an adapter known to all replicas, now and when they start. Raises RowError, UserError."""
 

@@ -97,6 +97,9 @@ class LocalLink(Link):
         await self.loaded()
         return await self.replica.run_chunk(work, rows)
 
+    async def end_run(self, run: str, status: str) -> None:
+        await self.replica.end_run(run, status)
+
     async def load_adapter(self, name: str, ref: str) -> None:
         await self.loaded()
         found = await asyncio.to_thread(resolve_further_adapter, self.name, name, ref, self._storage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -24,9 +25,10 @@ HOST_IDLE_S = 60.0  # a batch's host ends when no chunk came for so long
 
 @dataclass(eq=False)
 class Host:
-    """The host of one batch's program."""
+    """The host of one batch's program, and the stand-ins through which it asks."""
 
     host: EngineHost
+    engines: Sequence[BatchEngine]
     chunks: int = 0
     seen_s: float = field(default_factory=time.monotonic)
 
@@ -63,9 +65,7 @@ class Replica:
         async with self._hosting:
             kept = self._hosts.get(work.run)
             if kept is None:
-                kept = self._hosts[work.run] = Host(
-                    await loop.run_in_executor(self._threads, self._host, work)
-                )
+                kept = self._hosts[work.run] = await loop.run_in_executor(self._threads, self._host, work)
             kept.chunks += 1
         self._rows += len(rows)
         try:
@@ -75,11 +75,19 @@ class Replica:
             kept.chunks -= 1
             kept.seen_s = time.monotonic()
 
-    def _host(self, work: ChunkWork) -> EngineHost:
+    async def end_run(self, run: str, status: str) -> None:
+        """Begin no more rows of a batch's run; see Link."""
+        async with self._hosting:
+            kept = self._hosts.get(run)
+        if kept is not None:
+            for engine in kept.engines:
+                engine.end(status)
+
+    def _host(self, work: ChunkWork) -> Host:
         stand_ins = {name: BatchEngine(self._behind, self._loop) for name in work.models}
         host = EngineHost(work.job, work.models, work.config_hash, work.kept, stand_ins)
         host.start()
-        return host
+        return Host(host, list(stand_ins.values()))
 
     async def _end_idle(self) -> None:
         late = time.monotonic() - HOST_IDLE_S

@@ -136,6 +136,16 @@ def test_what_a_replica_returns_is_returned_and_what_it_raises_is_raised() -> No
     asyncio.run(main())
 
 
+def test_that_a_batch_is_over_is_told_to_every_replica() -> None:
+    async def main() -> None:
+        replicas = Replicas()
+        m = await started(replicas)
+        await m.end_run("run", "cancelled")
+        assert replicas.calls == [("end_run", {}, ("run", "cancelled"))]
+
+    asyncio.run(main())
+
+
 def test_a_lost_answer_is_asked_for_once_more() -> None:
     async def main() -> None:
         m = await started(Replicas(answers=[GONE, "text"]))

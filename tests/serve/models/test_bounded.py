@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,10 @@ from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
 from raygen.engines.base import Engine
 from raygen.engines.requests import BATCH, GeneratedSample, GenerateRequest, GenerateResult
-from raygen.errors import BusyError, EngineError
+from raygen.errors import BusyError, EngineError, UnaskedError
 from raygen.models.resolved import ResolvedModel
 from raygen.serve.models import bounded as module
-from raygen.serve.models.bounded import BatchEngine, BoundedEngine
+from raygen.serve.models.bounded import BatchEngine, BoundedEngine, SharedEngine
 
 
 class Clock:
@@ -136,3 +137,47 @@ def test_a_batch_whose_replica_has_gone_is_told_so():
 
     with pytest.raises(EngineError, match="the replica is closed"):
         asyncio.run(asyncio.run(made()).generate(request()))
+
+
+def in_another_loop(behind: BatchEngine, rows: int) -> asyncio.Future[list[Any]]:
+    """Ask for rows as the host of a batch does; returns what came of each."""
+
+    async def asked() -> list[Any]:
+        asks = [behind.generate(request()) for _ in range(rows)]
+        return await asyncio.gather(*asks, return_exceptions=True)
+
+    return asyncio.get_running_loop().run_in_executor(None, asyncio.run, asked())
+
+
+def test_of_a_batch_that_is_over_what_is_under_way_is_answered_and_nothing_else_is_asked() -> None:
+    async def scene() -> tuple[Gate, list[Any]]:
+        engine = Gate()
+        shared = SharedEngine(engine, 1.0)
+        behind = BatchEngine(shared, asyncio.get_running_loop())
+        answers = in_another_loop(behind, 5)
+        while len(engine.asked) < 2 or len(shared._held) < 3:
+            await asyncio.sleep(0.005)
+        behind.end("cancelled")
+        later = await in_another_loop(behind, 1)
+        engine.open.set()
+        return engine, await answers + later
+
+    engine, found = asyncio.run(scene())
+    assert [type(each) for each in found] == [GenerateResult] * 2 + [UnaskedError] * 4
+    assert {each.code for each in found[2:]} == {"batch_cancelled"}
+    assert (len(engine.asked), engine.left) == (2, 0)
+
+
+def test_a_row_that_is_cancelled_itself_is_not_taken_for_one_of_a_batch_that_is_over() -> None:
+    async def scene() -> None:
+        behind = BatchEngine(Gate(), asyncio.get_running_loop())
+        task = asyncio.create_task(behind.generate(request()))
+        await asyncio.sleep(0.02)
+        behind.end("expired")  # an engine that cannot tell is asked on
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(scene())

@@ -139,6 +139,17 @@ def status_object(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Driver, "_end", ended)
 
 
+def expiry_by_the_clock(patch: pytest.MonkeyPatch) -> None:
+    """A worker whose clock says that the batch has expired gives its rows up, and leaves nothing that tells others."""
+
+    def over_as(self: Driver, expires_s: float, cancelled: Callable[[], bool]) -> str | None:
+        if cancelled():
+            return record.CANCELLED
+        return record.EXPIRED if driver.time.time() >= expires_s else None
+
+    patch.setattr(Driver, "_over_as", over_as)
+
+
 def listing_reader(patch: pytest.MonkeyPatch) -> None:
     """Results are made of the data that a listing shows."""
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis.stateful import initialize, precondition, rule
 
 from tests.exactly_once.interleaving import Interleaving, run_machine
+from tests.exactly_once.stepping import Actor
 from tests.serve.batches.crash import mutants
 from tests.serve.batches.crash.world import GRACE_S, WINDOW_S, World
 
@@ -77,6 +78,38 @@ class Interleavings(Interleaving):
 def test_no_interleaving_breaks_a_promise() -> None:
     counts = run_machine(Interleavings, RUNS)
     assert counts["ends"] > RUNS / 2, f"hardly a batch came to its end: the machine is idle: {counts}"
+
+
+def given_up_at_the_expiry() -> World:
+    """A batch expires while a worker has its last chunk under way, and another one is about to find that chunk committed."""
+    world = World()
+    for what in ("upload", "create"):
+        world.start(what).finish()
+    last = "/commits/00000002"
+
+    def at_last_chunk() -> Actor:
+        worker = world.start("worker")
+        while last not in (worker.waiting or ("", last))[1]:
+            worker.step()
+        return worker
+
+    first = at_last_chunk()
+    first.step()
+    world.advance(31.0)
+    other = at_last_chunk()
+    world.advance(WINDOW_S)
+    while not any(last in key for key in world.store.objects):
+        first.step()
+    other.finish()
+    world.settle()
+    world.close()
+    return world
+
+
+def test_rows_that_were_given_up_are_in_no_completed_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert given_up_at_the_expiry().problems == []
+    mutants.expiry_by_the_clock(monkeypatch)
+    assert any(each.startswith("unasked:") for each in given_up_at_the_expiry().problems)
 
 
 def test_the_world_sees_a_commit_that_counts_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from raygen.runs.commit import (
 )
 from raygen.runs.job_record import JobRecord
 from raygen.runs.manifest import MANIFEST_KEY, finish
-from raygen.runs.outcome import Outcome, outcome_table
+from raygen.runs.outcome import UNASKED, Outcome, outcome_table
 from raygen.runs.plan import Plan, pin
 from raygen.runs.retries import plan_retry
 from raygen.serve.batches import (
@@ -53,6 +53,7 @@ from raygen.serve.tenants.tenant import DEFAULT
 from raygen.storage import Store, create, sealed
 from raygen.usage import Usage
 from raygen.wire.errors import ApiError
+from raygen.wire.lines import unasked
 from tests.exactly_once.memory_store import MemoryStore
 from tests.exactly_once.stepping import Actor, SteppingStore
 from tests.fakes.batch_service import CHAT, TENANT, settings
@@ -259,14 +260,21 @@ class World:
         if RANK.get(found["status"], OVER) != OVER:
             self.problems.append(f"stuck: {found['status']}")
         lines = [
-            orjson.loads(line)["custom_id"]
+            orjson.loads(line)
             for name in (found["output_file_id"], found["error_file_id"])
             if name is not None
             for line in b"".join(reader.files.content(TENANT, name).pieces).splitlines()
         ]
         unread = found["status"] == "cancelled" and not found["request_counts"]["total"]
-        if sorted(lines) != ([] if unread else IDS):
-            self.problems.append(f"rows: {found['status']} {sorted(lines)}")
+        ids = sorted(line["custom_id"] for line in lines)
+        if ids != ([] if unread else IDS):
+            self.problems.append(f"rows: {found['status']} {ids}")
+        codes = {line["error"]["code"] for line in lines if line["error"] is not None}
+        if not codes <= {f"batch_{found['status']}"} & UNASKED:
+            self.problems.append(f"unasked: {codes} of a batch that is {found['status']}")
+        counts, asked = found["request_counts"], sum(line["response"] is not None for line in lines)
+        if counts["completed"] + counts["failed"] != asked:
+            self.problems.append(f"counts: {counts} of {asked} that were asked")
         if any(key.startswith(OPEN) for key in self.store.objects):
             self.problems.append("left: a marker")
 
@@ -287,7 +295,10 @@ def _drive(me: Driver, run: Any, expires_s: float, cancelled: Callable[[], bool]
         if store.exists(f"commits/{chunk_name(chunk)}.json"):
             continue
         attempt = Attempt(LIMIT_S, commit.time.time())
-        table = outcome_table([_outcome(f"r{chunk * ROWS + n}") for n in range(ROWS)], {"models": []}, {})
+        # Of a chunk that is under way when the batch is over, the first row was begun, and no other.
+        over = me._over_as(expires_s, cancelled)
+        outcomes = [_outcome(f"r{chunk * ROWS + n}", over if n else None) for n in range(ROWS)]
+        table = outcome_table(outcomes, {"models": []}, {})
         ids = digest_of_ids(table.column("row_id"))
         usage = Usage(prompt_tokens=1, output_tokens=1)
         commit_chunk(store, chunk, table, ids=ids, rows=ROWS, attempt=attempt, plan=mine.digest, usage=usage)
@@ -297,7 +308,10 @@ def _drive(me: Driver, run: Any, expires_s: float, cancelled: Callable[[], bool]
     return "finished"
 
 
-def _outcome(row_id: str) -> Outcome:
+def _outcome(row_id: str, over: str | None) -> Outcome:
+    if over is not None:
+        code, message = unasked(over)
+        return Outcome(row_id, "failed", code, error={"code": code, "message": message, "step": "answer"})
     if row_id == FAILS:
         error: dict[str, str | None] = {"code": "boom", "message": "it fails", "step": "answer"}
         return Outcome(row_id, "failed", "boom", error=error)
