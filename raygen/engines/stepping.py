@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -50,7 +51,7 @@ class SteppingEngine(Engine, ABC, Generic[Entry, Done]):
 
     def __init__(self, model: ResolvedModel) -> None:
         super().__init__(model)
-        self._inbox: list[Entry] = []
+        self._inbox: deque[Entry] = deque()
         # Requests that somebody waits for.
         self._requests: set[Any] = set()
         self._broken: EngineError | None = EngineError(f"model {model.name!r}: the engine is not started")
@@ -76,7 +77,7 @@ class SteppingEngine(Engine, ABC, Generic[Entry, Done]):
 
     async def start(self) -> None:
         """Load the model, and begin to step. Raises EngineError."""
-        # One thread for all that blocks: the event loop stays free, and torch's threads have one master.
+        # One thread for all that computes: the event loop stays free, and torch's threads have one master.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"{self.model.spec.engine}-engine")
         try:
             loaded = await self._work(self._load)
@@ -88,6 +89,10 @@ class SteppingEngine(Engine, ABC, Generic[Entry, Done]):
         self._wake = asyncio.Event()
         self._runner = asyncio.create_task(self._run())
 
+    def _next(self) -> Done:
+        """Take in what has come up to this moment, and step: who comes while the worker thread is about to begin is in time."""
+        return self._step([self._inbox.popleft() for _ in range(len(self._inbox))])
+
     def _check_running(self) -> None:
         """Raise the EngineError that ended the engine, or that it is not started, unless it runs."""
         if self._broken is not None:
@@ -97,8 +102,7 @@ class SteppingEngine(Engine, ABC, Generic[Entry, Done]):
         """Step as long as there is work; any error but a row's ends the engine."""
         try:
             while True:
-                joining, self._inbox = self._inbox, []
-                done = await self._work(lambda: self._step(joining))  # noqa: B023 - awaited at once
+                done = await self._work(self._next)
                 if not self._settle(done) and not self._inbox:
                     self._wake.clear()
                     await self._wake.wait()

@@ -18,7 +18,7 @@ from raygen.limits import usable_cores
 # processes on 2 cores, passive ones gave 3 to 10 times the tokens a second. But a thread that sleeps at once is slow to
 # wake, above all on a virtual machine. A short spin first, tens of microseconds, gave 1.5 times the tokens a second on a
 # quiet machine, and 0.65 beside one busy process (docs/log.md).
-OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
+OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
 
 
 class Turns:

@@ -12,7 +12,8 @@ from transformers.pytorch_utils import Conv1D
 
 from raygen.engines.torch.memory.arena import round_up
 from raygen.errors import EngineConfigError
-from raygen.models.stable.products import Product, Sort, StableProducts
+from raygen.models.stable.packed import Product
+from raygen.models.stable.products import Sort, StableProducts
 from raygen.models.text.lora import Lora, LoraLayer
 
 RANKS = 16  # ranks are filled up to multiples: few sizes of products

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from raygen.engines.torch.attention import ATTENTION
-from raygen.engines.torch.attention_products import Products
+from raygen.engines.torch.attention.over_slots import ATTENTION
+from raygen.engines.torch.attention.products import Products
 from raygen.engines.torch.memory.arena import STEP, Slot, round_up
 from raygen.engines.torch.memory.kv_cache import KVCache
 from raygen.engines.torch.passes import Pass, Span
@@ -79,14 +79,18 @@ class Decoder:
             )
         self._layers = products
         self._attention = Products(self._device)
-        stabilise_rows(model, products)
-        self._head = WantedTokens(model.get_output_embeddings())
-        model.set_output_embeddings(self._head)
         self.cache = KVCache(config.num_hidden_layers, positions, blocks)
         # transformers renames it, one architecture after the other.
         renamed = "cache" in inspect.signature(model.forward).parameters
         self._cache_name = "cache" if renamed else "past_key_values"
-        self._check()
+        try:
+            expected_V = self._own_logits()  # before anything of it is changed
+            stabilise_rows(model, products)
+            self._head = WantedTokens(model.get_output_embeddings())
+            model.set_output_embeddings(self._head)
+            self._check(expected_V)
+        except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+            raise EngineError(f"engine `torch` cannot run {type(self._model).__name__}: {error}") from error
 
     @property
     def yardstick(self) -> str | None:
@@ -112,7 +116,6 @@ class Decoder:
             [span for span, _, _ in pieces],
             self.cache.positions,
             self._attention,
-            self._layers.least,
         )
         ids = [token for _, token, _ in decode]
         adapters = [adapter for _, _, adapter in decode]
@@ -131,7 +134,7 @@ class Decoder:
         self, span: Span, tokens: Sequence[int], adapter: str | None, first: int
     ) -> torch.Tensor:
         """Compute a piece of one text by itself; return the logits after each of its tokens from number `first` on, (N, V)."""
-        now = Pass([], [span], self.cache.positions, self._attention, self._layers.least)
+        now = Pass([], [span], self.cache.positions, self._attention)
         if self._select is not None:
             self._select([*[adapter] * len(tokens), *[None] * now.filling])
         return self._run(now, [*tokens, *[0] * now.filling], list(range(first, len(tokens))))
@@ -151,25 +154,27 @@ class Decoder:
         return logits_1BV[0, : len(last)]
 
     @torch.inference_mode()
-    def _check(self) -> None:
-        """Compare a short text with the model's own attention: an architecture that differs must not pass."""
+    def _own_logits(self) -> torch.Tensor:
+        """Return what the model as it was loaded makes of a short text, (V,), by its own attention and products."""
+        self._model.set_attn_implementation("eager")
+        ids = torch.tensor([self._check_ids()], device=self._device)
+        logits_V: torch.Tensor = self._model(input_ids=ids, use_cache=False).logits[0, -1]
+        self._model.set_attn_implementation(ATTENTION)
+        return logits_V
+
+    def _check_ids(self) -> list[int]:
         vocabulary = self._model.config.get_text_config(decoder=True).vocab_size
-        ids = [(7919 * i + 101) % vocabulary for i in range(CHECK_TOKENS + CHECK_STEPS)]
-        try:
-            self._model.set_attn_implementation("eager")
-            self._head.wanted_B = torch.tensor([len(ids) - 1], device=self._device)
-            expected_V = self._model(
-                input_ids=torch.tensor([ids], device=self._device), use_cache=False
-            ).logits[0, -1]
-            self._model.set_attn_implementation(ATTENTION)
-            got_V = self.forward([], [(Span(CHECK_SLOT, 0, CHECK_TOKENS), ids[:CHECK_TOKENS], None)], [0])[0]
-            for position in range(CHECK_TOKENS, len(ids)):
-                got_V = self.forward(
-                    [(Span(CHECK_SLOT, position, position + 1), ids[position], None)], [], [0]
-                )[0]
-            self.cache.clear(CHECK_SLOT)
-        except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-            raise EngineError(f"engine `torch` cannot run {type(self._model).__name__}: {error}") from error
+        return [(7919 * i + 101) % vocabulary for i in range(CHECK_TOKENS + CHECK_STEPS)]
+
+    def _check(self, expected_V: torch.Tensor) -> None:
+        """Compare a short text with the model's own logits: an architecture that differs must not pass."""
+        ids = self._check_ids()
+        got_V = self.forward([], [(Span(CHECK_SLOT, 0, CHECK_TOKENS), ids[:CHECK_TOKENS], None)], [0])[0]
+        for position in range(CHECK_TOKENS, len(ids)):
+            got_V = self.forward([(Span(CHECK_SLOT, position, position + 1), ids[position], None)], [], [0])[
+                0
+            ]
+        self.cache.clear(CHECK_SLOT)
         distance = float((got_V.float() - expected_V.float()).norm() / expected_V.float().norm())
         if not distance < CHECK_ERROR[got_V.dtype] and bool(expected_V.isfinite().all()):
             raise EngineError(

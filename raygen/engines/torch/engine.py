@@ -7,7 +7,8 @@ depend on its prompt, its sampling settings and its seeds alone: never on the ba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 
@@ -19,7 +20,7 @@ from raygen.engines.requests import (
     LikelihoodResult,
     TokenLogprob,
 )
-from raygen.engines.stepping import SteppingEngine
+from raygen.engines.stepping import SteppingEngine, T
 from raygen.engines.text_messages import text_only
 from raygen.engines.torch.facts import TorchFacts
 from raygen.engines.torch.likelihood import Scoring, tokens_of
@@ -56,8 +57,12 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         self._turn, self._computes, self._yardstick = loaded.turn, loaded.computes, loaded.yardstick
         self._stepper.scheduler.batch_share = self.batch_share
         self.stats.limit = self.options.max_batch
+        # What is asked is put into tokens beside the steps: on their thread it waits for one, and the next has begun by then.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="torch-reader")
 
     def _unload(self) -> None:
+        if reader := vars(self).pop("_reader", None):
+            reader.shutdown(wait=False)
         for name in ("_lm", "_stepper", "_constraints", "_likelihoods", "_bank"):
             vars(self).pop(name, None)
 
@@ -106,7 +111,7 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         if not request.texts:
             return LikelihoodResult([], [], 0)
         with self._using(request.adapter) as adapter:
-            before, texts = await self._work(lambda: tokens_of(request, self._lm, self._context))
+            before, texts = await self._read(lambda: tokens_of(request, self._lm, self._context))
             self._check_running()  # it may have ended meanwhile
             logprobs = (await self._likelihoods.ask(before, texts, adapter, self._wake)).logprobs
         counts = [len(text) for text in texts]
@@ -176,7 +181,7 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
     @asynccontextmanager
     async def _queued(self, request: GenerateRequest, adapter: str | None) -> AsyncIterator[PendingSamples]:
         messages = text_only(request.messages, "engine `torch`")
-        prompt, masks = await self._work(
+        prompt, masks = await self._read(
             lambda: (
                 self._lm.encode(messages, request.tools)
                 if request.prompt is None
@@ -202,7 +207,7 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
             pending.settle()
         self._requests.add(pending)
         self._owner.update(dict.fromkeys(samples, pending))
-        self._inbox += samples
+        self._inbox.extend(samples)
         self._wake.set()
         try:
             yield pending
@@ -212,6 +217,10 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
                 self._owner.pop(sample, None)
             self._requests.discard(pending)
             self._wake.set()
+
+    async def _read(self, function: Callable[[], T]) -> T:
+        """Run a function beside the steps, one at a time: what it reads no step changes."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, function)
 
     async def _told_of(self, pending: PendingSamples, request: GenerateRequest) -> list[TokenLogprob] | None:
         """Return how probable the prompt's tokens are, where that is asked for. Raises RowError `nan_logits`, EngineError."""

@@ -50,7 +50,7 @@ def load(model: ResolvedModel, options: TorchFacts.Options) -> Loaded:
     device = start_torch(options.threads, options.device)
     turn, computes = turn_on(device)
     from raygen.engines.torch.adapters import AdapterBank
-    from raygen.engines.torch.attention import ATTENTION
+    from raygen.engines.torch.attention.over_slots import ATTENTION
     from raygen.engines.torch.decoder import Decoder
     from raygen.engines.torch.memory.budget import kv_budget
     from raygen.models.stable.products import StableProducts

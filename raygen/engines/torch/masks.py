@@ -24,7 +24,7 @@ COMPILED = 64  # grammars kept
 
 
 class Constraints:
-    """What a model needs to keep to constraints. Everything is made when the first one comes. One thread calls it.
+    """What a model needs to keep to constraints. Everything is made when the first one comes. One thread asks for masks.
 
     Args:
         chat: the model's tokenizer, and the tokens that end its texts.

@@ -15,7 +15,8 @@ from typing import Protocol
 
 import torch
 
-from raygen.engines.torch.attention_products import Products
+from raygen.engines.torch.attention.fused import fused_keys
+from raygen.engines.torch.attention.products import Products
 from raygen.engines.torch.memory.arena import STEP, Slot, round_up
 
 
@@ -49,6 +50,7 @@ class Group:
     place_N: torch.Tensor | None  # where the group's tokens stand in (B x T); None: at every place
     attended: int
     hidden: dict[int | None, torch.Tensor] = field(default_factory=dict)
+    biases: dict[int | None, torch.Tensor] = field(default_factory=dict)
 
     def mask(self, window: int | None) -> torch.Tensor:
         """Return a bool tensor (B, T, L), True where a key is out of sight; the same one for all layers."""
@@ -61,6 +63,21 @@ class Group:
             self.hidden[window] = hidden_BTL
         return self.hidden[window]
 
+    def bias(self, window: int | None, shared: int, dtype: torch.dtype) -> torch.Tensor:
+        """Return the mask as what is added to scores, 0 or -inf; the same one for all layers.
+
+        Returns:
+            (B, 1, shared x T, L), or of one query token, whose rows see the same keys, (B, 1, 1, L).
+        """
+        if window not in self.biases:
+            hidden_BTL = self.mask(window)
+            bias_BTL = torch.zeros(hidden_BTL.shape, dtype=dtype, device=hidden_BTL.device)
+            bias_BTL.masked_fill_(hidden_BTL, float("-inf"))
+            if bias_BTL.shape[1] > 1:
+                bias_BTL = bias_BTL.repeat(1, shared, 1)
+            self.biases[window] = bias_BTL[:, None]
+        return self.biases[window]
+
 
 class Pass:
     """One forward pass: single tokens of running samples, then pieces of prompts, then filling up to a multiple of STEP.
@@ -69,7 +86,6 @@ class Pass:
         decode: spans of one token, by slot length and slot; of each length the slots from 0 on, with gaps at most.
         pieces: spans of prompts. `order` tells in which order their tokens must be given.
         scratch: a position for the filling tokens.
-        least: tokens to fill up to, where there are fewer.
     """
 
     def __init__(
@@ -78,7 +94,6 @@ class Pass:
         pieces: Sequence[Span],
         scratch: int,
         products: Products,
-        least: int = STEP,
     ) -> None:
         self.products = products
         device = products.device
@@ -96,7 +111,7 @@ class Pass:
         for (tokens, attended, _), numbers in alike.items():
             self._prompts([pieces[number] for number in numbers], tokens, attended)
         self.tokens = sum(stop - start for _, _, start, stop in self._where)
-        self.filling = round_up(max(self.tokens, least), STEP) - self.tokens
+        self.filling = round_up(max(self.tokens, 1), STEP) - self.tokens
         self._where += [(scratch, 1, 0, 1)] * self.filling
         begin, length, start, stop = torch.tensor(self._where).T
         counts = stop - start
@@ -132,7 +147,7 @@ class Pass:
                     index=None,
                     position_BT=positions[:, None].to(self._device),
                     place_N=None if slots == len(rows) else index.to(self._device),
-                    attended=round_up(max(span.stop for span in rows), STEP),
+                    attended=min(fused_keys(max(span.stop for span in rows)), length),
                 )
             )
             self._take(rows)

@@ -22,10 +22,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers.pytorch_utils import Conv1D
 
+from raygen.models.stable.packed import Product, Together, beside, let_go, packed_product, weights_of
 from raygen.models.stable.trials import Trials, machine_trials
 from raygen.models.stable.yardstick import FIRST, Fact, Yardstick
 
-Product = Callable[[torch.Tensor], torch.Tensor]
 DIFFERENT = 11  # rows of a trial: prime, so that each comes to stand at every place of a kernel's block
 OUTPUTS = 509  # different columns of weights; more outputs repeat them
 DRAWS = 4  # of a product of few outputs; one is enough for many
@@ -37,7 +37,7 @@ _yardsticks: dict[tuple[Sort, int], Yardstick] = {}  # of this process, by threa
 class Sort:
     """What decides, with rows and threads, which kernel computes a product."""
 
-    kind: str  # linear, conv1d, or matrix: a plain product
+    kind: str  # linear, packed (as linear), conv1d, or matrix: a plain product
     inputs: int
     outputs: int
     bias: bool
@@ -50,6 +50,8 @@ class Sort:
     def product(self, weight_OI: torch.Tensor) -> Product:
         """Return a product of this sort with these weights, made as a model's layer makes it."""
         bias_O = weight_OI.new_zeros(self.outputs) if self.bias else None
+        if self.kind == "packed":
+            return packed_product(weight_OI, bias_O)
         if self.kind == "linear":
             return lambda rows_RI: nn.functional.linear(rows_RI, weight_OI, bias_O)
         weight_IO = weight_OI.T.contiguous()
@@ -80,7 +82,10 @@ class StableProducts:
         """Change a model's linear layers in place: their rows are computed in pieces that agree. Blocks for the trials."""
         if not self._on_cpu:
             return
+        packed = {layer for layers in beside(model) for layer in self._pack(layers)}
         for module in model.modules():
+            if module in packed:
+                continue
             if isinstance(module, nn.Linear | Conv1D):
                 module.forward = self.wrapped(sort_of(module), module.forward)
             elif not isinstance(module, nn.Embedding):
@@ -88,6 +93,16 @@ class StableProducts:
         if self._loose and hasattr(model, "set_experts_implementation"):
             model.set_experts_implementation("eager")  # expert by expert, by the usual product
         self.save()
+
+    def _pack(self, layers: list[nn.Linear]) -> list[nn.Linear]:
+        """Let one product with packed weights compute these layers."""
+        weight_OI, bias_O = weights_of(layers)
+        sort = Sort("packed", weight_OI.shape[1], weight_OI.shape[0], bias_O is not None, weight_OI.dtype)
+        together = Together(self.wrapped(sort, packed_product(weight_OI, bias_O)), layers)
+        for number, layer in enumerate(layers):
+            layer.forward = together.part(number)
+        let_go(layers)
+        return layers
 
     def wrapped(self, sort: Sort, product: Product) -> Product:
         """Return the product over rows in pieces that agree; as it is if it is not the CPU's."""
@@ -103,16 +118,13 @@ class StableProducts:
             flat_RI = input.reshape(rows, -1)
             if missing := sum(pieces) - rows:
                 flat_RI = nn.functional.pad(flat_RI, (0, 0, 0, missing))
-            parts = [product(part) for part in flat_RI.split(pieces)]
+            parts = (
+                [product(part) for part in flat_RI.split(pieces)] if len(pieces) > 1 else [product(flat_RI)]
+            )
             output_RO = parts[0] if len(parts) == 1 else torch.cat(parts)
             return output_RO[:rows].reshape(*input.shape[:-1], -1)
 
         return stable
-
-    @property
-    def least(self) -> int:
-        """Rows below which every product would be filled up by itself."""
-        return max((each.least for each in self._sorts.values()), default=1)
 
     def watching(self) -> AbstractContextManager[Any]:
         """Return what to hold while the model computes: products with weights that are no layer's, such as experts', go by it."""

@@ -36,8 +36,8 @@ def in_whole_shares(function: Function, gelu: bool) -> Function:
     def forward(input: torch.Tensor) -> torch.Tensor:
         count = input.numel()
         filled = whole_count(count, torch.get_num_threads(), gelu)
-        if filled == count and input.is_contiguous():
-            return function(input)
+        if filled == count:
+            return function(input.contiguous())
         flat = input.new_zeros(filled)
         flat[:count] = input.reshape(-1)
         return function(flat)[:count].view(input.shape)

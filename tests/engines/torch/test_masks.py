@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from raygen.config.constraint import Constraint
 from raygen.config.sampling import Sampling
 from raygen.engines.requests import GenerateRequest
-from raygen.engines.torch.attention import ATTENTION
+from raygen.engines.torch.attention.over_slots import ATTENTION
 from raygen.engines.torch.engine import TorchEngine
 from raygen.engines.torch.masks import COMPILED, Constraints
 from raygen.engines.torch.memory.arena import least

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from raygen.config.sampling import Sampling
-from raygen.engines.torch.attention import ATTENTION
+from raygen.engines.torch.attention.over_slots import ATTENTION
+from raygen.engines.torch.attention.products import AttentionProducts
 from raygen.engines.torch.decoder import Decoder
 from raygen.engines.torch.facts import PIECE
 from raygen.engines.torch.memory.arena import Memory, Slot, least
@@ -23,6 +24,7 @@ from raygen.engines.torch.sampling import choose_tokens
 from raygen.engines.torch.scheduler import Scheduler
 from raygen.engines.torch.stopping import StopRule
 from raygen.errors import EngineError
+from raygen.models.stable.packed import can_pack
 from raygen.models.stable.products import StableProducts
 from tests.fakes.tiny_llama import tiny_model
 
@@ -146,9 +148,14 @@ def test_sampled_tokens_are_those_of_one_text_alone_step_by_step():
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_token_has_the_same_numbers_in_any_company(threads: int, dtype: torch.dtype):
+@pytest.mark.parametrize("way", ["fused", "products"])
+def test_a_token_has_the_same_numbers_in_any_company(
+    threads: int, dtype: torch.dtype, way: str, monkeypatch: pytest.MonkeyPatch
+):
     """Decoding beside prompts, slots full and with gaps, long neighbours, a prompt whole and in pieces."""
     torch.set_num_threads(threads)
+    if way == "products":
+        monkeypatch.setattr(AttentionProducts, "fused", None)
     model = tiny_model(
         num_hidden_layers=2, max_position_embeddings=1100, num_attention_heads=6, hidden_size=96
     ).to(dtype)
@@ -215,7 +222,20 @@ def test_an_attention_that_computes_something_else_is_noticed(monkeypatch: pytes
     model.set_attn_implementation(ATTENTION)
     later = torch.tensor([False, True]).repeat(256)
     monkeypatch.setattr(
-        "raygen.engines.torch.attention.Group.mask", lambda self, window: later[None, None, : self.attended]
+        "raygen.engines.torch.attention.over_slots.Group.mask",
+        lambda self, window: later[None, None, : self.attended],
     )
+    with pytest.raises(EngineError, match="differ from those of the model's own attention"):
+        Decoder(model, 512, 0, StableProducts(model.device))
+
+
+@pytest.mark.skipif(
+    not can_pack(torch.nn.Linear(2, 2).bfloat16()), reason="no bfloat16 products of oneDNN here"
+)
+def test_code_that_multiplies_with_weights_past_their_layers_is_noticed():
+    model = tiny_model().bfloat16()
+    model.set_attn_implementation(ATTENTION)
+    mlp = model.model.layers[0].mlp
+    mlp.forward = lambda rows: rows @ mlp.gate_proj.weight.T @ mlp.down_proj.weight.T
     with pytest.raises(EngineError, match="differ from those of the model's own attention"):
         Decoder(model, 512, 0, StableProducts(model.device))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from raygen.engines.torch.attention import ATTENTION
+from raygen.engines.torch.attention.over_slots import ATTENTION
 from raygen.errors import EngineConfigError, ModelReferenceError
 from raygen.models.fetch.reference import resolve
 from raygen.models.text.causal_lm import load_causal_lm

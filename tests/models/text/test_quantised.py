@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from raygen.engines.torch.attention import ATTENTION
+from raygen.engines.torch.attention.over_slots import ATTENTION
 from raygen.errors import ModelReferenceError
 from raygen.models.text.causal_lm import load_causal_lm
 from raygen.models.text.quantised import in_full, quantisation_of

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from raygen.engines.torch.attention_products import Products, Sizes
+from raygen.engines.torch.attention.fused import fused
+from raygen.engines.torch.attention.products import Products, Sizes
 from raygen.engines.torch.passes import Group, Pass
 from raygen.errors import EngineError
 
@@ -88,6 +89,10 @@ def _attend(
     k, keys = keys_BKLD.shape[1], keys_BKLD.shape[2]
     query_BKRD = query_BTHD.view(b, t, k, h // k, d).permute(0, 2, 3, 1, 4).reshape(b, k, -1, d)
     own = products.of(Sizes(k, h // k, d, values_BKLD.shape[3], query_BTHD.dtype))
+    if softcap is None and own.fused:
+        bias_B1RL = group.bias(window, h // k, query_BTHD.dtype)
+        mixed_BKRD = fused(query_BKRD, keys_BKLD, values_BKLD, bias_B1RL, scale, own.fused[0])
+        return mixed_BKRD.reshape(b, h, t, -1).transpose(1, 2)
     scores_BKRL = own.scores(query_BKRD, keys_BKLD).mul_(scale)
     scores_BKGTL = scores_BKRL.view(b, k, h // k, t, keys)
     if softcap is not None:

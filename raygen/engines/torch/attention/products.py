@@ -19,6 +19,7 @@ from itertools import product
 
 import torch
 
+from raygen.engines.torch.attention.fused import BLOCK, LEAST, fused_bits
 from raygen.engines.torch.memory.arena import STEP
 from raygen.models.stable.products import wide
 from raygen.models.stable.trials import Trials, machine_trials
@@ -125,6 +126,22 @@ class AttentionProducts:
         self._trials = machine_trials() if on_cpu else None
         self._made: dict[tuple[str, bool], Tiles] = {}
 
+    @cached_property
+    def fused(self) -> tuple[int, str] | None:
+        """With how many query rows at least attention is fused here, and what tells how it is computed; None: it is not."""
+        sizes = self.sizes
+        if self._trials is None or sizes.width != sizes.value_width:
+            return None
+        subject = f"fused {sizes}, {torch.get_num_threads()} threads"
+        for least in LEAST:
+            bits = self._trials.get(subject, str(least))
+            if bits is None:
+                bits = fused_bits(sizes.heads, sizes.shared, sizes.width, sizes.dtype, least)
+                self._trials.put(subject, str(least), bits)
+            if bits:
+                return least, bits
+        return None
+
     def scores(self, query_BKRD: torch.Tensor, keys_BKLD: torch.Tensor) -> torch.Tensor:
         """Return queries times keys, float32 (B, K, R, L)."""
         slots, heads, rows, _ = query_BKRD.shape
@@ -161,7 +178,11 @@ class AttentionProducts:
 
     def facts(self) -> list[Fact]:
         """Return what is computed, keys of a block, and bits, of every yardstick."""
-        return sorted(
+        made = []
+        if self.fused:
+            least, bits = self.fused
+            made = [(f"fused {self.sizes}, {least} rows and more", BLOCK, bits)]
+        return made + sorted(
             (f"{name} {'prompts' if many else 'decode'} {self.sizes}", tiles.block, " ".join(tiles.bits))
             for (name, many), tiles in self._made.items()
         )
