@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from raygen.cli.options import Json, print_json, say
+from raygen.errors import UserError
 
 keys_app = typer.Typer(help="Keys of a service: make, list and revoke them.", no_args_is_help=True)
 Place = Annotated[
@@ -114,9 +116,11 @@ def usage(
     from raygen.storage import open_store
     from raygen.usage import UNITS
 
+    month = datetime.now(UTC).strftime("%Y-%m") if month is None else month
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month, re.ASCII):
+        raise UserError(f"--month {month}: a month is a year and a number, such as 2026-12")
     service = None if config is None else load_service(config)
     place = open_store(store) if service is None else open_store(service.store, service.storage)
-    month = month or datetime.now(UTC).strftime("%Y-%m")
     found = {
         each: usage_record(
             read_usage(place, each, month), lambda name: None if service is None else service.models.get(name)

@@ -12,6 +12,8 @@ from raygen.errors import ReplicaLostError
 from raygen.runs.outcome import UNASKED
 from raygen.wire.errors import ROW_CODES, ApiError
 
+NOT_ANSWERED = "the request could not be answered"
+
 
 def answered_line(custom_id: str, name: str, body: dict[str, Any], status: int = 200) -> dict[str, Any]:
     """Return the line of a request that has a response, good or bad.
@@ -67,8 +69,25 @@ def line_of(outcome: Mapping[str, Any], name: str) -> tuple[bool, dict[str, Any]
         status, code = 400, error["code"]
     else:
         status, code = ROW_CODES.get(error["code"], (500, error["code"]))
-    message = error["message"] if status < 500 else "the request could not be answered"
+    message = error["message"] if status < 500 else NOT_ANSWERED
     return False, answered_line(custom_id, name, ApiError(status, code, message).body(), status)
+
+
+def refusal_in(outcome: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return code and message as an outcome's line tells them to whoever asked; None: it was answered."""
+    if outcome["status"] == "accepted":
+        return None
+    _, told = line_of(outcome, "")
+    error = told["error"] or told["response"]["body"]["error"]
+    return error["code"], error["message"]
+
+
+def public_words(code: str, message: str) -> tuple[str, str]:
+    """Return code and message of a failed row as they may be told to whoever asked."""
+    if code in UNASKED:
+        return code, message
+    status, told = ROW_CODES.get(code, (500, code))
+    return told, message if status < 500 else NOT_ANSWERED
 
 
 def _answer_in(sample: Mapping[str, Any]) -> dict[str, Any]:

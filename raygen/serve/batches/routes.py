@@ -149,6 +149,7 @@ async def _content(request: Request) -> Response:
 async def _create(request: Request) -> Response:
     batches, tenant = _found(request)
     once, body = Once.of(request.headers), parse_json(await request.body())
+    await request.app.state.service.tenants.check_month(tenant)
     return _woken(request, await _told(batches.requests.create, tenant, body, once))
 
 
@@ -171,6 +172,7 @@ async def _cancel(request: Request) -> Response:
 async def _retry(request: Request) -> Response:
     batches, tenant = _found(request)
     once = Once.of(request.headers)
+    await request.app.state.service.tenants.check_month(tenant)
     return _woken(request, await _told(batches.requests.retry, tenant, request.path_params["id"], once))
 
 

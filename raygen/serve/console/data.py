@@ -12,8 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from raygen.errors import KeyNotFoundError
-from raygen.reports.page import REPORT_KEY
-from raygen.reports.summary import write_report
+from raygen.reports.public import public_report
 from raygen.runs.commit import committed_chunks, read_commit, read_data
 from raygen.serve.answering import Json
 from raygen.serve.batches.layout import Place
@@ -22,6 +21,7 @@ from raygen.serve.tenants.ledger import read_usage, usage_record
 from raygen.serve.tenants.tenant import Tenant
 from raygen.storage import Store
 from raygen.wire.errors import ApiError
+from raygen.wire.lines import public_words, refusal_in
 
 MOST_TEXT = 2000  # characters of an answer that are shown
 
@@ -79,7 +79,8 @@ async def _rows(request: Request) -> Response:
 
 
 async def _report(request: Request) -> Response:
-    page = await run_in_threadpool(_report_of, await run_in_threadpool(_run_of, request))
+    run = await run_in_threadpool(_run_of, request)
+    page = await run_in_threadpool(_report_of, run, request.path_params["batch"])
     # It is saved, not shown: what is in it was written by models.
     headers = {"content-disposition": "attachment", "content-security-policy": "sandbox"}
     return Response(page, media_type="text/html", headers=headers)
@@ -92,7 +93,7 @@ def rows_of(run: Store, chunk: int) -> dict[str, Any]:
         return {"chunks": [], "chunk": 0, "rows": []}
     chunk = chunk if chunk in chunks else chunks[0]
     table = read_data(run, read_commit(run, chunk))
-    columns = ["row_id", "status", "samples", "error", "reason"]
+    columns = ["row_id", "status", "samples", "discarded", "error", "reason"]
     return {
         "chunks": chunks,
         "chunk": chunk,
@@ -102,11 +103,8 @@ def rows_of(run: Store, chunk: int) -> dict[str, Any]:
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
     text = next((sample["text"] for sample in row["samples"] or () if sample["text"] is not None), "")
-    error = row["error"]
-    if error is not None:
-        error = {"code": error["code"], "message": error["message"]}
-    elif row["status"] == "rejected":
-        error = {"code": row["reason"], "message": "rejected"}
+    refusal = refusal_in(row)
+    error = None if refusal is None else dict(zip(("code", "message"), refusal, strict=True))
     return {"row_id": row["row_id"], "status": row["status"], "text": _said(text)[:MOST_TEXT], "error": error}
 
 
@@ -121,14 +119,9 @@ def _said(body: str) -> str:
         return body
 
 
-def _report_of(run: Store) -> bytes:
+def _report_of(run: Store, batch: str) -> bytes:
     try:
-        return run.get(REPORT_KEY)
-    except KeyNotFoundError:
-        pass
-    try:
-        write_report(run)
-        return run.get(REPORT_KEY)
+        return public_report(run, batch, public_words)
     except KeyNotFoundError:
         raise ApiError(
             409, "not_finished", "a report is made of a whole run", headers={"x-should-retry": "false"}

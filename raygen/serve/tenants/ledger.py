@@ -13,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from raygen.errors import RaygenError
 from raygen.serve.config import ServedModel
 from raygen.serve.tenants.limits import tokens_in
 from raygen.storage import Store
@@ -45,6 +45,8 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self._store, self._name, self._number = store, secrets.token_hex(6), 0
         self._open: dict[tuple[str, str], Line] = defaultdict(Line)
+        # By key: tenant, tokens and data of objects of which the store has not said that they stand. They keep their keys.
+        self._unsettled: dict[str, tuple[str, float, bytes]] = {}
         self._lock = threading.Lock()
         self._month: dict[str, tuple[float, float]] = {}  # tenant -> when it was read, tokens
         self._since: dict[str, float] = defaultdict(float)  # tokens that were added since then
@@ -57,25 +59,29 @@ class Ledger:
             self._since[tenant] += tokens_in(usage)
 
     def flush(self) -> None:
-        """Write what was added since the last time. Raises StorageError: it is kept, and written the next time."""
+        """Write what was added since the last time.
+
+        Raises:
+            StorageError: what is not written is kept, of all tenants, and written the next time. A write whose answer was lost is
+                repeated under the same key, so that it counts once.
+        """
         with self._lock:
             lines, self._open = self._open, defaultdict(Line)
-        for tenant in {tenant for tenant, _ in lines}:
-            mine = {model: line for (owner, model), line in lines.items() if owner == tenant}
-            self._number += 1
-            day = datetime.now(UTC).strftime("%Y-%m-%d")
-            key = f"usage/{tenant}/{day}/{self._name}-{self._number:08d}.json"
-            record = {
-                model: {"requests": line.requests, "usage": dict(line.usage)} for model, line in mine.items()
-            }
-            data = seal({"models": record})
-            try:
-                create_once(self._store, key, data, lambda key=key: self._store.get(key))  # type: ignore[misc]
-            except RaygenError:
-                with self._lock:
-                    for model, line in mine.items():
-                        self._open[tenant, model].add(line.requests, line.usage)
-                raise
+            for tenant in sorted({tenant for tenant, _ in lines}):
+                mine = {model: line for (owner, model), line in lines.items() if owner == tenant}
+                self._number += 1
+                day = datetime.now(UTC).strftime("%Y-%m-%d")
+                record = {
+                    m: {"requests": line.requests, "usage": dict(line.usage)} for m, line in mine.items()
+                }
+                tokens = sum(tokens_in(line.usage) for line in mine.values())
+                key = f"usage/{tenant}/{day}/{self._name}-{self._number:08d}.json"
+                self._unsettled[key] = tenant, tokens, seal({"models": record})
+            unsettled = list(self._unsettled.items())
+        for key, (_, _, data) in unsettled:
+            create_once(self._store, key, data, partial(self._store.get, key))
+            with self._lock:
+                self._unsettled.pop(key, None)
 
     def month_tokens(self, tenant: str) -> float:
         """Return the tokens of this month, as read lately, and what was added since."""
@@ -88,7 +94,7 @@ class Ledger:
             with self._lock:
                 unwritten = sum(
                     tokens_in(line.usage) for (owner, _), line in self._open.items() if owner == tenant
-                )
+                ) + sum(tokens for owner, tokens, _ in self._unsettled.values() if owner == tenant)
                 self._month[tenant], self._since[tenant] = (now, tokens), unwritten
         return self._month[tenant][1] + self._since[tenant]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -87,22 +88,16 @@ class Limiter:
     ) -> None:
         self._copies, self._month_tokens, self._clock = copies, month_tokens, clock
         self._accounts: dict[str, tuple[Limits, Account]] = {}
+        self._held: dict[str, float] = defaultdict(float)  # tokens that each tenant's requests may still use
         self._lock = threading.Lock()
 
     def reserve(self, tenant: str, limits: Limits, most: Usage) -> Hold:
         """Hold what a request may use at most. Raises ApiError 429: `rate_limit_exceeded`, `insufficient_quota`."""
-        tokens = tokens_in(most)
-        if (
-            limits.monthly_tokens is not None
-            and self._month_tokens(tenant.partition("/")[0]) >= limits.monthly_tokens
-        ):
-            raise ApiError(
-                429,
-                "insufficient_quota",
-                f"the {limits.monthly_tokens:,} tokens of this month are used",
-                headers={**retry_after(60), "x-should-retry": "false"},
-            )
+        tokens, owner = tokens_in(most), tenant.partition("/")[0]
+        used = 0.0 if limits.monthly_tokens is None else self._month_tokens(owner)  # may read the store
         with self._lock:
+            if limits.monthly_tokens is not None and used + self._held[owner] >= limits.monthly_tokens:
+                raise _used_up(limits.monthly_tokens)
             account = self._account(tenant, limits)
             now = self._clock()
             if limits.in_flight is not None and account.in_flight >= self._part(limits.in_flight):
@@ -120,11 +115,22 @@ class Limiter:
             if account.tokens is not None:
                 account.tokens.level -= tokens
             account.in_flight += 1
+            self._held[owner] += tokens
         return Hold(tenant, tokens)
+
+    def check_month(self, tenant: str, limits: Limits) -> None:
+        """Refuse what would be begun after the month's tokens are used. Raises ApiError 429 `insufficient_quota`."""
+        if limits.monthly_tokens is None:
+            return
+        used = self._month_tokens(tenant)
+        with self._lock:
+            if used + self._held[tenant] >= limits.monthly_tokens:
+                raise _used_up(limits.monthly_tokens)
 
     def release(self, hold: Hold) -> None:
         """Give back what was held and not used."""
         with self._lock:
+            self._held[hold.tenant.partition("/")[0]] -= hold.tokens
             _, account = self._accounts[hold.tenant]
             account.in_flight -= 1
             if account.tokens is not None:
@@ -169,3 +175,12 @@ class Limiter:
         headers = {**self._told(account, limits), **retry_after(wait_s)}
         message = f"the limit of {limit:,} {what}{shared} is reached; ask again in {min(wait_s, 60):.1f} s"
         return ApiError(429, "rate_limit_exceeded", message, headers=headers)
+
+
+def _used_up(limit: int) -> ApiError:
+    return ApiError(
+        429,
+        "insufficient_quota",
+        f"the {limit:,} tokens of this month are used, or held by requests under way",
+        headers={**retry_after(60), "x-should-retry": "false"},
+    )

@@ -87,8 +87,13 @@ class Tenants:
         try:
             yield hold
         finally:
+            self.ledger.add(tenant.name, model, hold.usage)  # first: what was used is never out of sight
             self._limiter.release(hold)
-            self.ledger.add(tenant.name, model, hold.usage)
+
+    async def check_month(self, tenant: Tenant) -> None:
+        """Refuse a batch of a tenant whose month is used up. Raises ApiError 429 `insufficient_quota`."""
+        if tenant.limits.monthly_tokens is not None:
+            await asyncio.to_thread(self._limiter.check_month, tenant.name, tenant.limits)
 
     def headers(self, tenant: Tenant) -> dict[str, str]:
         """Return what is told of limits beside an answer."""

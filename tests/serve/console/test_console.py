@@ -90,6 +90,19 @@ def test_a_batch_is_watched_to_its_end_and_its_rows_are_shown(looked, service):
     assert "<html" in Path(saved.value.path()).read_text()
 
 
+def test_the_focus_stays_on_what_had_it_while_rows_come_before_it(looked, service):
+    batch = begun(service, [line("first")])
+    page = looked.go("batches")
+    page.get_by_role("link", name=batch).focus()
+    later = begun(service, [line("second")])
+    page.get_by_role("link", name=later).wait_for()
+    assert page.evaluate("document.activeElement.textContent") == batch
+    page.locator("main [role=region]").focus()
+    last = begun(service, [line("third")])
+    page.get_by_role("link", name=last).wait_for()
+    assert page.evaluate("document.activeElement.getAttribute('role')") == "region"
+
+
 def test_a_batch_is_cancelled(looked, service):
     batch = begun(service, [line(f"r{n}") for n in range(4000)])
     page = looked.go(f"batches/{batch}")

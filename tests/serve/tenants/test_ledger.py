@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from raygen.errors import StorageError
+from raygen.errors import StorageError, UnknownResultError
 from raygen.serve.config import ServedModel
 from raygen.serve.tenants.ledger import Ledger, read_usage, tenants_in, usage_record
 from raygen.storage import open_store
@@ -46,6 +46,52 @@ def test_what_could_not_be_written_is_written_later(tmp_path, monkeypatch):
     ledger.flush()
     ledger.flush()
     assert read_usage(store, "acme", month())["smol"].requests == 1
+
+
+def test_a_store_that_is_away_costs_no_tenant_its_count(tmp_path, monkeypatch):
+    store = open_store(str(tmp_path))
+    ledger = Ledger(store)
+    monkeypatch.setattr("raygen.storage.create.WRITE_TRIES", 1)
+
+    def away(*_):
+        raise UnknownResultError("away")
+
+    for _ in range(2):
+        for tenant in ("acme", "bolt", "crow"):
+            ledger.add(tenant, "smol", Usage(output_tokens=2))
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store), "put_if_absent", away)
+            with pytest.raises(StorageError):
+                ledger.flush()
+    assert ledger.month_tokens("crow") == 4
+    ledger.flush()
+    for tenant in ("acme", "bolt", "crow"):
+        assert read_usage(store, tenant, month())["smol"].requests == 2
+
+
+def test_a_write_whose_answer_was_lost_counts_once(tmp_path, monkeypatch):
+    store = open_store(str(tmp_path))
+    ledger = Ledger(store)
+    monkeypatch.setattr("raygen.storage.create.WRITE_TRIES", 1)
+    write = type(store).put_if_absent
+
+    def lost(self, key, data):
+        write(self, key, data)
+        raise UnknownResultError("the answer was lost")
+
+    def unreadable(*_):
+        raise StorageError("away")
+
+    ledger.add("acme", "smol", Usage(output_tokens=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "put_if_absent", lost)
+        patch.setattr(type(store), "get", unreadable)
+        with pytest.raises(StorageError):
+            ledger.flush()
+    ledger.add("acme", "smol", Usage(output_tokens=3))
+    ledger.flush()
+    line = read_usage(store, "acme", month())["smol"]
+    assert (line.requests, dict(line.usage)) == (2, {"output_tokens": 5})
 
 
 def test_a_month_counts_what_is_not_written_yet(tmp_path):

@@ -64,6 +64,33 @@ def test_a_hundred_at_once_over_two_gateways_never_get_more_than_the_limit(limit
     assert 0 < admitted <= 10
 
 
+def test_a_month_is_held_before_work_and_what_is_not_used_is_given_back():
+    used = [0.0]
+    limiter, limits = Limiter(month_tokens=lambda tenant: used[0]), Limits(monthly_tokens=100)
+    holds = []
+
+    def ask(n: int) -> bool:
+        try:
+            holds.append(limiter.reserve("t" if n % 2 else "t/key", limits, tokens(10)))
+        except ApiError as error:
+            assert error.code == "insufficient_quota"
+            return False
+        return True
+
+    with ThreadPoolExecutor(32) as pool:
+        assert sum(pool.map(ask, range(50))) == 10
+    with pytest.raises(ApiError):
+        limiter.check_month("t", limits)
+    for hold in holds:
+        used[0] += 4
+        limiter.release(hold)
+    limiter.check_month("t", limits)
+    assert ask(0)
+    used[0] = 100
+    with pytest.raises(ApiError):
+        limiter.check_month("t", limits)
+
+
 def test_one_tenant_does_not_use_up_another_ones_limit():
     limiter, limits = Limiter(clock=Clock()), Limits(rpm=1)
     limiter.reserve("a", limits, tokens(1))

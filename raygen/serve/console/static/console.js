@@ -10,13 +10,22 @@ import { playground } from "/console/static/playground.js";
 const main = document.getElementById("main");
 const views = { batches, files, models, usage, playground };
 
+const FOCUSED = "button, a, input, select, textarea, [tabindex]";
+const rowOf = (element) => element.closest("tr")?.querySelector(".id")?.textContent;
+const same = (one, other) => one.tagName === other.tagName && one.id === other.id && one.getAttribute("href") === other.getAttribute("href")
+  && (one.matches("[role=region]") || one.textContent === other.textContent) && rowOf(one) === rowOf(other);
+
 class Page {
   constructor(view, argument) { this.view = view; this.argument = argument; this.live = true; }
   show(...children) {
     if (!this.live) return;
-    const at = document.activeElement, place = at && main.contains(at) ? [...main.querySelectorAll("button, a, input, select")].indexOf(at) : -1;
+    // What has the focus keeps it when the page is drawn anew, also where rows came or went before it.
+    const at = document.activeElement, inside = at && main.contains(at), before = inside ? main.querySelectorAll(FOCUSED) : [];
+    const place = inside ? [...before].filter((each) => same(each, at)).indexOf(at) : -1;
     main.replaceChildren(...children.flat(3).filter((child) => child instanceof Node));
-    if (place >= 0) [...main.querySelectorAll("button, a, input, select")][place]?.focus({ preventScroll: true });
+    if (!inside || at === main) return;
+    const alike = [...main.querySelectorAll(FOCUSED)].filter((each) => same(each, at));
+    (alike[Math.min(place, alike.length - 1)] ?? main).focus({ preventScroll: true });
   }
   again(after) {
     clearTimeout(this.timer);
