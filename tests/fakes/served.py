@@ -42,6 +42,7 @@ def served(respond: Respond | None = None, port: int = 0, latency_s: float = 0.0
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join(10)
+        loop.close()
 
 
 def endpoint_job(folder: Path, url: str, rows: list[str], **options: Any) -> Path:

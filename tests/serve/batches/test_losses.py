@@ -25,6 +25,7 @@ def loop():
     yield found
     found.call_soon_threadsafe(found.stop)
     thread.join(5)
+    found.close()
 
 
 def finished(tmp_path, loop, monkeypatch, ask):
