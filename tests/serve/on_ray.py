@@ -28,6 +28,10 @@ MODELS: dict[str, Any] = {
     "echo": {"family": "causal_lm", "engine": "echo", **SMALL},
     "talker": talker(replicas=[2, 2], options={"concurrency": 64}, **SMALL),
     "slow": {"family": "causal_lm", "engine": "echo", "options": {"delay_s": 0.6, "concurrency": 8}, **SMALL},
+    # Started when somebody asks, and gone when nobody does.
+    "minilm": {"family": "embedder", "engine": "echo", "replicas": [0, 1], "idle_s": 30, **SMALL},
+    "nli": {"family": "classifier", "engine": "echo", "replicas": [0, 1], "idle_s": 30, **SMALL},
+    "painter": {"family": "diffusion", "engine": "echo", "replicas": [0, 1], "idle_s": 30, **SMALL},
     # One at a time, one who waits, and gone soon.
     "sleeper": talker(
         replicas=[0, 1], idle_s=2, bound=1, options={"concurrency": 1, "words": 10, "pause_s": 0.1}, **SMALL

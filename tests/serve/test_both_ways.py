@@ -102,3 +102,33 @@ def test_a_batch_goes_from_its_file_to_its_results(client: openai.OpenAI) -> Non
     assert batch.output_file_id is not None
     found = [json.loads(line) for line in client.files.content(batch.output_file_id).iter_lines()]
     assert [line["custom_id"] for line in found] == [f"r{n}" for n in range(20)]
+    assert client.files.retrieve(batch.output_file_id).filename == f"{batch.id}_output.jsonl"
+    assert (
+        client.files.content(batch.output_file_id).read() == client.files.content(batch.output_file_id).read()
+    )
+    assert batch.id in [each.id for each in client.batches.list(limit=5)]
+    assert {file.id, batch.output_file_id} <= {each.id for each in client.files.list()}
+
+
+def test_a_batch_is_cancelled_and_its_file_deleted(client: openai.OpenAI) -> None:
+    line = {"method": "POST", "url": "/v1/chat/completions", "body": {"model": "slow", "messages": CHAT}}
+    data = "\n".join(json.dumps({"custom_id": f"r{n}", **line}) for n in range(300)).encode()
+    file = client.files.create(file=("in.jsonl", data), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    until_s = time.monotonic() + 60
+    while batch.status == "validating" and time.monotonic() < until_s:
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    client.batches.cancel(batch.id)
+    while batch.status != "cancelled" and time.monotonic() < until_s:
+        time.sleep(0.1)
+        batch = client.batches.retrieve(batch.id)
+    assert batch.status == "cancelled"
+    names = [each for each in (batch.output_file_id, batch.error_file_id) if each is not None]
+    told = [json.loads(line) for name in names for line in client.files.content(name).iter_lines()]
+    assert sorted(each["custom_id"] for each in told) == sorted(f"r{n}" for n in range(300))
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(file.id)

@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 
 from raygen.serve.config import ServiceConfig
 from tests.fakes.batch_service import running
-from tests.serve.test_clients import MODELS
 
 schemathesis = pytest.importorskip("schemathesis")
 EXAMPLES = 200 if os.environ.get("RAYGEN_FULL") else 4
+
+MODELS = {
+    "smol": {"family": "causal_lm", "engine": "echo", "options": {"output_tokens": 5}},
+    "minilm": {"family": "embedder", "engine": "echo"},
+    "nli": {"family": "classifier", "engine": "echo"},
+    "painter": {"family": "diffusion", "engine": "echo"},
+}
 
 
 @pytest.fixture(scope="module")
