@@ -33,7 +33,7 @@ class Talker(EchoEngine):
         return GenerateResult(samples, 1)
 
     async def stream(self, request: GenerateRequest) -> AsyncIterator[GenerateChunk]:
-        prompt = "\n".join(str(message["content"]) for message in request.messages)
+        prompt = str(request.prompt or "\n".join(str(message["content"]) for message in request.messages))
         if "poison" in prompt:
             os._exit(9)
         words = self.options.words * (10 if "at length" in prompt else 1)

@@ -230,7 +230,8 @@ class Scheduler:
         if self._waiting:
             free = min(free, FLOOR - batch)
         elif self._attentive:
-            free = min(free, max(FLOOR, int(self._rows * self.batch_share)) - batch)
+            # One a step: the next person waits for the step that is under way, prompts and all.
+            free = min(free, 1, max(FLOOR, int(self._rows * self.batch_share)) - batch)
         self._admit_from(self._behind, step, free, left)
 
     def _admit_from(self, queue: deque[Sample], step: Step, room: int, left: int) -> tuple[int, bool]:

@@ -9,6 +9,7 @@ long as the product. Here it is done once, and the plain weights are let go. Lay
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +27,20 @@ def can_pack(layer: nn.Module) -> bool:
         type(layer) is nn.Linear
         and layer.weight.dtype == torch.bfloat16
         and layer.weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        and _packs_here()
     )
+
+
+@functools.cache
+def _packs_here() -> bool:
+    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    some = torch.ones(16, 16, dtype=torch.bfloat16)
+    try:
+        packed_product(some, None)(some)
+    except RuntimeError:  # oneDNN is told to use less than the CPU has
+        return False
+    return True
 
 
 def packed_product(weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> Product:

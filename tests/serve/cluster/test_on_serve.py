@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import openai
 import psutil
 import pytest
 
@@ -16,6 +20,7 @@ from tests.serve.on_ray import OnRay
 pytestmark = pytest.mark.ray
 
 MB = 2**20
+LARGE_MB = 1024 if os.environ.get("RAYGEN_FULL") else 256
 
 
 def figure(service: OnRay, name: str, model: str) -> float:
@@ -66,18 +71,76 @@ def test_a_client_that_leaves_a_stream_ends_it_whatever_its_headers_say(
     wait_until(lambda: figure(service, "running", "talker") == 0, 8, "nobody to be talked to")
 
 
-@pytest.mark.parametrize("headers", [{}, {"x-request-disconnect-disabled": "?1"}])
-def test_a_client_that_leaves_before_a_whole_answer_ends_it(service: OnRay, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("path", "said", "headers"),
+    [
+        ("chat/completions", {"messages": [{"role": "user", "content": "at length"}]}, {}),
+        (
+            "chat/completions",
+            {"messages": [{"role": "user", "content": "at length"}]},
+            {"x-request-disconnect-disabled": "?1"},
+        ),
+        ("completions", {"prompt": "at length"}, {}),
+        ("completions", {"prompt": "at length", "stream": True}, {}),
+    ],
+)
+def test_a_client_that_leaves_before_a_whole_answer_ends_it(
+    service: OnRay, path: str, said: dict[str, object], headers: dict[str, str]
+) -> None:
     # It would talk for 20 s. The figures that are looked at are up to a second old.
-    body = {"model": "talker", "messages": [{"role": "user", "content": "at length"}]}
+    body = {"model": "talker", **said}
+
+    def ask() -> None:
+        with httpx.stream(
+            "POST", f"{service.url}/v1/{path}", json=body, headers=headers, timeout=5
+        ) as answer:
+            for _ in answer.iter_lines():
+                if gone.is_set():
+                    return
+
+    gone = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(
-            httpx.post, f"{service.url}/v1/chat/completions", json=body, headers=headers, timeout=5
-        )
+        asked = pool.submit(ask)
         wait_until(lambda: figure(service, "running", "talker") == 1, 8, "it to talk")
-        with pytest.raises(httpx.ReadTimeout):
+        gone.set()
+        if "stream" in said:
             asked.result()
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                asked.result()
     wait_until(lambda: figure(service, "running", "talker") == 0, 8, "nobody to be talked to")
+
+
+def test_json_ten_thousand_deep_is_refused_and_hurts_nobody(service: OnRay) -> None:
+    body = b'{"model": "echo", "messages": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"
+    found = httpx.post(f"{service.url}/v1/chat/completions", content=body, timeout=30)
+    assert (found.status_code, found.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert service.chat("echo").status_code == 200
+
+
+@pytest.mark.timeout(240)
+def test_a_row_that_kills_its_model_s_process_fails_alone(service: OnRay) -> None:
+    def line(name: str, text: str) -> str:
+        body = {"model": "talker", "messages": [{"role": "user", "content": text}]}
+        told = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        return json.dumps(told)
+
+    rows = [line(f"r{n}", "poison" if n == 3 else f"hi {n}") for n in range(8)]
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="-") as client:
+        file = client.files.create(file=("in.jsonl", "\n".join(rows).encode()), purpose="batch")
+        batch = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        wait_until(lambda: client.batches.retrieve(batch.id).status == "completed", 200, "the batch's end")
+        batch = client.batches.retrieve(batch.id)
+        names = (batch.output_file_id, batch.error_file_id)
+        good, bad = (
+            [json.loads(each) for each in client.files.content(name or "").iter_lines()] for name in names
+        )
+    assert sorted(each["custom_id"] for each in good) == sorted(f"r{n}" for n in range(8) if n != 3)
+    assert [each["custom_id"] for each in bad] == ["r3"]
+    assert bad[0]["response"]["body"]["error"]["code"] == "engine_lost"
+    service.healthy()
 
 
 def test_a_client_cannot_shorten_the_time_that_an_answer_may_take(service: OnRay) -> None:
@@ -93,10 +156,10 @@ def test_a_large_body_is_refused_before_it_is_read(service: OnRay, declared: boo
     block = b" " * MB
 
     def blocks() -> Iterator[bytes]:
-        for _ in range(256):
+        for _ in range(LARGE_MB):
             yield block
 
-    headers = {"content-length": str(256 * MB)} if declared else {}
+    headers = {"content-length": str(LARGE_MB * MB)} if declared else {}
     try:
         found = httpx.post(
             f"{service.url}/v1/chat/completions", content=blocks(), headers=headers, timeout=30

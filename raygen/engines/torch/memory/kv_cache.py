@@ -106,21 +106,23 @@ class KVCache(Cache):
     @torch.inference_mode()
     def load(self, slot: Slot, blocks: Sequence[int]) -> None:
         """Copy prefix blocks to the beginning of a slot."""
-        tokens = len(blocks) * BLOCK
+        index = torch.tensor(blocks)
         for layer in self._each():
-            keys, values = _one(layer, slot)
-            keys[:, :tokens] = layer.block_keys[blocks].transpose(0, 1).flatten(1, 2)
-            values[:, :tokens] = layer.block_values[blocks].transpose(0, 1).flatten(1, 2)
+            index = index.to(layer.keys.device)
+            for kept, own in zip((layer.block_keys, layer.block_values), _one(layer, slot), strict=True):
+                target = own[:, : len(blocks) * BLOCK].unflatten(1, (len(blocks), BLOCK))
+                target.copy_(kept.index_select(0, index).transpose(0, 1))
 
     @torch.inference_mode()
     def save(self, slot: Slot, start: int, blocks: Sequence[int]) -> None:
         """Copy a slot's positions from `start` on to prefix blocks."""
-        stop = start + len(blocks) * BLOCK
+        stop, index = start + len(blocks) * BLOCK, torch.tensor(blocks)
         for layer in self._each():
-            keys, values = _one(layer, slot)
-            shape = (layer.heads, len(blocks), BLOCK, -1)
-            layer.block_keys[blocks] = keys[:, start:stop].reshape(shape).transpose(0, 1)
-            layer.block_values[blocks] = values[:, start:stop].reshape(shape).transpose(0, 1)
+            index = index.to(layer.keys.device)
+            for kept, own in zip((layer.block_keys, layer.block_values), _one(layer, slot), strict=True):
+                kept.index_copy_(
+                    0, index, own[:, start:stop].unflatten(1, (len(blocks), BLOCK)).transpose(0, 1)
+                )
 
     @torch.inference_mode()
     def clear(self, slot: Slot) -> None:
