@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+DEEPEST = 200  # levels of nesting: code that walks a value, such as a template's, ends at 1,000, orjson's writer at 254
 MAX_DIGITS = 4300  # of an integer: Python reads and writes no longer ones
 _DIGITS = bytes(ord("0") if chr(i) in "0123456789" else ord(" ") for i in range(256))
 _LONG = re.compile(rb"[0-9]{19,}")  # the shortest number that may be over 64 bits
@@ -41,6 +42,21 @@ def read_json(text: bytes | str) -> Any:
         if not shorter:
             raise
     return _read_exactly(data.decode())
+
+
+def depth(value: Any) -> int:
+    """Return how many lists and objects are inside each other: 0 for a plain value."""
+    levels = 0
+    layer = [value]
+    while layer := [each for each in layer if isinstance(each, (dict, list))]:
+        levels += 1
+        layer = [inner for each in layer for inner in (each.values() if isinstance(each, dict) else each)]
+    return levels
+
+
+def is_too_deep(text: bytes, value: Any) -> bool:
+    """Return whether a JSON text's value is nested deeper than DEEPEST levels."""
+    return text.count(b"[") + text.count(b"{") > DEEPEST and depth(value) > DEEPEST
 
 
 def write_json(value: Any, default: Callable[[Any], Any] | None = None, option: int = 0) -> bytes:

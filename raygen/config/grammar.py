@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from llguidance import LLParserLimits
+    from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+T = TypeVar("T")
+STACK_BYTES = 512 * 2**20  # for grammars of 64 KiB, which hold chains of some thousands, many times over
+_MAKING = threading.Lock()
 
 # JSON stands in one line, with a space after commas and colons or none. White space without a bound is what a model
 # fills the rest of a text with that does not like the next key.
@@ -63,11 +69,47 @@ def limits() -> LLParserLimits:
     return LLParserLimits(verbose_errors=False)
 
 
+def with_room(function: Callable[[], T]) -> T:
+    """Return what a function returns, run on a thread with a large stack.
+
+    llguidance follows rules and references by recursion: a chain of a thousand of them ends a process whose stack has the usual
+    8 MiB. Of the room only what is used takes memory.
+    """
+    found: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - a panic of its Rust code is no Exception; raised where it was asked for
+            found.set_exception(error)
+
+    with _MAKING:  # the size is the process's
+        before = threading.stack_size(STACK_BYTES)
+        try:
+            thread = threading.Thread(target=run, name="grammar", daemon=True)
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    return found.result()
+
+
+def matcher_of(tokens: LLTokenizer, grammar: str) -> LLMatcher:
+    """Return a matcher before the first token. It may be in error from the beginning."""
+    from llguidance import LLMatcher
+
+    return with_room(lambda: LLMatcher(tokens, grammar, log_level=0, limits=limits()))
+
+
 def fault_in(kind: str, value: Any) -> str | None:
     """Say in one line what is wrong with a constraint, or return None.
 
     One that no text fits, or only the empty text, is wrong; what cannot go on in the middle of a text is found only then.
     """
+    return with_room(lambda: _fault_in(kind, value))
+
+
+def _fault_in(kind: str, value: Any) -> str | None:
     import numpy as np
     from llguidance import LLMatcher, LLTokenizer
 
@@ -81,7 +123,7 @@ def fault_in(kind: str, value: Any) -> str | None:
     if messages:  # it names special tokens: only a model's own tokenizer knows them
         return None
     letters = LLTokenizer("byte")
-    matcher = LLMatcher(letters, grammar, log_level=0, limits=limits())
+    matcher = matcher_of(letters, grammar)
     mask = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
     if matcher.is_error():
         return "no text fits it"

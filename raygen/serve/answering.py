@@ -26,6 +26,7 @@ from raygen.wire.sse import DONE, LOADING, event
 
 log = logging.getLogger(__name__)
 
+BODY_S = 120.0  # in which a body has to come: it is in memory, and counts for no limit yet
 LOADING_S = 10.0  # between comments that keep a connection open while a model loads
 
 
@@ -42,13 +43,22 @@ class ClientLeftError(Exception):
     """Nobody waits for the answer any more."""
 
 
+async def read_body(request: Request) -> bytes:
+    """Return a body that comes within BODY_S. Raises ApiError 408."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.body()
+    except TimeoutError:
+        raise ApiError(408, "request_timeout", f"the body did not come within {BODY_S:.0f} s") from None
+
+
 async def answer(endpoint: Endpoint[Any], request: Request) -> Response:
     """Answer a request. Raises ApiError and whatever the endpoint raises."""
     service: Service = request.app.state.service
     tenant: Tenant = request.state.tenant
     if service.draining:
         raise ApiError(503, "shutting_down", "the service is ending", headers=retry_after(5))
-    body = parse_body(endpoint, parse_json(await request.body()))
+    body = parse_body(endpoint, parse_json(await read_body(request)))
     named = endpoint.model_of(body)
     if named is None and not endpoint.model_optional:
         raise ApiError(400, "missing_required_parameter", "model: it is required, and not there", "model")

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from raygen.serve.answering import ClientLeftError, Json, answer
+from raygen.serve.answering import ClientLeftError, Json, answer, read_body
 from raygen.serve.batches.routes import batch_routes
 from raygen.serve.console.data import data_routes
 from raygen.serve.console.pages import page_routes
@@ -198,7 +198,7 @@ async def _model(request: Request) -> Response:
 async def _adapters(request: Request) -> Response:
     adapters = _service(request).adapters
     if request.method == "POST":
-        body = parse_as(AdapterBody, parse_json(await request.body()))
+        body = parse_as(AdapterBody, parse_json(await read_body(request)))
         await adapters.load(body.model, body.name, body.ref)
     return Json({"object": "list", "data": adapters.listed()})
 

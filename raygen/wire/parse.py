@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from raygen.json_text import DEEPEST, is_too_deep
 from raygen.wire.base import Endpoint, WireModel
 from raygen.wire.errors import ApiError
 
@@ -28,6 +29,8 @@ def parse_json(data: bytes) -> dict[str, Any]:
         ) from None
     if not isinstance(body, dict):
         raise ApiError(400, "invalid_json", f"the body is to be a JSON object, not {_kind(body)}")
+    if is_too_deep(data, body):
+        raise ApiError(400, "invalid_json", f"the body is nested too deeply: at most {DEEPEST} levels")
     return body
 
 

@@ -114,3 +114,21 @@ def test_a_job_without_constraints_does_not_load_llguidance_and_with_one_neither
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split("\n")[:2] == ["False", "set()"]
+
+
+CHAIN = """
+from raygen.config.grammar import fault_in, grammar_of, matcher_of
+from llguidance import LLTokenizer
+steps = {f"a{n}": {"properties": {"p": {"$ref": f"#/$defs/a{n + 1}"}}} for n in range(1100)}
+schema = {"$ref": "#/$defs/a0", "$defs": {**steps, "a1100": {"type": "string"}}}
+rules = "start: a0\\n" + "\\n".join(f'a{n}: "x" a{n + 1}' for n in range(4000)) + '\\na4000: "y"'
+assert fault_in("json_schema", schema) is None
+assert fault_in("grammar", rules) is None
+matcher = matcher_of(LLTokenizer("byte"), grammar_of("grammar", rules))
+assert not matcher.deep_copy().is_error()
+"""
+
+
+def test_a_chain_of_thousands_of_rules_ends_no_process() -> None:
+    done = subprocess.run([sys.executable, "-c", CHAIN], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

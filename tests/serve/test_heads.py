@@ -61,6 +61,7 @@ def test_what_is_no_http_is_refused_in_the_protocols_words(connection):
     connection.sendall(b"HELO there\r\n\r\n")
     status, error = read(connection)
     assert (status, error["code"]) == (400, "invalid_http")
+    assert error["request_id"]
 
 
 def test_a_large_body_counts_for_no_head(connection):
@@ -69,3 +70,22 @@ def test_a_large_body_counts_for_no_head(connection):
     for _ in range(2):  # over one connection
         connection.sendall(head.encode() + body)
         assert read(connection)[0] in (400, 404)
+
+
+def test_what_follows_a_body_in_chunks_has_an_end_too(connection):
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall(head + b"2\r\n{}\r\n0\r\nx: ")
+    sent = 0
+    with suppress(OSError):  # reset, or a broken pipe
+        while sent < 100 * MB:
+            sent += connection.send(b"a" * 65536)
+    assert sent < 16 * MB
+
+
+def test_a_body_that_does_not_come_is_not_waited_for_long(connection, monkeypatch):
+    monkeypatch.setattr("raygen.serve.answering.BODY_S", 0.3)
+    connection.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"
+    )
+    status, error = read(connection)
+    assert (status, error["code"]) == (408, "request_timeout")

@@ -97,3 +97,12 @@ def test_what_changes_nothing_is_told_once_and_fit_for_a_header():
         ignored_keys(chat, parse_body(chat, {"model": "m", "messages": [{"role": "user", "content": "a"}]}))
         is None
     )
+
+
+def test_a_body_that_is_nested_deeper_than_code_can_walk_is_refused():
+    fits = b'{"input": ' + b"[" * 199 + b"]" * 199 + b"}"
+    assert parse_json(fits)
+    for levels in (200, 255, 960, 10_000):
+        with pytest.raises(ApiError) as caught:
+            parse_json(b'{"input": ' + b"[" * levels + b"]" * levels + b"}")
+        assert (caught.value.status, caught.value.code) == (400, "invalid_json")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from raygen.json_text import depth
+
 SAMPLE_ROWS = 1000
 DEEPEST = 16  # levels of nesting that a Parquet column can reasonably hold
 
@@ -52,13 +54,3 @@ def _infer(values: list[Any]) -> pa.DataType:
         return storable(pa.array(values).type)  # `pa.infer_type` does not mind values that clash
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         return pa.string()
-
-
-def depth(value: Any) -> int:
-    """Return how many lists and objects are inside each other: 0 for a plain value."""
-    levels = 0
-    layer = [value]
-    while layer := [each for each in layer if isinstance(each, (dict, list))]:
-        levels += 1
-        layer = [inner for each in layer for inner in (each.values() if isinstance(each, dict) else each)]
-    return levels

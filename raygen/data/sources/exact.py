@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from raygen.data.paths import ANY, value_at
-from raygen.data.sources.columns import DEEPEST, depth, storable
-from raygen.json_text import write_json
+from raygen.data.sources.columns import DEEPEST, storable
+from raygen.json_text import depth, write_json
 
 JSON_TEXT = ANY  # of a column whose values have no type in common: each is stored as JSON
 JSON_MARK = {b"raygen.type": b"json"}  # of its field, where it is stored as strings

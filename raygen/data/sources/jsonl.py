@@ -12,16 +12,15 @@ import pyarrow as pa
 
 from raygen.data.paths import value_at
 from raygen.data.sources.base import JSON
-from raygen.data.sources.columns import depth, infer_columns
+from raygen.data.sources.columns import infer_columns
 from raygen.data.sources.exact import ExactTypes
 from raygen.data.sources.keys import key_text
 from raygen.data.sources.lines import Fault, Line, LineFile
 from raygen.data.sources.records import Record, RecordReader
 from raygen.errors import RowError, SourceError
-from raygen.json_text import read_json
+from raygen.json_text import DEEPEST, depth, is_too_deep, read_json
 
 _NOTHING = object()
-DEEPEST = 200  # Python code that walks a value, such as a template's, ends at 1,000 levels
 
 
 class JsonLinesReader(RecordReader):
@@ -43,7 +42,7 @@ class JsonLinesReader(RecordReader):
             raise _why(record, error) from None
         if type(value) is not dict:
             raise RowError("not_an_object", f"a JSON {_kind(value)}; every line must be an object: {{...}}")
-        if record.count(b"[") + record.count(b"{") > DEEPEST and depth(value) > DEEPEST:
+        if is_too_deep(record, value):
             raise RowError("broken_json", f"nested {depth(value)} levels deep; at most {DEEPEST} are allowed")
         return value
 

@@ -7,7 +7,7 @@ depend on its prompt, its sampling settings and its seeds alone: never on the ba
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from raygen.engines.requests import (
     LikelihoodRequest,
     LikelihoodResult,
     TokenLogprob,
+    TokenMask,
 )
 from raygen.engines.stepping import SteppingEngine, T
 from raygen.engines.text_messages import text_only
@@ -59,10 +60,12 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
         self.stats.limit = self.options.max_batch
         # What is asked is put into tokens beside the steps: on their thread it waits for one, and the next has begun by then.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="torch-reader")
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="torch-compiler")
 
     def _unload(self) -> None:
-        if reader := vars(self).pop("_reader", None):
-            reader.shutdown(wait=False)
+        for name in ("_reader", "_compiler"):
+            if beside := vars(self).pop(name, None):
+                beside.shutdown(wait=False)
         for name in ("_lm", "_stepper", "_constraints", "_likelihoods", "_bank"):
             vars(self).pop(name, None)
 
@@ -181,14 +184,16 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
     @asynccontextmanager
     async def _queued(self, request: GenerateRequest, adapter: str | None) -> AsyncIterator[PendingSamples]:
         messages = text_only(request.messages, "engine `torch`")
-        prompt, masks = await self._read(
+        prompt = await self._read(
             lambda: (
                 self._lm.encode(messages, request.tools)
                 if request.prompt is None
-                else self._lm.encode_prompt(request.prompt),
-                self._constraints.masks(request),
+                else self._lm.encode_prompt(request.prompt)
             )
         )
+        masks: Sequence[TokenMask | None] = [request.token_mask] * len(request.seeds)
+        if request.constraint is not None:  # may take seconds: who brings none does not wait for it
+            masks = await self._on(self._compiler, lambda: self._constraints.masks(request))
         self._check_running()  # it may have ended meanwhile
         if len(prompt) >= self._context:
             raise RowError(
@@ -220,7 +225,10 @@ class TorchEngine(TorchFacts, SteppingEngine[Sample, Stepped]):
 
     async def _read(self, function: Callable[[], T]) -> T:
         """Run a function beside the steps, one at a time: what it reads no step changes."""
-        return await asyncio.get_running_loop().run_in_executor(self._reader, function)
+        return await self._on(self._reader, function)
+
+    async def _on(self, beside: ThreadPoolExecutor, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(beside, function)
 
     async def _told_of(self, pending: PendingSamples, request: GenerateRequest) -> list[TokenLogprob] | None:
         """Return how probable the prompt's tokens are, where that is asked for. Raises RowError `nan_logits`, EngineError."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raygen.config.constraint import Constraint
-from raygen.config.grammar import grammar_of, limits, one_line
+from raygen.config.grammar import grammar_of, matcher_of, one_line
 from raygen.engines.requests import GenerateRequest, TokenMask
 from raygen.errors import EngineConfigError, RowError, first_line
 
@@ -114,9 +114,7 @@ class Grammar:
 
     def anew(self) -> LLMatcher:
         """Return one that shares nothing with those before; later ones share with it."""
-        from llguidance import LLMatcher
-
-        self._first = LLMatcher(self._tokens, self._grammar, log_level=0, limits=limits())
+        self._first = matcher_of(self._tokens, self._grammar)
         return self.begin()
 
 

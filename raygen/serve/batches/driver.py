@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from raygen.config.source import StorageOptions
-from raygen.errors import KeyNotFoundError, StorageError
+from raygen.errors import KeyNotFoundError, RaygenError, StorageError
 from raygen.pipeline.monitor import Monitor
 from raygen.pipeline.run import drive
 from raygen.program.job import Job
@@ -102,8 +102,16 @@ class Driver:
             self._store.delete(self.place.marker())
             return True
         # Also of a batch that is not to begin: the plan holds its rows, and each gets a line that says why.
-        run = prepare(Job.model_validate(verdict["job"]))
         why = self._why(record)
+        try:
+            run = prepare(Job.model_validate(verdict["job"]))
+        except StorageError:
+            raise
+        except RaygenError:
+            # It has no plan, and gets none. While its window is open somebody may mend what is wrong.
+            if why is None:
+                raise
+            return self._end(why)
         if why is None:
             result = self._drive(run, float(record.request["expires_s"]), self._cancelled)
             why = COMPLETED if result == "finished" else self._why(read_record(self._objects, self.place))

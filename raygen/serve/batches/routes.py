@@ -15,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from raygen.config.base import is_unicode
 from raygen.errors import CorruptDataError, StorageError
+from raygen.serve.answering import read_body
 from raygen.serve.batches.idempotency import Once
 from raygen.serve.batches.pages import Page
 from raygen.serve.batches.service import Batches
@@ -84,7 +86,7 @@ async def _upload(request: Request) -> Response:
     try:
         # A larger file lies on disk while it comes in.
         form = await MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=8).parse()
-    except (MultiPartException, KeyError):
+    except (MultiPartException, KeyError, LookupError, TypeError, ValueError):  # a charset of its own, too
         raise ApiError(400, "invalid_value", "the body is no multipart form that can be read") from None
     try:
         file, purpose = form.get("file"), form.get("purpose")
@@ -101,6 +103,8 @@ async def _upload(request: Request) -> Response:
             )
         lives_s = _lives_s(form.get(ANCHOR), form.get(EXPIRY))
         name = (file.filename or "file.jsonl")[-200:]
+        if not is_unicode(name):
+            raise ApiError(400, "invalid_value", "file: its name is no Unicode text", "file")
         return await _told(batches.files.create, tenant.name, file.file, name, lives_s, once)
     finally:
         await form.close()
@@ -148,7 +152,7 @@ async def _content(request: Request) -> Response:
 
 async def _create(request: Request) -> Response:
     batches, tenant = _found(request)
-    once, body = Once.of(request.headers), parse_json(await request.body())
+    once, body = Once.of(request.headers), parse_json(await read_body(request))
     await request.app.state.service.tenants.check_month(tenant)
     return _woken(request, await _told(batches.requests.create, tenant, body, once))
 

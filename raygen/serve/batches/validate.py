@@ -11,6 +11,7 @@ import orjson
 from raygen.config.base import is_unicode
 from raygen.data.sources.lines import Fault, LineFile
 from raygen.errors import KeyNotFoundError, RowError
+from raygen.json_text import DEEPEST, is_too_deep
 from raygen.serve.config import Batches as Settings
 from raygen.serve.models.catalog import Catalog
 from raygen.serve.tenants.tenant import Tenant
@@ -103,6 +104,9 @@ class _Check:
             return
         if not isinstance(request, dict):
             found.fault("invalid_json_line", "a line is to be a JSON object", number)
+            return
+        if is_too_deep(line, request):
+            found.fault("invalid_json_line", f"nested too deeply: at most {DEEPEST} levels", number)
             return
         name = request.get("custom_id")
         if type(name) is not str or not 0 < len(name) <= MAX_ID or not is_unicode(name):

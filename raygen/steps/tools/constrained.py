@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raygen.config.constraint import Constraint
-from raygen.config.grammar import grammar_of, limits, one_line
+from raygen.config.grammar import grammar_of, matcher_of, one_line
 from raygen.engines.finish import LENGTH
 from raygen.errors import RowError
 from raygen.steps.tools.excerpt import excerpt
@@ -92,9 +92,7 @@ class Letters:
         return None if matcher.is_accepting() else f"the {self._what} does not allow it to end there"
 
     def _anew(self) -> LLMatcher:
-        from llguidance import LLMatcher
-
-        return LLMatcher(self._tokens, self._grammar, log_level=0, limits=limits())
+        return matcher_of(self._tokens, self._grammar)
 
 
 def _quoted(text: str) -> str:

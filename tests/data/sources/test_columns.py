@@ -5,7 +5,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raygen.data.sources.columns import depth, infer_columns, storable
+from raygen.data.sources.columns import infer_columns, storable
+from raygen.json_text import depth
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from raygen.config.constraint import Constraint
 from raygen.config.model import ModelSpec
 from raygen.config.sampling import Sampling
 from raygen.engines.requests import GenerateRequest, GenerateResult
 from raygen.engines.torch.engine import TorchEngine
+from raygen.engines.torch.masks import Constraints
 from raygen.engines.torch.runner import Stepper
 from raygen.engines.torch.sample import Sample
 from raygen.errors import EngineConfigError, EngineError, RowError
@@ -403,6 +406,26 @@ def test_who_comes_during_a_step_is_in_the_next(folder: Path, monkeypatch: pytes
 
     with_engine(engine_of(folder), drive)
     assert joined[:2] == [1, 1]
+
+
+def test_who_brings_no_constraint_does_not_wait_for_anothers(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def slow(self: Constraints, request: GenerateRequest) -> list[None]:
+        time.sleep(2)
+        return [None]
+
+    monkeypatch.setattr(Constraints, "masks", slow)
+
+    async def drive(engine: TorchEngine) -> float:
+        bound = replace(ask(0, "the"), constraint=Constraint(regex="a+"))
+        first = asyncio.create_task(engine.generate(bound))
+        await asyncio.sleep(0.1)
+        begun = time.monotonic()
+        await engine.generate(ask(1, "inn", Sampling(temperature=0, max_tokens=2)))
+        took_s = time.monotonic() - begun
+        await first
+        return took_s
+
+    assert with_engine(engine_of(folder), drive) < 1.5
 
 
 def test_a_failing_step_breaks_the_engine_and_leaves_nobody_waiting(

@@ -285,7 +285,7 @@ def test_one_sample_that_used_up_the_shared_states_does_not_fail_the_others(
     from llguidance import LLParserLimits
 
     few = LLParserLimits(verbose_errors=False, max_lexer_states=60)
-    monkeypatch.setattr("raygen.engines.torch.masks.limits", lambda: few)
+    monkeypatch.setattr("raygen.config.grammar.limits", lambda: few)
     constraints = constraints_of(tiny_tokenizer())
     words = [f"{letter * 2}{n:05d}" for n, letter in enumerate("abcdefghijklmnop")]
     for word in words:  # each alone needs few states, all together more than there are

@@ -5,10 +5,23 @@ from __future__ import annotations
 import json
 import time
 
+import httpx
 import openai
 import pytest
 
-from tests.fakes.batch_service import created, ended, line, lines, rows_of, running, settings, uploaded
+from raygen.errors import SourceError
+from raygen.serve.batches.layout import Place
+from tests.fakes.batch_service import (
+    TENANT,
+    created,
+    ended,
+    line,
+    lines,
+    rows_of,
+    running,
+    settings,
+    uploaded,
+)
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +159,42 @@ def test_listings_come_in_pages_newest_first(client):
     assert [each.id for each in client.batches.list(limit=2)][:5] == made[::-1]
     ids = [each.id for each in client.files.list(limit=3)]
     assert [each.id for each in client.files.list(limit=3, order="asc")] == ids[::-1]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_line_that_is_nested_too_deeply_fails_the_batch_by_its_number(client, first):
+    deep = line("deep").replace('"model"', '"zz": ' + "[" * 250 + "]" * 250 + ', "model"', 1)
+    file = "\n".join([deep, line("good")] if first else [line("good"), deep]).encode()
+    batch = ended(client, created(client, file).id)
+    assert batch.status == "failed"
+    assert [(each.code, each.line) for each in batch.errors.data] == [
+        ("invalid_json_line", 1 if first else 2)
+    ]
+
+
+@pytest.mark.parametrize("form", ["charset=unicode_escape", "charset=utf-7", "charset=undefined"])
+def test_a_form_with_letters_of_its_own_is_read_or_refused(client, form):
+    body = (
+        b'--B\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--B\r\nContent-Disposition: form-data; '
+        b'name="file"; filename="\\ud800x+2AA-"\r\n\r\n{}\r\n--B--\r\n'
+    )
+    headers = {"content-type": f"multipart/form-data; boundary=B; {form}"}
+    found = httpx.post(f"{client.base_url}files", content=body, headers=headers)
+    assert found.status_code in (200, 400), found.text
+
+
+def test_a_batch_without_a_plan_ends_when_it_is_cancelled(tmp_path, monkeypatch):
+    def unreadable(job):
+        raise SourceError("the rows cannot be read")
+
+    monkeypatch.setattr("raygen.serve.batches.driver.prepare", unreadable)
+    with running(settings(tmp_path)) as service:
+        client = service.client()
+        batch = created(client, lines(3)).id
+        until = time.monotonic() + 10
+        while client.batches.retrieve(batch).status == "validating" and time.monotonic() < until:
+            time.sleep(0.1)
+            if service.service.store.exists(Place(TENANT, batch).verdict):
+                break
+        client.batches.cancel(batch)
+        assert ended(client, batch).status == "cancelled"
