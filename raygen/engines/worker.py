@@ -17,7 +17,7 @@ from raygen.limits import usable_cores
 # OpenMP reads these when torch is loaded. Threads that spin while they wait take cores from all else: beside two busy
 # processes on 2 cores, passive ones gave 3 to 10 times the tokens a second. But a thread that sleeps at once is slow to
 # wake, above all on a virtual machine. A short spin first, tens of microseconds, gave 1.5 times the tokens a second on a
-# quiet machine, and 0.65 beside one busy process (docs/log.md).
+# quiet machine, and 0.65 beside one busy process; three times as short a one costs few rows a sixth of their speed (docs/log.md).
 OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
 
 

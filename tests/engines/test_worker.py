@@ -36,7 +36,7 @@ print(os.environ["GOMP_SPINCOUNT"], os.environ["OMP_WAIT_POLICY"])
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [({}, "10000 PASSIVE"), ({"GOMP_SPINCOUNT": "7"}, "7 PASSIVE")]
+    ("given", "expected"), [({}, "30000 PASSIVE"), ({"GOMP_SPINCOUNT": "7"}, "7 PASSIVE")]
 )
 def test_threads_spin_briefly_unless_the_user_says_otherwise(given: dict[str, str], expected: str):
     kept = {name: value for name, value in os.environ.items() if "OMP" not in name}
